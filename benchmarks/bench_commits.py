@@ -161,7 +161,6 @@ def fill(metadata: Metadata, images: int) -> None:
                     below = above
                 image = ImageID("sha256", text)
                 rows.put_image(image, text.encode() * 20, chain_id=below, created=(number * 7919 % images, 1))
-                rows.put_reference(ReferenceRow(f"docker.io/library/{number % 1000}", f":{number}", image, 1))
 
 
 if __name__ == "__main__":

@@ -11,16 +11,14 @@ look takes half a minute.
 from __future__ import annotations
 
 import shlex
-import shutil
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import transfers
 from measure import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from subjects import Subject
     from transfers import Form, Made, Peers
 
@@ -40,7 +38,8 @@ TOLD: Final = (
     " nothing of it; the processor's seconds are those of user and system of all processes of the subject, and of the"
     " Engine's daemon. The peak is that of its largest process. The ratio is that to `curl -T`, which sends the layers"
     " one after the other, each in one piece. `orlop push` sends what the store has as it came, and large layers in"
-    " pieces that the registry acknowledges, so that another process can go on; `orlop copy` and skopeo read a layout."
+    " pieces that the registry acknowledges, so that another process can go on; it syncs each of them first, for which"
+    " one large layer alone must wait, and of which several hide each other's. `orlop copy` and skopeo read a layout."
     " Podman and the Engine compress every layer anew. Made by `benchmarks/bench_push.py`."
 )
 
@@ -89,15 +88,8 @@ def measured(form: Form, folder: Path, peers: Peers, page: transfers.Page, turns
 
 
 def main() -> None:
-    quick, forms, turns = transfers.arguments()
     page = transfers.Page("push", "Pushes", TOLD)
-    with tempfile.TemporaryDirectory(prefix="orlop-bench-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
-        peers = transfers.peers(Path(name) / "peers", stack, quick=quick and len(forms) > 1)
-        for form in forms:
-            folder = Path(name) / form.name
-            folder.mkdir()
-            measured(form, folder, peers, page, turns or form.turns)
-            shutil.rmtree(folder)
+    quick = transfers.measure_forms(page, measured)
     page.close(quick=quick)
 
 

@@ -11,8 +11,9 @@ import shlex
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,6 @@ from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import ExitStack
 
 MEMORY_GOAL = 60 * 1_000_000
 
@@ -286,3 +286,16 @@ def _registry_version() -> str:
 def orlop(root: Path) -> str:
     """Return how orlop is called for a store."""
     return shlex.join([*ORLOP, "--root", str(root)])
+
+
+def measure_forms(page: Page, measured: Callable[[Form, Path, Peers, Page, int], None]) -> bool:
+    """Add to a page what ``measured`` finds of each form that the command line asks for; return whether it is quick."""
+    quick, forms, turns = arguments()
+    with tempfile.TemporaryDirectory(prefix="orlop-bench-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
+        beside = peers(Path(name) / "peers", stack, quick=quick and len(forms) > 1)
+        for form in forms:
+            folder = Path(name) / form.name
+            folder.mkdir()
+            measured(form, folder, beside, page, turns or form.turns)
+            shutil.rmtree(folder)
+    return quick

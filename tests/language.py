@@ -52,9 +52,9 @@ class Text(NamedTuple):
 
 def of_python(source: str, *, messages: bool) -> Iterator[Text]:
     """Yield the docstrings, help texts and comments of a module; with ``messages`` all other sentences in it, too."""
-    tree = ast.parse(source)
+    nodes = list(ast.walk(ast.parse(source)))
     seen = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and _literal(first.value):
@@ -63,10 +63,10 @@ def of_python(source: str, *, messages: bool) -> Iterator[Text]:
         if isinstance(node, ast.keyword) and node.arg in {"help", "short_help"} and _literal(node.value):
             seen.add(node.value)
             yield Text(node.value.lineno, _literal(node.value), acts=True)
-    for node in ast.walk(tree):
+    for node in nodes if messages else ():
         if isinstance(node, ast.JoinedStr):
             seen.update(node.values)
-        if messages and isinstance(node, ast.Constant | ast.JoinedStr) and node not in seen:
+        if isinstance(node, ast.Constant | ast.JoinedStr) and node not in seen:
             words = _literal(node)
             if words.count(" ") > 1:
                 yield Text(node.lineno, words)

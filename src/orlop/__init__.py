@@ -251,7 +251,7 @@ def open(  # noqa: A001 - orlop.open reads as what it does
         UnsafeFileSystem: none is made on a network or FUSE file system.
         PermissionDenied, ReadOnlyStore, NoSpace, StoreDamaged, StorageError: it can be neither opened nor made.
     """
-    from orlop.model.limits import DEFAULT_LIMITS  # noqa: PLC0415 - importing orlop is light
+    from orlop.model.limits import DEFAULT_LIMITS, limits_or  # noqa: PLC0415 - importing orlop is light
     from orlop.service.image_service import open_service  # noqa: PLC0415 - as above
 
     if isinstance(root, str) and "://" in root:
@@ -266,7 +266,7 @@ def open(  # noqa: A001 - orlop.open reads as what it does
         create=create,
         allow_network=allow_network,
         allow_foreign=allow_foreign,
-        limits=limits or DEFAULT_LIMITS,
+        limits=limits_or(limits, DEFAULT_LIMITS),
         proxies=proxies,
     )
 

@@ -174,6 +174,17 @@ REFUSED: dict[str, Case] = {
         _ARCHIVE,
         "two different",
     ),
+    "manifest.json once more, of an unknown type": Case(
+        lambda: tars.tar(tars.member(b"manifest.json", b"[]", kind=b"Z"), tars.files(docker())),
+        _ARCHIVE,
+        "two different",
+    ),
+    "the layer once more, as the name of a volume": Case(
+        lambda: tars.tar(tars.files(docker()), tars.member(b"./l.tar", OTHER, kind=b"V")), _ARCHIVE, "two different"
+    ),
+    "the config once more, as a pipe": Case(
+        lambda: tars.tar(tars.member(b"c.json", kind=b"6"), tars.files(docker())), _ARCHIVE, "two different"
+    ),
     "two members that are sparse without end": Case(
         lambda: with_members(tars.sparse(b"odd", 1 << 62, b"abc"), tars.sparse(b"odd", 1 << 62, b"abd")),
         _ARCHIVE,
@@ -456,8 +467,10 @@ REFUSED: dict[str, Case] = {
         _LIMIT,
         "path-depth",
     ),
-    "a damaged header": Case(lambda: with_members(b"x" * 512), _TAR, "checksum"),
-    "a damaged header in a layer": Case(lambda: with_layer(b"x" * 512 + BODY), _TAR, "checksum"),
+    "a damaged header": Case(lambda: with_members(tars.member(b"x"), b"x" * 512), _TAR, "checksum"),
+    "a damaged header in a layer": Case(lambda: with_layer(tars.member(b"x") + b"x" * 512 + BODY), _TAR, "checksum"),
+    "a damaged first header": Case(lambda: with_members(b"x" * 512), _TAR, "a tar"),
+    "a damaged first header in a layer": Case(lambda: with_layer(b"x" * 512 + BODY), _TAR, "not a tar header"),
     "an end in the middle": Case(lambda: with_members(bytes(512), tars.member(b"x")), _TAR, "zero block"),
     # Compression.
     "a zstd layer with a window of two gigabytes": Case(lambda: with_layer(wide_zstd(31), b""), _LIMIT, "window-size"),

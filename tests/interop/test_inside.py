@@ -11,14 +11,16 @@ import random
 import stat
 import tarfile
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.interop.programs import Program
 from tests.needs import need, need_root
+from tests.unit import merge_cases
 from tests.unit.images_made import image, layer
+from tests.unit.test_merge_disputes import CASES, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,6 +185,59 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
         path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items()
     }  # cp keeps no extended attributes
     assert without_times_of_folders(copied) == without_times_of_folders(bare)
+
+
+@pytest.mark.sampled(8)
+@pytest.mark.parametrize("name", CASES)
+def test_a_disputed_layer_is_what_umoci_unpacks(name: str, orlop: Orlop, umoci: Program, tmp_path: Path) -> None:
+    case = CASES[name]
+    (tmp_path / "image.tar").write_bytes(image(*case.layers))
+    orlop("load", "-i", tmp_path / "image.tar")
+    orlop("save", "--format", "oci-dir", "-o", tmp_path / "layout", "made:1")
+    done = umoci.run("unpack", "--image", f"{tmp_path}/layout:1", tmp_path / "bundle")
+    if done.returncode or "reserved-name" in case.findings:
+        # It refuses the layer, or shows names that are reserved; either is told.
+        assert case.findings
+        return
+    ours = merge_cases.merged(case.layers, resolve_links=True)
+    letters = {"dir": "/", "symlink": "@"}
+    theirs = on_disk(tmp_path / "bundle" / "rootfs")
+    assert shown(ours) == " ".join(sorted(f"{path[1:]}{letters.get(facts[0], '')}" for path, facts in theirs.items()))
+
+
+@pytest.mark.sampled(8)
+@pytest.mark.parametrize("name", CASES)
+def test_what_an_engine_does_otherwise_is_told(name: str, docker: Docker, tmp_path: Path) -> None:
+    case = CASES[name]
+    if case.findings:
+        return
+    (tmp_path / "image.tar").write_bytes(image(*case.layers))
+    docker("load", "-i", tmp_path / "image.tar")
+    container = docker("create", "made:1", "nothing").strip()
+    docker("export", "-o", tmp_path / "theirs.tar", container)
+    docker("rm", "-v", container)
+    letters = {"dir": "/", "symlink": "@"}
+    theirs = {path: facts for path, facts in in_tar(tmp_path / "theirs.tar").items() if not is_of_engine(path)}
+    assert case.paths == " ".join(sorted(f"{path[1:]}{letters.get(facts[0], '')}" for path, facts in theirs.items()))
+
+
+def test_directories_that_an_engine_makes_for_whiteouts_are_told(docker: Docker, tmp_path: Path) -> None:
+    """Those were the only paths of a large tree that an engine showed and orlop did not."""
+    layers = [
+        layer("d/", "d/e/", ("d/e/f", b"1"), "d/g/h/", ("d/g/h/i", b"2")),
+        layer("d/.wh..wh..opq", "d/e/.wh.f", "d/g/h/.wh.i", "no/such/.wh.x"),
+    ]
+    merge = merge_cases.merged(layers)
+    told = {PurePosixPath("/", one.path).parent for one in merge.findings if one.kind == "marker-without-directory"}
+    (tmp_path / "image.tar").write_bytes(image(*layers))
+    docker("load", "-i", tmp_path / "image.tar")
+    container = docker("create", "made:1", "nothing").strip()
+    docker("export", "-o", tmp_path / "theirs.tar", container)
+    docker("rm", "-v", container)
+    theirs = {path for path in in_tar(tmp_path / "theirs.tar") if not is_of_engine(path)}
+    made = {str(one) for folder in told for one in (folder, *folder.parents)} - {"/", "/d"}
+    assert shown(merge) == "d/"
+    assert theirs - {"/d"} == made
 
 
 @pytest.mark.usefixtures("umoci")

@@ -26,6 +26,7 @@ from orlop.store.rows.metadata import (
     ReferenceRow,
     TopRow,
 )
+from orlop.store.rows.speaking import SPOKEN_OF
 from orlop.store.rows.sqlite.memory import MemoryMetadata
 
 if TYPE_CHECKING:
@@ -72,16 +73,20 @@ def worlds(draw: st.DrawFn) -> World:
         there = [*world.documents, *ABSENT]
         document: dict[str, Any] = {"schemaVersion": 2, "annotations": {"number": str(number)}}
         if draw(st.booleans()):
-            document["manifests"] = [{"digest": one} for one in draw(st.lists(st.sampled_from(there), max_size=3))]
+            listed = draw(st.lists(st.sampled_from(there), max_size=3))
+            document["manifests"] = [entry(one, draw(st.sampled_from([None, *listed]))) for one in listed]
         else:
             document["config"] = {"digest": draw(contents)}
             document["layers"] = [{"digest": one} for one in draw(st.lists(contents, max_size=2))]
         if draw(st.integers(0, 2)) == 0:
-            document["subject"] = {"digest": draw(st.sampled_from(there))}
+            document["subject"] = entry(draw(st.sampled_from(there)), None)
         digest = str(Digest.of(json.dumps(document).encode()))
         world.documents[digest] = document
         if world.images:
-            world.came |= {(one, digest) for one in draw(st.sets(st.sampled_from(sorted(world.images)), max_size=2))}
+            came = draw(st.sets(st.sampled_from(sorted(world.images)), max_size=2))
+            # The manifest of an image comes with no other one, whose removal would not take it along.
+            own = document.get("config", {}).get("digest")
+            world.came |= {(one, digest) for one in came if own not in world.images or one == own}
     if world.images:
         for suffix in draw(st.sets(st.sampled_from([":1", ":2", ":3", f"@{ABSENT[0]}"]))):
             world.names[suffix] = draw(st.sampled_from(sorted(world.images)))
@@ -90,6 +95,12 @@ def worlds(draw: st.DrawFn) -> World:
     things = [*world.documents, *world.blobs, *world.chains, *world.diffs]
     world.held = draw(st.sets(st.sampled_from(things), max_size=1) | st.sets(st.sampled_from([str(EVERYTHING)])))
     return world
+
+
+def entry(digest: str, speaks_of: str | None) -> dict[str, Any]:
+    """An entry of an index, which may say of which other one it speaks, in BuildKit's older form."""
+    said = {} if speaks_of is None else {"annotations": {SPOKEN_OF: speaks_of}}
+    return {"mediaType": MANIFEST, "digest": digest, "size": 1} | said
 
 
 def config(number: int) -> bytes:
@@ -226,6 +237,51 @@ def left(remains: Remains, rows: WritableRows) -> None:
     assert {str(diff_id) for diff_id in remains.contents} == found["contents"]
     assert set(remains.documents) == found["manifests"]
     assert set(remains.blobs) == found["blobs"]
+
+
+def documented(world: World, **document: Any) -> str:
+    """Add a document to a world, and return its digest."""
+    document = {"schemaVersion": 2} | document
+    digest = str(Digest.of(json.dumps(document).encode()))
+    world.documents[digest] = document
+    return digest
+
+
+def without_first_image(world: World) -> Remains:
+    """Remove the first image of a world from rows and from what would be left, and check that they agree."""
+    image = next(iter(world.images))
+    with closing(MemoryMetadata()) as metadata, metadata.write() as rows:
+        fill(rows, world)
+        remains = Remains(take_snapshot(rows))
+        assert list(remains.delete(ImageID.parse(image), None)) == []
+        rows.delete_image(Digest.parse(image))
+        left(remains, rows)
+    return remains
+
+
+def test_an_attestation_of_the_older_form_is_planned_to_go_with_its_image() -> None:
+    one, two = (str(Digest.of(config(number))) for number in range(2))
+    statement, other = (str(Digest.of(b"blob %d" % number)) for number in range(2))
+    world = World(images={one: None, two: None}, blobs={statement, other})
+    first, second = (documented(world, config={"digest": image}, layers=[]) for image in (one, two))
+    about_first = documented(world, config={"digest": statement}, layers=[])
+    about_second = documented(world, config={"digest": other}, layers=[])
+    entries = [entry(first, None), entry(second, None), entry(about_first, first), entry(about_second, second)]
+    index = documented(world, manifests=entries)
+    world.came = {(one, first), (one, about_first), (two, second), (two, about_second), (one, index), (two, index)}
+    remains = without_first_image(world)
+    assert set(remains.documents) == {second, about_second, index}
+    assert [str(blob) for blob in remains.gone_blobs] == [statement]
+
+
+def test_what_refers_to_a_manifest_that_goes_is_planned_to_go_whatever_that_refers_to() -> None:
+    image = str(Digest.of(config(0)))
+    world = World(images={image: None})
+    base = documented(world, manifests=[])
+    own = documented(world, config={"digest": image}, layers=[], subject=entry(base, None))
+    documented(world, manifests=[], subject=entry(own, None))
+    world.came = {(image, own)}
+    assert set(without_first_image(world).documents) == {base}
 
 
 @EXAMPLES

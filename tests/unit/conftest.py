@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import orlop
 from tests.unit.damage import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.unit.hosted import RegistryClient
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +23,22 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole") / "root"
     fill(root, data)
     return root
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
+    """An empty store, open."""
+    with orlop.open(tmp_path / "root") as service:
+        yield service
+
+
+@pytest.fixture
+def registry(images: orlop.ImageService, tmp_path: Path) -> Iterator[RegistryClient]:
+    """A client of the store `images` as a registry."""
+    from tests.unit.hosted import hosting
+
+    with hosting(images, tmp_path) as client:
+        yield client
 
 
 @pytest.fixture

@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 ANYBODY = Security(anonymous=True)
 
 
-@pytest.fixture
-def images(tmp_path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as images:
-        yield images
-
-
 class TCPClient(Client):
     """Asks a server on a port of this machine, at a place such as ``tcp://127.0.0.1:80``."""
 

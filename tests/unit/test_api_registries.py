@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import orlop
 from orlop.registry.hosts import Hosts, Rule, Server
 from orlop.registry.registries import Registries
 from orlop.testing.registry.fake import FakeRegistry
@@ -25,16 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import orlop
     from orlop.registry.credentials import Keychain
     from tests.unit.served import Client
 
 USERS = {"me": "secret"}
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as found:
-        yield found
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import orlop
 from orlop.api.doors import Security
 from orlop.api.engine.call import Bounds
 from orlop.api.server import Options
@@ -27,19 +26,14 @@ from tests.unit.served import is_active, served, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    import orlop
 
 
 HOST = b"Host: localhost\r\n"
 PING = b"GET /_ping HTTP/1.1\r\n" + HOST + b"\r\n"
 SAVE = b"GET /images/big:1/get HTTP/1.1\r\n" + HOST + b"\r\n"
 UPLOAD = b"POST /images/load?quiet=1 HTTP/1.1\r\n" + HOST + b"Content-Length: 100000000\r\n\r\n"
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as images:
-        yield images
 
 
 def big(images: orlop.ImageService, size: int = 24 << 20) -> None:

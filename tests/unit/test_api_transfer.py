@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import orlop
 from orlop.api.streamed import Streamed
 from orlop.api.workers import Workers
 from orlop.errors import NoSpace, RequestAborted
@@ -28,16 +27,11 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
+    import orlop
     from orlop.api.flow import Download, Upload
     from tests.unit.served import Client
 
 TINY = "example/tiny:1.0"
-
-
-@pytest.fixture
-def images(tmp_path):
-    with orlop.open(tmp_path / "root") as images:
-        yield images
 
 
 @pytest.fixture

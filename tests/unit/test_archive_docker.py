@@ -65,12 +65,6 @@ def names_of(archive: Path) -> list[str]:
     ]
 
 
-@pytest.fixture
-def images(tmp_path):
-    with orlop.open(tmp_path / "root") as service:
-        yield service
-
-
 @every_archive
 def test_an_archive_loads_as_its_manifest_says(images, data, engine, name):
     archive = data / engine / f"{name}.tar"

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,17 +18,7 @@ from orlop.intake.platforms import PlatformChoice, host_platform, matches
 from orlop.model.platform import Platform
 from tests.unit.layouts import MANIFEST, NAME, REF, Layout, named, sha256, unpacked
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 import time
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -50,7 +51,23 @@ PLANTED = {
     "docker-hub-token": "dckr_pat_" + "a" * 27,
     "huggingface-token": "hf_" + "a" * 34,
     "age-key": "AGE-SECRET-KEY-1" + "Q" * 58,
+    "anthropic-key": f"sk-ant-api03-{'a1-_' * 23}bAA",
+    "openai-key": f"sk-proj-{'a1' * 20}T3BlbkFJ{'b2' * 20}",
+    "digitalocean-token": "dop_v1_" + "0f" * 32,
+    "shopify-token": "shpat_" + "0f" * 16,
+    "rubygems-key": "rubygems_" + "0f" * 24,
+    "pulumi-token": "pul-" + "0f" * 20,
+    "vault-token": "hvs." + "aB-_" * 24,
     "private-key": pem("RSA PRIVATE KEY"),
+}
+OTHER_FORMS = {
+    **{f"{prefix}-{'x' * 20}": "gitlab-token" for prefix in ("glpat", "gldt", "glrt", "glptt")},
+    **{f"{prefix}_v1_{'0f' * 32}": "digitalocean-token" for prefix in ("dop", "doo", "dor")},
+    **{f"{prefix}_{'0f' * 16}": "shopify-token" for prefix in ("shpat", "shpca", "shppa", "shpss")},
+    "pypi-AgENdGVzdC5weXBpLm9yZw" + "a" * 60: "pypi-token",
+    f"xapp-1-A0123456789-1234567890123-{'0f' * 32}": "slack-token",
+    f"sk-ant-admin01-{'a1-_' * 23}bAA": "anthropic-key",
+    f"sk-{'a1' * 10}T3BlbkFJ{'b2' * 10}": "openai-key",
 }
 HARMLESS = [
     checked("ghp", "A" * 30)[:-1] + "!",
@@ -63,6 +80,14 @@ HARMLESS = [
     "\0" + pem("RSA PRIVATE KEY"),
     "xhf_" + "a" * 34,
     "sk_test_" + "a1" * 12,
+    f"sk-ant-api03-{'a1-_' * 23}bBB",
+    f"T3BlbkFJ{'b2' * 20}",
+    "dop_v1_" + "0g" * 32,
+    "shpat_" + "0f" * 17,
+    "rubygems_" + "0f" * 23,
+    "pul-" + "0f" * 21,
+    "impul-" + "0f" * 20,
+    "hvs." + "aB-_" * 22,
     "password=hunter2",
 ]
 
@@ -87,6 +112,45 @@ def test_bytes_are_counted_by_layer_and_cause(tmp_path: Path) -> None:
     assert found.folders == {"/": 124, "/d": 110}
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"mode": 0o755}, "only their mode changed"),
+        ({"uid": 7}, "only their owner changed"),
+        ({"gid": 7}, "only their owner changed"),
+        ({"mtime": 5}, "only their time changed"),
+        ({"pax_headers": {"SCHILY.xattr.user.a": "1"}}, "only their attributes changed"),
+        ({"mode": 0o755, "uid": 1}, "only their mode and owner changed"),
+        ({}, "nothing of them changed"),
+    ],
+)
+def test_a_file_that_is_sent_again_is_waste(facts: dict[str, object], words: str, tmp_path: Path) -> None:
+    size = 1 << 20
+
+    def one(name: str, content: bytes, **facts: object) -> bytes:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), 1_600_000_000
+            for fact, value in facts.items():
+                setattr(info, fact, value)
+            archive.addfile(info, io.BytesIO(content))
+        return out.getvalue()
+
+    changed = one("a", b"y" * size)
+    found = audited(tmp_path, one("a", b"x" * size), one("./a", b"x" * size, **facts), changed, one("b", b"y" * size))
+    assert (found.overwritten, found.unchanged, found.removed) == (2 * size, size, 0)
+    again = [(told.rule, told.kind, told.layer, told.size) for told in found.findings if told.rule == "sent-again"]
+    assert again == [("sent-again", "waste", 2, size)]
+    assert words in next(told.text for told in found.findings if told.rule == "sent-again")
+
+
+def test_what_is_removed_between_is_not_sent_again(tmp_path: Path) -> None:
+    found = audited(tmp_path, layer(("a", b"x" * 9)), layer(".wh.a"), layer(("a", b"x" * 9)))
+    # The first content is at the same path again: it need not have been removed.
+    assert (found.hidden, found.unchanged) == (9, 9)
+
+
 def test_bytes_are_counted_by_package(tmp_path: Path) -> None:
     found = audited(
         tmp_path,
@@ -101,6 +165,21 @@ def test_bytes_are_counted_by_package(tmp_path: Path) -> None:
         layer(("usr/bin/cp", b"5" * 40)),
     )
     assert [*found.packages.items()] == [("coreutils", 140), ("musl", 7), ("none", 1), ("links", 0)]
+
+
+def test_images_without_dpkg_and_those_of_a_new_apk_have_packages_too(tmp_path: Path) -> None:
+    digest = "0" * 32
+    found = audited(
+        tmp_path,
+        layer(
+            ("var/lib/dpkg/status.d/tzdata", b"Package: tzdata\n"),
+            ("var/lib/dpkg/status.d/tzdata.md5sums", f"{digest}  usr/share/zone\nno  line\n{digest}  gone\n".encode()),
+            ("usr/share/zone", b"1" * 20),
+            ("usr/lib/apk/db/installed", b"P:musl\nF:lib\nR:libc\n"),
+            ("lib/libc", b"3" * 7),
+        ),
+    )
+    assert [*found.packages.items()] == [("tzdata", 20), ("musl", 7)]
 
 
 def test_an_image_without_a_database_has_no_packages(tmp_path: Path) -> None:
@@ -129,6 +208,15 @@ def test_a_secret_under_the_name_of_a_whiteout_is_found_though_it_counts_for_not
         ("/d/.wh.gone", False),
     ]
     assert found.size == 0
+
+
+@pytest.mark.parametrize("text", OTHER_FORMS)
+def test_all_forms_of_a_secret_are_found(text: str) -> None:
+    assert [one.rule for one in secrets_of([f"k: '{text}'\n".encode()])] == [OTHER_FORMS[text]]
+
+
+def test_each_rule_has_a_planted_secret() -> None:
+    assert {*PLANTED} == {*secrets.RULES}
 
 
 @pytest.mark.parametrize("text", HARMLESS)

@@ -119,7 +119,7 @@ def test_docker_hub_has_the_key_that_docker_gives_it(tmp_path: Path):
 
 def test_a_helper_that_the_file_names_keeps_the_login(tmp_path: Path):
     program = tmp_path / "docker-credential-kept"
-    program.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/log\ncat >> {tmp_path}/log\n')
+    program.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/log"\ncat >> "{tmp_path}/log"\n')
     program.chmod(0o755)
     path = tmp_path / "config.json"
     path.write_text('{"credsStore": "kept"}')

@@ -14,7 +14,6 @@ from orlop.model.platform import Platform
 from orlop.streams.compression import zstd_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NAME, SUBJECT = "io.containerd.image.name", "io.containerd.manifest.subject"
@@ -44,12 +43,6 @@ ARCHIVES = (
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine that the archives were not saved on: what the engine listed is remembered, not guessed."""
     monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "arm64"))
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
 
 
 def archive(data: Path, name: str) -> bytes:
@@ -221,6 +214,25 @@ def test_all_platforms_are_added_to_an_archive(
         report = other.load(target)
         assert {one.platform.architecture for one in report.images if one.platform} >= {"amd64", "arm64"}
         assert other.save([name], tmp_path / "out", format="oci-dir").omitted == ()
+
+
+def test_all_platforms_are_added_to_an_archive_that_has_one_with_plain_layers(
+    images: orlop.ImageService, data: Path, tmp_path: Path
+) -> None:
+    raw = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(raw))
+    [name] = names_of(raw)
+    target = tmp_path / "added.tar"
+    for number, platform in enumerate(("linux/arm64", None, "linux/arm64")):
+        images.save([name], target, platform=platform, append=True)
+        with orlop.open(tmp_path / f"from-{number}") as other:
+            other.load(target)
+            assert other.inspect(name).manifests
+    images.save([name], target, append=True)
+    with orlop.open(tmp_path / "last") as other:
+        other.load(target)
+        assert other.save([name], tmp_path / "out", format="oci-dir").omitted == ()
+        assert other.tree(name)[0].kind == "index"
 
 
 def test_platforms_that_are_named_are_added_and_a_single_one_stays_alone(

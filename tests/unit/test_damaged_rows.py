@@ -386,3 +386,17 @@ def test_a_database_of_another_encoding_is_refused_and_left_as_it_is(place, caps
     assert path.read_bytes() == before
     assert stores.fsck(place / "root", repair=True).damage == ()
     assert command(place, *COMMANDS["images"], capsys=capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM diff_blob WHERE diff = (SELECT min(diff) FROM diff_blob)",
+        "UPDATE OR IGNORE diff_blob SET blob = (SELECT min(blob) FROM diff_blob)",
+        "UPDATE blob SET compression = 'none' WHERE digest = (SELECT min(blob) FROM diff_blob)",
+    ],
+)
+def test_what_all_layers_take_is_not_told_where_their_forms_are_recorded_wrongly(place, statement, capsys):
+    sql(place / "root", statement)
+    assert command(place, *COMMANDS["df"], capsys=capsys)[0] == 6
+    assert command(place, "images", capsys=capsys)[0] == 0

@@ -80,12 +80,6 @@ def host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: amd64)
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
-
-
 def packed(folder: Path) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
-from orlop.errors import WrongType
+from orlop import stores
+from orlop.errors import InvalidInput, WrongType
 from orlop.model.digest import Digest
 
 if TYPE_CHECKING:
@@ -154,3 +155,101 @@ def test_what_is_not_a_path_is_refused_as_the_place_of_a_copy(images: orlop.Imag
         getattr(orlop.stores, verb)(wrong, root)
     with pytest.raises(WrongType, match=r"the target is a path, a str or an os.PathLike, not "):
         getattr(orlop.stores, verb)(root, wrong)
+
+
+@pytest.mark.parametrize("wrong", [3, 1.5, "label=x", b"x", object(), [b"label=x"], [None], lambda: 0])
+def test_filters_and_changes_are_lists_of_texts(images: orlop.ImageService, archive: Path, wrong: Any):
+    works: list[Callable[[], object]] = [
+        lambda: images.prune(filters=wrong),
+        lambda: images.images(filters=wrong),
+        lambda: images.listed_images(filters=wrong),
+        lambda: images.import_image(io.BytesIO(bytes(1024)), changes=wrong),
+    ]
+    with orlop.ArchiveService(archive) as looked:
+        works.append(lambda: looked.images(filters=wrong))
+        for work in works:
+            with pytest.raises(WrongType, match=r"(filters|changes) are (a list|texts)"):
+                work()
+
+
+@pytest.mark.parametrize("wrong", ["3", b"4", 1.5, float("nan"), float("inf"), True, [], object()])
+def test_a_number_is_an_int(images: orlop.ImageService, wrong: Any):
+    for work in (
+        lambda: images.prune(keep_last=wrong),
+        lambda: images.prune(max_size=wrong, dry_run=True),
+        lambda: images.files(TINY, layer=wrong),
+        lambda: images.files(TINY, up_to=wrong),
+        lambda: orlop.Limits(members=wrong),
+        lambda: orlop.Limits(ratio=wrong),
+    ):
+        with pytest.raises(WrongType, match="is an int, not"):
+            work()
+
+
+def test_a_limit_that_is_not_a_number_limits_nothing_and_is_refused(images: orlop.ImageService, archive: Path):
+    """No comparison with it holds, so that it would let everything through."""
+    with pytest.raises(WrongType):
+        images.load(archive, limits=orlop.Limits(members=float("nan")))  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="negative"):
+        orlop.Limits(members=-1)
+
+
+@pytest.mark.parametrize("wrong", [-1, "members=3", {"members": 3}, object()])
+def test_limits_are_limits(images: orlop.ImageService, archive: Path, tmp_path: Path, wrong: Any):
+    for work in (
+        lambda: images.load(archive, limits=wrong),
+        lambda: images.import_image(io.BytesIO(bytes(1024)), limits=wrong),
+        lambda: orlop.open(tmp_path / "other", limits=wrong),
+        lambda: stores.fsck(tmp_path / "root", limits=wrong),
+    ):
+        with pytest.raises(WrongType, match="limits are Limits, not"):
+            work()
+
+
+@pytest.mark.parametrize("wrong", ["a\0b", "\ud800", b"c\0d"])
+def test_a_path_that_no_file_can_have_is_refused(images: orlop.ImageService, tmp_path: Path, wrong: Any):
+    works: list[Callable[[], object]] = [
+        lambda: orlop.open(wrong),
+        lambda: stores.info(wrong),
+        lambda: stores.fsck(wrong),
+        lambda: stores.init(wrong),
+        lambda: stores.copy(tmp_path / "root", wrong),
+        lambda: stores.move(wrong, tmp_path / "moved"),
+    ]
+    if isinstance(wrong, str):
+        works += [
+            lambda: images.load(wrong),
+            lambda: images.import_image(wrong),
+            lambda: images.save([TINY], wrong),
+            lambda: orlop.ArchiveService(wrong),
+            lambda: stores.fsck(tmp_path / "root", repair=True, sources=[wrong]),
+        ]
+    for work in works:
+        with pytest.raises(InvalidInput, match=r"null character|cannot be encoded"):
+            work()
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "archive.tar", b"other.tar"])
+def test_archives_to_repair_from_are_a_list(images: orlop.ImageService, tmp_path: Path, wrong: Any):
+    with pytest.raises(WrongType, match="archives to repair from are a list"):
+        stores.fsck(tmp_path / "root", repair=True, sources=wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"x", ["x"], object()])
+def test_values_are_parsed_from_text(wrong: Any):
+    for kind in (orlop.Digest, orlop.DiffID, orlop.ChainID, orlop.ImageID, orlop.Reference, orlop.Platform):
+        with pytest.raises(WrongType, match="is a str, not"):
+            kind.parse(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "x", ["x"]])
+def test_a_digest_is_of_bytes(wrong: Any):
+    with pytest.raises(WrongType, match="a digest is of bytes"):
+        Digest.of(wrong)
+
+
+@pytest.mark.parametrize("group", [1.5, b"root", ["root"], "a\0b", "nobody has this name"])
+def test_a_group_is_a_name_or_a_number(tmp_path: Path, group: Any):
+    with pytest.raises(InvalidInput, match="group"):
+        stores.init(tmp_path / "root", group=group)
+    assert not (tmp_path / "root").exists()

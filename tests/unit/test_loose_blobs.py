@@ -27,12 +27,6 @@ TEXT = "text/plain"
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
-
-
-@pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     with placed(tmp_path / "root") as found:
         yield found

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import tarfile
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.unit import merge_cases
 from tests.unit.images_made import layer
+
+if TYPE_CHECKING:
+    from orlop.inside.merge import Merge
 
 
 @pytest.mark.parametrize("resolve_links", [False, True], ids=["engines", "resolve-links"])
@@ -28,3 +32,28 @@ def test_a_hard_link_with_another_attribute_is_told(fact: str) -> None:
 
     assert findings(0) == []
     assert findings(1) == ["link-with-attributes"]
+
+
+def test_a_hard_link_with_other_extended_attributes_is_told_and_none_is_lost() -> None:
+    def merged(*links: dict[str, str]) -> Merge:
+        names = []
+        for number, xattrs in enumerate(links):
+            one = tarfile.TarInfo(f"l{number}")
+            one.type, one.linkname, one.mode, one.mtime = tarfile.LNKTYPE, "a", 0o644, 1_600_000_000
+            one.pax_headers = {f"SCHILY.xattr.{name}": value for name, value in xattrs.items()}
+            names.append(one)
+        file = tarfile.TarInfo("a")
+        file.mtime, file.pax_headers = 1_600_000_000, {"SCHILY.xattr.user.a": "1"}
+        return merge_cases.merged([layer(file, *names)])
+
+    def attributes(merge: Merge) -> dict[str, bytes]:
+        assert merge.root.children is not None
+        return dict(merge.root.children["a"].xattrs)
+
+    same = merged({}, {"user.a": "1"})
+    assert ([*same.findings], attributes(same)) == ([], {"user.a": b"1"})
+    for links in ([{"user.a": "2"}], [{"user.a": "1", "user.b": "3"}], [{"user.b": "3"}, {}]):
+        told = merged(*links)
+        assert [one.kind for one in told.findings] == ["link-with-attributes"]
+        expected = {"user.a": "1"} | links[0]
+        assert attributes(told) == {name: value.encode() for name, value in expected.items()}

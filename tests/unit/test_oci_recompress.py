@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
 import json
 import os
+import stat
 import tarfile
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,22 +17,17 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.streams.compression import zstd_module
+from orlop.streams.directory import Entry
+from orlop.streams.files import NewFile
 from tests.layout_walk import files, walked
 from tests.unit.layouts import CONFIG, LAYER, MANIFEST, Layout, layer_tar, named, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.layout_walk import Walked
 
 TYPES = {"none": LAYER, "gzip": f"{LAYER}+gzip", "zstd": f"{LAYER}+zstd"}
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
 
 
 def saved(images: orlop.ImageService, place: Path, compress: str | None, *names: str, **options: Any) -> Walked:
@@ -220,3 +218,39 @@ def test_each_layer_is_told_of(tmp_path: Path, images: orlop.ImageService) -> No
     assert files(tmp_path / "root/blobs").keys() == {
         f"sha256/{path.name}" for path in (tmp_path / "root/blobs/sha256").iterdir()
     }
+
+
+@pytest.mark.parametrize("way", ["moved", "another device", "other attributes"])
+def test_what_was_compressed_moves_into_the_layout_where_it_can(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    layout = Layout()
+    images.load(io.BytesIO(layout.top(layout.image("one", compress=False, **named("example/app:1.0"))).pack()))
+    given: list[bool] = []
+    take = NewFile.take
+
+    def told(self: NewFile, other: NewFile) -> bool:
+        if way == "another device":
+            monkeypatch.setattr(type(other.entry), "rename", failing)
+        given.append(take(self, other))
+        monkeypatch.setattr(type(other.entry), "rename", rename)
+        return given[-1]
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    rename = Entry.rename
+    monkeypatch.setattr(NewFile, "take", told)
+    if way == "other attributes":
+        numbers = itertools.count()
+        monkeypatch.setattr("orlop.streams.files._attributes", lambda _: {"user.a": b"%d" % next(numbers)})
+    before = os.umask(0o027)
+    try:
+        out = saved(images, tmp_path / "out", "zstd:3")
+    finally:
+        os.umask(before)
+    assert given == [way == "moved"]
+    made = [tmp_path / "out/blobs" / digest.replace(":", "/") for digest in out.found]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o640}
+    assert {path.stat().st_nlink for path in made} == {1}
+    assert not list((tmp_path / "root/ingest").iterdir())

@@ -38,12 +38,6 @@ every_file = pytest.mark.parametrize("name", FILES)
 every_old_archive = pytest.mark.parametrize("name", ["legacy-v1-tiny", "legacy-v1-multi"])
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
-
-
 @pytest.fixture(params=["file", "pipe", "repacked", "directory"])
 def source(request: pytest.FixtureRequest, data: Path, tmp_path: Path, name: str) -> Iterator[object]:
     """One archive in every shape in which people have it."""

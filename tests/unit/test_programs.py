@@ -83,7 +83,10 @@ def test_whoever_waits_for_a_program_can_be_interrupted():
 def helper(tmp_path: Path) -> Any:
     def make(program: str, **options: Any) -> Helpers:
         path = tmp_path / "docker-credential-odd"
-        path.write_text(f"#!{sys.executable}\n{program}\n")
+        # The path of an interpreter after "#!" may not have a space.
+        script = tmp_path / "odd.py"
+        script.write_text(program)
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
         path.chmod(0o755)
         return Helpers([str(tmp_path)], os.environ, **options)
 

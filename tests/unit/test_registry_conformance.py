@@ -16,7 +16,6 @@ from tests.unit.hosted import (
     code,
     described,
     digest_of,
-    hosting,
     image_manifest,
     index_of,
     written,
@@ -24,9 +23,6 @@ from tests.unit.hosted import (
 from tests.unit.layouts import CONFIG, INDEX, LAYER, MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.unit.hosted import (
         RegistryClient,
     )
@@ -39,18 +35,6 @@ def problems_of(images: orlop.ImageService) -> list[str]:
 
 A, B = b"some content " * 40, b"other content " * 40
 MISSING = f"sha256:{'1' * 64}"
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as found:
-        yield found
-
-
-@pytest.fixture
-def registry(images: orlop.ImageService, tmp_path: Path) -> Iterator[RegistryClient]:
-    with hosting(images, tmp_path) as client:
-        yield client
 
 
 # GET /v2/ 200; /v2 → 301 to /v2/; Docker-Distribution-Api-Version on everything (which the client checks).

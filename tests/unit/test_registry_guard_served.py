@@ -202,6 +202,20 @@ def test_receivers_are_told_of_pushes_and_the_audit_log_has_the_rest(guarded, tm
     assert events[-1]["actor"] == {"name": "anna"}
 
 
+def test_the_audit_log_counts_what_the_kernel_moves(guarded):
+    content = bytes(3 << 20)
+    with guarded(f'audit = "audit"\n{RULES}') as registry:
+        registry.push("shared/app", "one", "anna", content)
+        assert len(registry.ask("GET", f"/v2/shared/app/blobs/{digest_of(content)}", "anna").body) == len(content)
+
+        def lines():
+            return [json.loads(line) for line in (registry.folder / "audit").read_text().splitlines()]
+
+        until(lambda: any(one["action"] == "pull" for one in lines()))
+        assert max(one["received"] for one in lines()) == len(content)
+        assert [one["sent"] for one in lines() if one["action"] == "pull"] == [len(content)]
+
+
 def test_health_is_for_all_and_what_is_counted_for_users(guarded):
     with guarded() as registry:
         assert registry.plain("GET", "/health") == (200, "ok\n")

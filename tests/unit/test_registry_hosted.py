@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from contextlib import closing, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +27,11 @@ from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
 from orlop.store.blobs.incoming import LIFE
 from orlop.store.local import local_store
+from orlop.store.rows.metadata import BlobRow
 from tests import engines, postgres
 from tests.elsewhere import install
 from tests.unit.hosted import (
+    EMPTY,
     OCTETS,
     RegistryClient,
     code,
@@ -273,6 +274,98 @@ def test_a_blob_is_seen_only_through_a_repository_that_has_it(registry):
     assert registry.get(f"/v2/theirs/manifests/{digest_of(manifest)}").status in {200, 404}
 
 
+NONDISTRIBUTABLE = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+
+
+def naming(config: bytes, *layers: dict[str, Any], **more: Any) -> bytes:
+    """Return a manifest of a config, and of layers that are only described."""
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": described(config, EMPTY)}
+    return written(document | {"layers": [described(config, EMPTY), *layers]} | more)
+
+
+@pytest.mark.parametrize(
+    "way", ["elsewhere", "foreign", "address", "member", "index", "after", "config", "manifest", "deleted"]
+)
+def test_a_manifest_does_not_show_what_its_repository_does_not_have(registry, way):
+    """Whoever knows the digest of somebody else's content only names it, in every way that a manifest has."""
+    secret = layer_tar("secret")
+    if way != "after":
+        registry.push_image("theirs/app", "1", "secret")
+    digest, config = digest_of(secret), b"{}"
+    registry.push_blob("mine/app", config)
+    named = {"mediaType": NONDISTRIBUTABLE, "digest": digest, "size": len(secret)}
+    raw, kind = naming(config, named), MANIFEST
+    if way == "foreign":
+        raw = naming(config, named | {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"})
+    elif way == "address":
+        raw = naming(config, named | {"mediaType": LAYER, "urls": ["https://example.com/layer"]})
+    elif way == "member":
+        raw = naming(config, blobs=[named | {"mediaType": LAYER}])
+    elif way == "index":
+        raw = written(
+            {"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "blobs": [named | {"mediaType": LAYER}]}
+        )
+        kind = INDEX
+    elif way in {"config", "manifest"}:
+        top = registry.get("/v2/theirs/app/manifests/1")
+        other = top.body if way == "manifest" else None
+        digest = top.headers["docker-content-digest"] if other else json.loads(top.body)["config"]["digest"]
+        raw = naming(config, named | {"digest": digest})
+    put = registry.put("/v2/mine/app/manifests/1", raw, kind)
+    assert (put.status, code(put) if put.status == 400 else "") in {(201, ""), (400, "MANIFEST_BLOB_UNKNOWN")}
+    if way == "after":
+        registry.push_image("theirs/app", "1", "secret")
+    if way == "deleted":
+        # What a manifest names stays for a day after it, where its repository has it.
+        assert registry.delete(f"/v2/mine/app/manifests/{digest_of(raw)}").status == 202
+    for ask in (registry.get, registry.head):
+        assert ask(f"/v2/mine/app/blobs/{digest}").status == 404
+        assert ask(f"/v2/mine/app/manifests/{digest}").status == 404
+    mount = registry.ask("POST", "/v2/more/app/blobs/uploads/", {"mount": digest, "from": "mine/app"})
+    assert mount.status == 202
+    if way != "manifest":
+        assert registry.get(f"/v2/theirs/app/blobs/{digest}").status == 200
+
+
+def test_a_layer_that_is_said_to_be_elsewhere_and_was_pushed_all_the_same_can_be_pulled(registry, images, monkeypatch):
+    layer = gzip.compress(layer_tar("far"))
+    for name in ("a", "b"):
+        for content in (b"{}", layer):
+            registry.push_blob(name, content)
+        named = {"mediaType": f"{NONDISTRIBUTABLE}+gzip", "digest": digest_of(layer), "size": len(layer)}
+        registry.push_manifest(name, naming(b"{}", named), "1")
+    # After the day for which blobs are kept that nothing names.
+    real = images.store.now
+    monkeypatch.setattr(images.store, "now", lambda: real() + 2 * LIFE * 1_000_000_000)
+    with images.store.metadata.write() as rows:
+        for name in ("a", "b"):
+            images.store.leases.keep_nothing(rows, f"localhost:5000/{name}")
+    for name in ("a", "b"):
+        assert registry.get(f"/v2/{name}/blobs/{digest_of(layer)}").body == layer
+
+
+@pytest.mark.parametrize("is_image", [True, False], ids=["image", "artifact"])
+def test_an_index_does_not_show_what_came_with_the_index_of_another_repository(images, tmp_path, is_image):
+    """What was loaded or pulled as an index has no names of its own for its parts, unlike what was pushed."""
+    with orlop.open(tmp_path / "other") as other, hosting(other, tmp_path) as client:
+        child = client.push_image("theirs/app") if is_image else client.push_artifact("theirs/app")
+        client.push_manifest("theirs/app", index_of(child), "1", INDEX)
+        with (tmp_path / "saved.tar").open("wb") as file:
+            other.save(["localhost:5000/theirs/app:1"], file, format="oci")
+    images.load(tmp_path / "saved.tar")
+    target = f"/v2/{{}}/manifests/{digest_of(child)}"
+    blob = f"/v2/{{}}/blobs/{json.loads(child)['layers'][0]['digest']}"
+    with hosting(images, tmp_path) as registry:
+        put = registry.put("/v2/mine/app/manifests/1", index_of(child, annotations={"of": "mine"}), INDEX)
+        assert put.status == (201 if is_image else 400)
+        for where in (target, blob):
+            assert registry.get(where.format("mine/app")).status == 404
+            assert registry.get(where.format("theirs/app")).status == 200
+        # What a repository has may be named there by further indexes.
+        registry.push_manifest("theirs/app", index_of(child, annotations={"of": "theirs"}), "2", INDEX)
+        assert registry.get(target.format("theirs/app")).status == 200
+
+
 def test_an_upload_is_gone_for_another_repository(registry):
     session = registry.begin("mine")
     location = session.headers["location"].replace("/mine/", "/theirs/")
@@ -350,6 +443,40 @@ def test_an_upload_that_nobody_continues_goes_and_so_does_a_blob_that_no_manifes
                 assert client.head(f"/v2/a/blobs/{digest}").status == 404
         assert list((tmp_path / "root" / "incoming").iterdir()) == []
         assert list((tmp_path / "root" / "blobs" / "sha256").iterdir()) == []
+
+
+def test_uploads_that_nobody_continues_make_room_where_there_are_too_many(registry, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("orlop.service.hosted.uploads._MOST_UPLOADS", 3)
+    sessions = [registry.begin("a") for _ in range(3)]
+    full = registry.ask("POST", "/v2/a/blobs/uploads/")
+    assert (full.status, code(full), full.headers["retry-after"]) == (429, "TOOMANYREQUESTS", "1")
+    # A quarter of an hour later two of them have not been touched.
+    folder = Path(images.store.incoming._root.path) / "incoming"
+    for session in sessions[:2]:
+        key = session.headers["docker-upload-uuid"]
+        os.utime(folder / key, (time.time() - 900, time.time() - 900))
+    uploads = images.store.now
+    monkeypatch.setattr(images.store, "now", lambda: uploads() + 2_000_000_000)
+    registry.begin("a")
+    assert [registry.get(one.headers["location"]).status for one in sessions] == [404, 404, 204]
+    registry.begin("a")
+    assert registry.ask("POST", "/v2/a/blobs/uploads/").status == 429
+
+
+def test_a_manifest_does_not_name_more_than_is_looked_for(registry):
+    registry.push_blob("a", b"{}")
+
+    def put(count: int, kind: str = MANIFEST) -> Any:
+        named = [{"mediaType": "a/b", "digest": f"sha256:{number:064x}", "size": 1} for number in range(count)]
+        index = written({"schemaVersion": 2, "mediaType": INDEX, "manifests": named})
+        return registry.put("/v2/a/manifests/1", naming(b"{}", *named) if kind == MANIFEST else index, kind)
+
+    few, many = put(300), put(6000)
+    assert (few.status, code(few), len(few.json["errors"])) == (400, "MANIFEST_BLOB_UNKNOWN", 200)
+    assert "and 100 more" in few.json["errors"][0]["message"]
+    for refused in (many, put(6000, INDEX)):
+        assert (refused.status, code(refused)) == (400, "MANIFEST_INVALID")
+        assert len(refused.body) < 1000
 
 
 def test_a_blob_that_is_too_large_is_refused_in_one_part_and_in_many(images, tmp_path):
@@ -668,26 +795,40 @@ def test_whoever_pulls_a_blob_whose_bits_a_disk_has_flipped_has_it_mended_by_the
     assert aside.read_bytes() == damaged
 
 
-@in_a_directory
-def test_a_blob_that_many_pull_is_proved_once_a_day(images, tmp_path, monkeypatch):
-    with hosting(images, tmp_path) as registry:
-        digests = [registry.push_blob("a", A + bytes([number])) for number in range(2)]
-    now = [0.0]
-    monkeypatch.setattr("orlop.service.hosted.damage.Proofs", partial(Proofs, clock=lambda: now[0]))
-    reads = noted_reads(images, monkeypatch)
-    with hosting(images, tmp_path) as registry:
-        for asked in (*digests, *digests):
-            assert registry.get(f"/v2/a/blobs/{asked}").status == 200
-        until(lambda: len(reads) == 2)
-        assert sorted(map(str, reads)) == sorted(digests)
-        # Nobody who only asks has anything read.
-        registry.head(f"/v2/a/blobs/{digests[0]}")
-        now[0] = AGAIN - 1
-        registry.get(f"/v2/a/blobs/{digests[0]}")
-        now[0] = AGAIN + 1
-        registry.get(f"/v2/a/blobs/{digests[1]}")
-        until(lambda: len(reads) == 3)
-    assert str(reads[2]) == digests[1]
+def test_a_blob_that_many_pull_is_proved_once_a_day():
+    now, proved = [0.0], []
+    one, other = (BlobRow(Digest.of(name), 1, "none") for name in (b"one", b"other"))
+    proofs = Proofs(lambda blob: proved.append(blob.digest), clock=lambda: now[0])
+    for asked in (one, other, one, other):
+        proofs.was_read(asked)
+    until(lambda: len(proved) == 2)
+    now[0] = AGAIN - 1
+    proofs.was_read(one)
+    now[0] = AGAIN
+    proofs.was_read(other)
+    until(lambda: len(proved) == 3)
+    assert proved == [one.digest, other.digest, other.digest]
+    proofs.was_hashed(one.digest)
+    proofs.was_read(one)
+    now[0] = 2 * AGAIN
+    proofs.was_read(one)
+    until(lambda: len(proved) == 4)
+    assert proved[3] == one.digest
+
+
+def test_a_proof_that_cannot_be_made_does_not_stop_the_next_one():
+    asked: list[Digest] = []
+
+    def prove(blob: BlobRow) -> bool:
+        asked.append(blob.digest)
+        raise NoSpace("no")
+
+    proofs = Proofs(prove)
+    blobs = [BlobRow(Digest.of(bytes([number])), 1, "none") for number in range(3)]
+    for blob in blobs:
+        proofs.was_read(blob)
+    until(lambda: len(asked) == 3)
+    assert asked == [blob.digest for blob in blobs]
 
 
 def put_in_place(place: Path, kind: str, elsewhere: Path) -> None:

@@ -7,26 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop
-from tests.unit.hosted import described, digest_of, hosting, index_of, written
+from tests.unit.hosted import described, digest_of, index_of, written
 from tests.unit.layouts import INDEX, MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.unit.hosted import RegistryClient
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as found:
-        yield found
-
-
-@pytest.fixture
-def registry(images: orlop.ImageService, tmp_path: Path) -> Iterator[RegistryClient]:
-    with hosting(images, tmp_path) as client:
-        yield client
 
 
 def push_index(registry: RegistryClient, tag: str, *manifests: bytes, **more: object) -> bytes:

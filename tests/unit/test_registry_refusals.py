@@ -6,17 +6,13 @@ import json
 import socket
 from typing import TYPE_CHECKING
 
-import pytest
-
-import orlop
 from orlop.api.doors import Security
 from orlop.api.server import Options, Serves
 from orlop.service.hosted.registry import HostedRegistry
 from tests.unit.served import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    import orlop
 
 HOST = b"Host: localhost\r\n"
 POST = b"POST /v2/team/app/blobs/uploads/ HTTP/1.1\r\n" + HOST
@@ -39,12 +35,6 @@ NAMELESS = {
     "no path": (b"CONNECT localhost:443 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "encrypted": (b"\x16\x03\x01\x02\x00", 400),
 }
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as found:
-        yield found
 
 
 def said(images: orlop.ImageService, serves: Serves, *requests: bytes) -> list[bytes]:

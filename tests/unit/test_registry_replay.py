@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as found:
-        yield found
-
-
-@pytest.fixture
 def replay(images: orlop.ImageService, tmp_path: Path) -> Iterator[Replay]:
     with hosting(images, tmp_path) as client:
         yield Replay(client)

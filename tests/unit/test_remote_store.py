@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -296,6 +297,45 @@ def test_no_secret_is_shown(url: StoreURL, monkeypatch: pytest.MonkeyPatch) -> N
     with orlop.open(StoreURL.parse(str(url), wrong)) as images, pytest.raises(StorageError) as caught:
         images.import_image(io.BytesIO(bytes(1024)), "a:1")
     assert "hunter2" not in str(caught.value)
+
+
+def test_no_secret_is_logged(url: StoreURL, archives: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    """With everything logged that `--debug` shows, and more."""
+    secrets = {"hunter2hunter2", url.variables["AWS_SECRET_ACCESS_KEY"], "a token of a session"}
+    variables = dict(url.variables) | {"PGPASSWORD": "hunter2hunter2"}
+    wrong = variables | {"AWS_SESSION_TOKEN": "a token of a session"}
+    with caplog.at_level(logging.DEBUG):
+        with orlop.open(StoreURL.parse(str(url), variables)) as images:
+            images.load(archives[0])
+        with orlop.open(StoreURL.parse(str(url), wrong)) as images, suppress(StorageError):
+            images.save([str(next(iter(images.images())).references[0])], io.BytesIO())
+        with pytest.raises(DatabaseUnavailable):
+            orlop.open(StoreURL.parse(str(url).replace("orlop-pg", "orlop-away"), variables))
+    assert caplog.records
+    for record in caplog.records:
+        assert not [secret for secret in secrets if secret in record.getMessage() + str(record.exc_info)]
+
+
+def test_stores_share_a_bucket_below_each_other(archives: list[Path]) -> None:
+    """A prefix may be the beginning of another one, or lie in it; no store takes objects of another for its own."""
+    urls = []
+    base = os.urandom(8).hex()
+    for prefix in (base, f"{base}b", f"{base}/b", f"{base}/blobs", f"{base}/blobs/{'0' * 32}"):
+        url = StoreURL.parse(engines.new_url(prepared=False), engines.variables())
+        urls.append(replace(url, prefix=prefix))
+        init_store(urls[-1]).close()
+        with orlop.open(urls[-1]) as images:
+            images.load(archives[2])
+    for url in urls:
+        assert orlop.stores.fsck(url, repair=True).problems == ()
+        with orlop.open(url) as images:
+            assert images.gc().garbage == ()
+    with orlop.open(urls[0]) as images:
+        for one in list(images.images()):
+            images.remove(str(one.id), force=True)
+        images.gc()
+    for url in urls:
+        assert orlop.stores.check(url, verify=True).problems == ()
 
 
 # Sharing.

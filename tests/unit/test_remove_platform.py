@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import orlop
 from orlop import errors
 from orlop.cli.main import run
 from tests.layout_walk import walked
 from tests.unit.layouts import MANIFEST, Layout, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import orlop
 
 APP, OTHER = "docker.io/example/app:1.0", "docker.io/example/other:2.0"
 
@@ -26,12 +26,6 @@ def host(monkeypatch: pytest.MonkeyPatch) -> None:
     from orlop.model.platform import Platform
 
     monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "amd64"))
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
 
 
 def loaded(images: orlop.ImageService, *names: str, also: str | None = None) -> dict[str, str]:

@@ -39,12 +39,6 @@ def host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "arm64"))
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
-
-
 def fixture(data: Path, name: str, folder: Path) -> Path:
     """Unpack a layout that a program wrote, and return its directory."""
     target = folder / name

@@ -7,6 +7,7 @@ import io
 import random
 import subprocess
 import zlib
+from functools import cache
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -56,6 +57,14 @@ def index_of(blob: bytes, size: int) -> SeekIndex:
     found = gzip_index(io.BytesIO(blob), blob="sha256:one", plain_size=size)
     assert found is not None
     return found
+
+
+@cache
+def dense() -> bytes:
+    """Return an index of many points, as it is kept."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(seek_points, "SPAN", 50_000)
+        return packed(index_of(_BLOB, len(_PLAIN)))
 
 
 def first(chunks: Iterator[bytes], size: int) -> bytes:
@@ -166,9 +175,7 @@ _BLOB = gzip.compress(_PLAIN, 6, mtime=0)
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_damaged_index_never_gives_wrong_bytes(data: st.DataObject) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(seek_points, "SPAN", 50_000)
-        raw = bytearray(packed(index_of(_BLOB, len(_PLAIN))))
+    raw = bytearray(dense())
     for _ in range(data.draw(st.integers(1, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     size = data.draw(st.one_of(st.just(len(raw)), st.integers(0, len(raw))))

@@ -14,10 +14,10 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.model.platform import Platform
+from tests.unit.artifacts import chart
 from tests.unit.layouts import Layout, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 MULTI = "dockerd-20.10-overlay2/multi.tar"
@@ -27,12 +27,6 @@ MULTI = "dockerd-20.10-overlay2/multi.tar"
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is the same everywhere."""
     monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "arm64"))
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
 
 
 def held(images: orlop.ImageService) -> set[str]:
@@ -250,3 +244,43 @@ def test_the_command_lists_an_archive_without_a_store(data: Path, tmp_path: Path
     ]
     assert run(tmp_path, "archive", "ls", "--json", "--format", "json", data / MULTI).returncode == 2
     assert not (tmp_path / "root").exists()
+
+
+def test_an_id_that_several_begin_with_is_refused_and_the_digest_of_an_index_is_not(images: orlop.ImageService) -> None:
+    layout = Layout()
+    # Of seventeen IDs two begin alike.
+    tops = [layout.image(f"{number}", **named(f"example/app:{number}")) for number in range(17)]
+    raw = layout.top(*tops).pack()
+    with orlop.Archive(io.BytesIO(raw)) as archive:
+        ids = [image.id.hex for image in archive.images]
+    twice = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
+    with pytest.raises(errors.AmbiguousID, match=f"start with 'sha256:{twice}'"):
+        images.load(io.BytesIO(raw), only=[f"sha256:{twice}"])
+    assert not images.images(all=True)
+    made = platforms()
+    index = json.loads(made.files["index.json"])["manifests"][0]["digest"]
+    images.load(io.BytesIO(made.pack()), only=[index])
+    assert held(images) == {"example/app:1.0", "example/more:1.0"}
+    assert len(images.images(all=True)) == 2
+
+
+def test_what_is_not_there_is_told_with_the_names_of_artifacts(images: orlop.ImageService) -> None:
+    layout = Layout()
+    layout.top(layout.image("file", **named("example/app:1")), chart(layout) | named("example/chart:2"))
+    with pytest.raises(errors.ImageNotFound, match="it holds example/app:1, example/chart:2"):
+        images.load(io.BytesIO(layout.pack()), only=["nosuch"])
+
+
+@pytest.mark.parametrize("append", [True, False])
+def test_artifacts_are_saved_beside_images_that_came_otherwise(
+    images: orlop.ImageService, tmp_path: Path, *, append: bool
+) -> None:
+    layout = Layout()
+    layout.top(layout.image("file", **named("example/app:1")), chart(layout) | named("example/chart:2"))
+    images.load(io.BytesIO(layout.pack()))
+    images.save(["example/app:1"], tmp_path / "saved.tar")
+    options = {"append": True} if append else {"since": ["example/app:1"]}
+    images.save(["example/app:1", "example/chart:2"], tmp_path / "saved.tar", **options)
+    report = images.load(tmp_path / "saved.tar")
+    assert [[name.familiar for name in one.references] for one in report.artifacts] == [["example/chart:2"]]
+    assert [one.references[0].familiar for one in report.images] == ["example/app:1"]

@@ -13,6 +13,7 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.cli.main import run
+from orlop.store.rows.sqlite.damage.log import log_fault
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_of
 from orlop.streams.directory import Directory
 from tests.crash.damaged import spoil_table
@@ -64,13 +65,30 @@ def put_back(root: Path, made: Path) -> None:
     shutil.copyfile(made / "earlier.db", root / "metadata.db")
 
 
-def take_log_away(root: Path, _: Path) -> None:
-    """Leave a log, as a killed process does, with the last write in it alone, and remove it."""
+def leave_log(root: Path, name: str) -> bytes:
+    """Leave a log, as a killed process does, with the last write in it alone."""
     script = "import os, sys, orlop\nimages = orlop.open(sys.argv[1])\nimages.tag(*sys.argv[2:])\nos._exit(0)"
-    subprocess.run([sys.executable, "-c", script, root, NAME, "one:1"], check=True, timeout=60)
-    assert (root / "metadata.db-wal").stat().st_size
+    subprocess.run([sys.executable, "-c", script, root, NAME, name], check=True, timeout=60)
+    content = (root / "metadata.db-wal").read_bytes()
+    assert content
+    return content
+
+
+def take_log_away(root: Path, _: Path) -> None:
+    leave_log(root, "one:1")
     for suffix in ("-wal", "-shm"):
         (root / f"metadata.db{suffix}").unlink()
+
+
+def put_log_back(root: Path, _: Path) -> None:
+    """Put an earlier log back that ends where the database stands."""
+    earlier = leave_log(root, "one:1")
+    with orlop.open(root) as images:
+        images.images()
+    leave_log(root, "two:2")
+    (root / "metadata.db-shm").unlink()
+    (root / "metadata.db-wal").write_bytes(earlier)
+    assert log_fault(str(root / "metadata.db")) is None
 
 
 def put_another(root: Path, made: Path) -> None:
@@ -80,7 +98,7 @@ def put_another(root: Path, made: Path) -> None:
     shutil.copyfile(other / "metadata.db", root / "metadata.db")
 
 
-@pytest.mark.parametrize("spoil", [put_back, take_log_away, put_another])
+@pytest.mark.parametrize("spoil", [put_back, take_log_away, put_log_back, put_another])
 def test_every_command_refuses_a_database_that_was_not_written_last(made, root, tmp_path, spoil, capsys):
     spoil(root, made)
     before, database = blobs(root), (root / "metadata.db").read_bytes()

@@ -33,6 +33,7 @@ NEVER: Final = {
     "copy",
     "dataclasses",
     "email",
+    "hashlib",
     "http",
     "inspect",
     "isal",
@@ -54,12 +55,12 @@ NEVER: Final = {
 # command that lists, raise its bound here; lower it when one is no longer needed.
 BOUNDS: Final = {
     "--version": (8, 3),
-    "images": (96, 60),
-    f"images {TINY}": (96, 60),
-    "images -q": (95, 60),
-    f"inspect {TINY}": (98, 60),
-    f"history {TINY}": (101, 60),
-    f"tag {TINY} other/tiny:2.0": (89, 60),
+    "images": (98, 57),
+    f"images {TINY}": (98, 57),
+    "images -q": (97, 57),
+    f"inspect {TINY}": (100, 57),
+    f"history {TINY}": (103, 57),
+    f"tag {TINY} other/tiny:2.0": (91, 57),
 }
 _RUN: Final = """
 import os, sys

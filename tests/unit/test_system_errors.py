@@ -17,6 +17,7 @@ from orlop.store.images import ImageStore
 from orlop.store.local import UNFINISHED, local_store
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.streams.directory import Directory
+from orlop.streams.files import explaining
 from tests.invariants import broken
 from tests.named import named
 
@@ -284,3 +285,9 @@ def test_the_longest_path_of_a_database_is_known(tmp_path, size, fits):
     else:
         with pytest.raises(errors.StorageError, match="505 bytes"):
             orlop.open(root).images()
+
+
+def test_a_move_to_another_file_system_says_what_a_store_needs(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(errors.StorageError, match="a store lies on one, without mounts"), explaining("move", tmp_path):
+        (tmp_path / "file").rename("/proc/file")

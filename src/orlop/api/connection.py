@@ -27,7 +27,8 @@ import termios
 from typing import TYPE_CHECKING, Final, cast
 
 from orlop.api.exchange import HIGH, Exchange
-from orlop.api.framing import framing
+from orlop.api.framing import Sized, framing
+from orlop.api.handed import Handed
 from orlop.api.head import LONGEST, Refused, beginning, end_of_head, parse_head
 from orlop.api.refusal import of_engine, refusal
 from orlop.errors import OrlopError, ReadFailed, RequestAborted
@@ -35,6 +36,7 @@ from orlop.errors import OrlopError, ReadFailed, RequestAborted
 if TYPE_CHECKING:
     import threading
     from asyncio import TimerHandle
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp, Scope
 
@@ -429,6 +431,15 @@ class Connection(asyncio.BufferedProtocol):
             os.close(file)
             if target >= 0:
                 os.close(target)
+
+    def hand_over(self, first: bytes, trouble: Callable[[], OrlopError | None]) -> Handed:
+        """Read no more, and return the rest of the body, whose length is known, behind what has come already."""
+        assert isinstance(self._framing, Sized)
+        self._pause()
+        return Handed(first, self._framing, os.dup(self._socket.fileno()), self._came, trouble)
+
+    def _came(self, count: int) -> None:
+        self._received += count
 
     # The end
 

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import os
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
@@ -25,11 +26,12 @@ from orlop.api.pace import Pace
 from orlop.errors import RequestAborted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from typing import TypeAlias
 
     from starlette.types import ASGIApp, Message, Scope
 
+    from orlop.api.handed import Handed
     from orlop.api.head import Head
     from orlop.errors import OrlopError
 
@@ -84,6 +86,9 @@ class Line(Protocol):
     def copy(self, file: int, first: int, end: int, stop: threading.Event) -> None:
         """Send a part of a file without reading it, in the thread of the caller, which waits for the client."""
 
+    def hand_over(self, first: bytes, trouble: Callable[[], OrlopError | None]) -> Handed:
+        """Read no more, and return the rest of the body, for a thread to read, behind what has come already."""
+
 
 class Exchange:
     """A request that is at work.
@@ -109,6 +114,7 @@ class Exchange:
         self._is_lost = False
         self._error: OrlopError | None = None
         self._awaited = 0
+        self._handed: Handed | None = None
         self._begin = b""
         self._has_length = False
         self._is_chunked = False
@@ -148,7 +154,8 @@ class Exchange:
 
     def behind(self) -> float:
         """Return for how many seconds the client has kept the server waiting."""
-        return self._pace.look(self._loop.time(), self._line.moved(), is_awaited=self._awaited > 0)
+        is_awaited = self._awaited > 0 or (self._handed is not None and self._handed.is_waiting)
+        return self._pace.look(self._loop.time(), self._line.moved(), is_awaited=is_awaited)
 
     def give_up(self, seconds: float) -> None:
         """Wait no longer for a client that is behind by some seconds."""
@@ -187,9 +194,7 @@ class Exchange:
         Raises:
             RequestAborted: the client was too slow.
         """
-        if self._must_continue and not self.started:
-            self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._must_continue = False
+        self._ask_for_body()
         while True:
             if self._error is not None:
                 raise self._error
@@ -201,6 +206,34 @@ class Exchange:
                 return {"type": "http.disconnect"}
             self._arrived.clear()
             await self._await_body()
+
+    def _ask_for_body(self) -> None:
+        if self._must_continue and not self.started:
+            self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._must_continue = False
+
+    @property
+    def can_hand_over(self) -> bool:
+        """Whether the body can be read by `handed`: its length is known, and it comes as it was sent."""
+        is_over = self._is_whole or self._is_cut or self._is_lost or self._error is not None
+        return self._head.length is not None and self._line.can_copy and not is_over
+
+    @contextmanager
+    def handed(self) -> Iterator[Handed]:
+        """Return, for a block, the rest of the body, which a thread reads that ends before the block does."""
+        self._ask_for_body()
+        first, self._body = bytes(self._body), bytearray()
+        self._handed = handed = self._line.hand_over(first, self._trouble)
+        try:
+            yield handed
+        finally:
+            self._handed = None
+            handed.close()
+            self._is_whole = self._is_told = handed.is_whole
+
+    def _trouble(self) -> OrlopError | None:
+        gone = RequestAborted("the client hung up before it had sent everything") if self._is_lost else None
+        return self._error or gone
 
     async def _await_body(self) -> None:
         if self._is_whole:

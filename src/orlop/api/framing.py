@@ -44,15 +44,16 @@ class Sized:
     appetite = _MUCH
 
     def __init__(self, length: int) -> None:
-        self._left = length
+        self.left = length
+        """How many bytes have not come."""
         self.complete = not length
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """Return what of the next bytes is the body's, and what follows the body."""
-        if len(data) < self._left:
-            self._left -= len(data)
+        if len(data) < self.left:
+            self.left -= len(data)
             return data, b""
-        end, self._left, self.complete = self._left, 0, True
+        end, self.left, self.complete = self.left, 0, True
         return (data, b"") if end == len(data) else (data[:end], data[end:])
 
 

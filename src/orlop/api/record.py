@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"\\')
 _SOURCE: Final = "fromSrc"
+_RECORDS: Final = "orlop.records"
 
 
 @dataclass(slots=True)
@@ -47,7 +48,17 @@ def record_of(scope: Scope) -> Record:
     """Begin the record of a request."""
     client = scope.get("client")
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    return Record(_client(client), scope["method"], _without_credentials(_printable(target)))
+    record = Record(_client(client), scope["method"], _without_credentials(_printable(target)))
+    # Several applications may stand one behind the other, each with a record of its own.
+    scope.setdefault(_RECORDS, []).append(record)
+    return record
+
+
+def count_beside(scope: Scope, *, received: int = 0, sent: int = 0) -> None:
+    """Count bytes of a request's body, or of its answer's, that go past the two ends which `counted` returns."""
+    for record in scope[_RECORDS]:
+        record.received += received
+        record.sent += sent
 
 
 def _without_credentials(target: str) -> str:

@@ -15,7 +15,7 @@ from orlop.intake.beside_images import Top, with_artifacts
 from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import kept_manifests
 from orlop.model import gojson
-from orlop.model.digest import ImageID
+from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import Index, Manifest
 from orlop.model.reference import Reference
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.taking import L
     from orlop.model.descriptor import Descriptor
-    from orlop.model.digest import Digest
 
 
 class Beside:
@@ -95,7 +94,10 @@ class Beside:
                     self._tops.setdefault(entry.image.id, {}).setdefault(name, top.digest)
 
     def _listed(self, leaf: Node) -> OfferedImage | None:
-        return self._images.get(ImageID.wrap(leaf.config.digest))
+        digest = leaf.config.digest
+        if digest.algorithm != "sha256" and self._members.has(name := blob_name(digest, manifest=False)):
+            digest = Digest.of(self._members.document(name, what="the config", limit="config_size"))
+        return self._images.get(ImageID.wrap(digest))
 
     def _is_here(self, leaf: Node) -> bool:
         """Return whether the archive has all of an image but layers that were left out of it on purpose."""

@@ -23,8 +23,8 @@ from orlop.archive.oci_tar import (
     layout_chunks,
 )
 from orlop.intake.platforms import chosen
-from orlop.model.digest import ImageID
-from orlop.model.manifest import Index, Manifest, parse_manifest
+from orlop.model.digest import Digest, ImageID
+from orlop.model.manifest import IMAGE_CONFIGS, Index, Manifest, parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from orlop.archive.containerd_form import Listing
     from orlop.archive.oci_layout import LayoutContent, TopEntry
     from orlop.model.descriptor import Descriptor
-    from orlop.model.digest import Digest
     from orlop.model.progress import Progress
 
 
@@ -102,6 +101,7 @@ class _Written:
         self._listings = listings
         self._images = {image.id: image for image in content.images}
         self._blobs = {blob.digest: blob.data for blob in content.blobs if isinstance(blob, Document)}
+        self._there = {*self._left_out, *(blob.digest for blob in content.blobs)}
         self._told = {
             (entry.digest, entry.annotations.get(IMAGE_NAME, "")): entry
             for listing in listings.values()
@@ -132,6 +132,8 @@ class _Written:
                 continue
             if digest not in listed:
                 manifest = Manifest.from_json(self._blobs[digest])
+                if not self._is_readable(manifest):
+                    continue
                 image = self._listings.get(ImageID.wrap(manifest.config.digest))
                 listed[digest] = _Listed(float("inf") if image is None else image.position, manifest, [])
             if entry.reference is not None:
@@ -146,6 +148,18 @@ class _Written:
             )
             for one in sorted(listed.values(), key=lambda one: one.position)
         )
+
+    def _is_readable(self, manifest: Manifest) -> bool:
+        """Return whether a reader of ``manifest.json`` finds what it would look for.
+
+        That is the config, and all layers; and an image where the config is of that type. Signatures of cosign, models
+        of Ollama and others say so of what is not an image.
+        """
+        if not all(one.digest in self._there for one in (manifest.config, *manifest.layers)):
+            return False
+        raw = self._blobs.get(manifest.config.digest)
+        is_image = raw is not None and ImageID.wrap(Digest.of(raw)) in self._images
+        return is_image or manifest.config.media_type not in IMAGE_CONFIGS
 
     def _listed(self, digest: Digest) -> Digest | None:
         """Return the manifest that stands for what an entry leads to, if there is one."""

@@ -22,17 +22,19 @@ from orlop.archive.docker import checked_entry
 from orlop.archive.docker_save import order
 from orlop.archive.members import member_key
 from orlop.archive.names import IMAGE_NAME, REF_NAME
+from orlop.archive.oci_blobs import Document
+from orlop.archive.oci_tar import blob_path
 from orlop.archive.old_tar import OldTar
 from orlop.errors import InvalidManifest, InvalidReference
 from orlop.model import gojson
-from orlop.model.digest import ImageID
-from orlop.model.manifest import Index
+from orlop.model.digest import Digest, ImageID
+from orlop.model.manifest import Index, Manifest, parse_manifest
 from orlop.model.reference import Reference
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 from orlop.streams.tar_write import archive_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.archive.docker_save import Planned
     from orlop.model.limits import Limits
@@ -43,7 +45,9 @@ _INDEX: Final = "index.json"
 _REPOSITORIES: Final = "repositories"
 _IMAGE: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?\Z", re.DOTALL)
 _BLOBS: Final = "blobs"
-_ENTRY: Final = {gojson.fold(key): key for key in ("Config", "RepoTags")}
+_LARGEST: Final = 4 << 20
+"""Bytes of a manifest; what is larger is not read as one."""
+_ENTRY: Final = {gojson.fold(key): key for key in ("Config", "Layers", "LayerSources", "RepoTags")}
 _LISTED: Final = {gojson.fold(key): key for key in ("manifests", "digest", "annotations")}
 
 
@@ -178,7 +182,9 @@ def _merged(old: OldArchive, plan: dict[str, Planned]) -> dict[str, bytes]:
         taken = {tag for entry in added for tag in entry["RepoTags"] or ()}
         # Of the two forms only that of graph drivers ends the line.
         end = b"\n" if (plan[_MANIFEST].data or b"").endswith(b"\n") else b""
-        documents[_MANIFEST] = gojson.dumps(_images(old, added, taken)) + end
+        came = _came(old, plan)
+        images = [_as_it_came(entry, came.get(old.key(entry["Config"]), ())) for entry in _images(old, added, taken)]
+        documents[_MANIFEST] = gojson.dumps(images) + end
     if old.index is not None and _INDEX in plan:
         documents[_INDEX] = gojson.dumps(_index(old.index, _planned(plan, _INDEX)))
     if _REPOSITORIES in plan:
@@ -188,6 +194,57 @@ def _merged(old: OldArchive, plan: dict[str, Planned]) -> dict[str, bytes]:
         listed = {name: dict(sorted(tags.items())) for name, tags in sorted(names.items())}
         documents[_REPOSITORIES] = gojson.dumps(listed) + b"\n"
     return documents
+
+
+def _came(old: OldArchive, plan: dict[str, Planned]) -> dict[str, list[list[str]]]:
+    """Return the layers that manifests of both archives name, by the places of their configs, if all are there.
+
+    A manifest that came from elsewhere names layers that are compressed. Where an archive has these, it must not list
+    the plain ones of the image: readers of one document would take those of the other for another image's.
+    """
+    found: dict[str, list[list[str]]] = {}
+    manifests = [one.blob.data for one in plan.values() if isinstance(one.blob, Document)]
+    for raw in (*_manifests(old), *manifests):
+        document = _parsed(raw)
+        if isinstance(document, Manifest):
+            layers = [blob_path(layer.digest) for layer in document.layers]
+            if all(layer in plan or layer in old.members for layer in layers):
+                found.setdefault(blob_path(document.config.digest), []).append(layers)
+    return found
+
+
+def _manifests(old: OldArchive) -> Iterator[bytes]:
+    """Yield the manifests to which the ``index.json`` of the old archive leads, as far as they are there."""
+    waiting = [str(entry.get("digest")) for entry in (old.index or {}).get("manifests") or ()]
+    seen: set[str] = set()
+    while waiting:
+        digest = Digest.unchecked(waiting.pop())
+        if str(digest) in seen or not digest.is_valid or (path := blob_path(digest)) not in old.members:
+            continue
+        seen.add(str(digest))
+        if old.members[path].size > _LARGEST:
+            continue
+        raw = old.read(path)
+        document = _parsed(raw)
+        if isinstance(document, Index):
+            waiting += [str(child.digest) for child in document.manifests]
+        elif document is not None:
+            yield raw
+
+
+def _parsed(raw: bytes) -> Manifest | Index | None:
+    try:
+        return parse_manifest(raw)
+    except InvalidManifest:
+        return None
+
+
+def _as_it_came(entry: dict[str, Any], came: Sequence[list[str]]) -> dict[str, Any]:
+    """Return an entry of ``manifest.json``, with the layers of a manifest that came where it has plain ones."""
+    layers = next((one for one in came if one != entry.get("Layers")), None)
+    if layers is None or "LayerSources" not in entry:
+        return entry
+    return {key: value for key, value in entry.items() if key != "LayerSources"} | {"Layers": layers}
 
 
 def _planned(plan: dict[str, Planned], name: str) -> Any:

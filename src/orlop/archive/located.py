@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orlop.archive.members import Member, Members
+from orlop.archive.members import READ, Member, Members
 from orlop.intake.taking import L
 from orlop.streams.files import CHUNK, explained
 from orlop.streams.tar import TarReader
@@ -31,7 +31,9 @@ class LocatedMembers(Members[L]):
         self._descriptor = descriptor
         for count, entry in enumerate(TarReader(Window(descriptor, start, None), limits=self.limits), 1):
             self._check_count(count)
-            if entry.type in {"hardlink", "symlink"}:
+            if entry.type not in READ:
+                self._note_other(entry.name)
+            elif entry.type in {"hardlink", "symlink"}:
                 self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
             elif entry.type == "file":
                 # Of a sparse file, what is stored is not what it holds: it is read from its header.

@@ -42,6 +42,9 @@ ARCHIVE: Final = Words(
 )
 """How messages speak of archives."""
 
+READ = frozenset(("dir", "file", "hardlink", "symlink"))
+"""The types of members of a tar that are read; others are passed over."""
+
 _MAX_LINKS = 40
 
 
@@ -107,6 +110,7 @@ class Members(ABC, Generic[L]):
         self.taking = taking
         self._table: dict[str, Member[L]] = {}
         self._absolute: list[tuple[str, str, str]] = []
+        self._others: dict[str, None] = {}
         self._document_bytes = self._values = 0
         self._last: tuple[str, bytes] = ("", b"")
         self._is_closed = False
@@ -310,13 +314,27 @@ class Members(ABC, Generic[L]):
         if linkname.startswith("/") and below and not hard:
             self._absolute.append((name, target, self._key(f"{below}/{linkname}")))
 
+    def _note_other(self, name: str) -> None:
+        """Note a member that is neither a file nor a link nor a folder, and is passed over."""
+        key = self._key(name)
+        self.count_bytes(len(key))
+        self._others[key] = None
+
     def _check_places(self) -> None:
         """Check that no name leads engines, which unpack an archive, and others, which do not, to two members.
 
         Raises:
             InvalidArchive: a member is a folder of others, too, so that unpacking moves or removes them; or a link with
-                an absolute target has one inside of the archive and one beside the link.
+                an absolute target has one inside of the archive and one beside the link; or a member of a type that is
+                passed over has the name of another.
         """
+        for key in self._others:
+            if key in self._table:
+                msg = (
+                    f"the archive has two different members of the name {key!r}, one of which is of a type that skopeo"
+                    " reads as a file and others do not; it is refused"
+                )
+                raise InvalidArchive(msg)
         keys = sorted(key.replace("/", "\0") for key in self._table)
         for one, other in pairwise(keys):
             if other.startswith(f"{one}\0"):

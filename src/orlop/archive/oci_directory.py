@@ -12,8 +12,8 @@ So whoever reads sees the old index or the new one, and all that it names is the
 nothing of each other. Other programs take no lock: the second look makes the time in which they can be overwritten as
 short as it can be, but does not end it.
 
-Nothing is shared with the store but by reflink: other programs write blobs in place, which through a hard link would
-damage the store. No name in the layout is followed where it is a link.
+Nothing that the store keeps is shared but by reflink: other programs write blobs in place, which through a hard link
+would damage the store. No name in the layout is followed where it is a link.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
 from typing import TYPE_CHECKING, Final
 
-from orlop.archive.oci_blobs import Stored
+from orlop.archive.oci_blobs import MadeLayer, Stored
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_tar import LAYOUT_FILE, blob_chunks, blob_path
 from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
@@ -35,7 +35,7 @@ from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.progress import LayerExists
 from orlop.streams.directory import Directory, ForeignFile, kind_of
-from orlop.streams.files import CHUNK, NewFile, explaining
+from orlop.streams.files import CHUNK, Giving, NewFile, explaining
 from orlop.streams.part_directory import DirectoryLock, PartDirectory, is_part, subdirectory
 
 if TYPE_CHECKING:
@@ -220,7 +220,12 @@ class _Target:
             folder.sync()
 
     def _copy(self, blob: Blob, file: NewFile) -> None:
-        """Copy a blob, by reflink where that is possible, all verified before the last byte is written."""
+        """Copy a blob, by reflink where that is possible, all verified before the last byte is written.
+
+        What was made for this layout was hashed when it was made, and moves.
+        """
+        if isinstance(blob, MadeLayer) and isinstance(blob.spool, Giving) and blob.spool.give(file):
+            return
         cloned = False
         if isinstance(blob, Stored):
             # Bytes of a store in memory have no descriptor.

@@ -1,9 +1,10 @@
 """A layout whose layers are compressed anew: other blobs, and so other manifests and indexes.
 
 A layer that has the wanted form already stays as it is, and so does a manifest whose layers all do. Each other layer is
-compressed once, however many images have it, into a spool of the store that goes when the save ends: its digest and
-its size have to be known before it is written. In a manifest only the descriptors of such layers change, and lose what
-told of the old bytes; in an index those of its manifests. An index that is new anyway names nothing that is left out.
+compressed once, however many images have it, into a spool of the store that goes when the save ends, or moves into the
+layout: its digest and its size have to be known before it is written. In a manifest only the descriptors of such layers
+change, and lose what told of the old bytes; in an index those of its manifests. An index that is new anyway names
+nothing that is left out.
 
 Layers are compressed at once, and each in several threads where there are fewer layers than processors.
 """

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orlop.archive.members import Member, Members, begins_like_layer
+from orlop.archive.members import READ, Member, Members, begins_like_layer
 from orlop.archive.names import algorithm_of
 from orlop.archive.scratch import SMALL, Scratch
 from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
@@ -51,7 +51,9 @@ class StreamedMembers(Members[L]):
             reader = TarReader(source, limits=self.limits)
             for count, entry in enumerate(reader, 1):
                 self._check_count(count)
-                if entry.type in {"hardlink", "symlink"}:
+                if entry.type not in READ:
+                    self._note_other(entry.name)
+                elif entry.type in {"hardlink", "symlink"}:
                     self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
                 elif entry.type == "file":
                     # A name that is refused is refused before its content is kept.

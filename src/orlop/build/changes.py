@@ -11,6 +11,7 @@ from orlop.errors import InvalidInstruction, InvalidJSON
 from orlop.model import gojson
 from orlop.model.container import HealthConfig
 from orlop.model.durations import parse_duration
+from orlop.model.given import given_texts
 from orlop.model.values import replace
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def apply_changes(config: ContainerConfig, changes: Sequence[str]) -> ContainerC
     Raises:
         InvalidInstruction: one is none of them, or is not as it should be.
     """
+    changes = given_texts(changes, "changes")
     if not changes:
         return config
     read = list(_instructions("\n".join(changes)))

@@ -73,11 +73,14 @@ class LayerBytes(NamedTuple):
 class Audit:
     """What an audit found; sizes in bytes of content.
 
+    Of the bytes that are ``overwritten``, ``unchanged`` are those of files whose content a later layer has again at the
+    same path: only their mode, owner, time or attributes were changed, or nothing. It is 0 if contents were not read.
     ``folders`` and ``packages`` have the bytes below directories, and of packages (`orlop.inside.packages`).
     """
 
     layers: list[LayerBytes] = field(default_factory=list)
     overwritten: int = 0
+    unchanged: int = 0
     removed: int = 0
     twice: int = 0
     folders: dict[str, int] = field(default_factory=dict)
@@ -149,6 +152,8 @@ class _Count:
         self._seen = seen
         self._contents = contents
         self._digests: set[bytes] = set()
+        self._overwritten: set[str] = set()  # the paths of this layer that a later one overwrites
+        self._below: dict[str, tuple[bytes, TarEntry]] = {}  # the last content of each path that is overwritten later
 
     def add(self, index: int, layer: ImageLayer) -> None:
         """Count a layer, and look for secrets in it, in one pass."""
@@ -157,12 +162,15 @@ class _Count:
         # A file that is named as a whiteout is not in the image, though it may have a content that anyone can read.
         counted = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
         hidden = 0
+        self._overwritten.clear()
         for entry in counted:
             if entry.header_offset in self._seen[index]:
                 continue
             hidden += entry.size
-            if f"/{clean(entry.name)}" in self._files:
+            path = f"/{clean(entry.name)}"
+            if path in self._files:
                 found.overwritten += entry.size
+                self._overwritten.add(path)
             else:
                 found.removed += entry.size
         found.layers.append(LayerBytes(layer, sum(one.size for one in counted), hidden))
@@ -175,6 +183,7 @@ class _Count:
             self._read(index, entries)
 
     def _read(self, index: int, entries: list[TarEntry]) -> None:
+        again = _Again()
         with self._files.places([(index, entry) for entry in entries]) as contents:
             for entry in entries:
                 shown = entry.header_offset in self._seen[index]
@@ -187,6 +196,42 @@ class _Count:
                 if shown:
                     self._found.twice += entry.size if digest.digest() in self._digests else 0
                     self._digests.add(digest.digest())
+                before = self._below.pop(path, None)
+                if before is not None and before[0] == digest.digest():
+                    again.add(before[1], entry)
+                if path in self._overwritten:
+                    self._below[path] = digest.digest(), entry
+        self._found.unchanged += again.size
+        if again.size >= _WORTH_TELLING:
+            self._found.findings.append(
+                AuditFinding("sent-again", "waste", "low", again.text, index + 1, "", size=again.size)
+            )
+
+
+class _Again:
+    """Files of a layer that have the content that a lower layer has at the same path."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._facts: set[str] = set()
+
+    def add(self, before: TarEntry, after: TarEntry) -> None:
+        """Count one, and note what differs beside the content."""
+        self.size += before.size
+        differing = {
+            "mode": before.mode & 0o7777 != after.mode & 0o7777,
+            "owner": (before.uid, before.gid) != (after.uid, after.gid),
+            "time": before.mtime != after.mtime,
+            "attributes": before.xattrs != after.xattrs,
+        }
+        self._facts |= {fact for fact, differs in differing.items() if differs}
+
+    @property
+    def text(self) -> str:
+        """What to say of them."""
+        what = " and ".join(fact for fact in ("mode", "owner", "time", "attributes") if fact in self._facts)
+        only = f"only their {what} changed" if what else "nothing of them changed"
+        return f"files with {self.size} bytes are here again with the content that they had before; {only}"
 
 
 def _secret(secret: Secret, text: str, *, layer: int, path: str, seen: bool) -> AuditFinding:

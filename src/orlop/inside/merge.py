@@ -13,7 +13,7 @@ unpacks a layer into a directory of its own, so a link of the same layer is foll
 hidden by a real directory. That is the default here. With ``resolve_links`` all links are followed, as programs do
 that unpack layers over each other. Links never lead out of the root; ``..`` at the root is the root.
 
-What must never happen: that a name leads out of the tree, that a loop of links does not end (`_HOPS`), or that the work
+What must never happen: that a name leads out of the tree, that a loop of links does not end (`HOPS`), or that the work
 grows faster than the entries. The place of the last parent directories is remembered (`_folders`) as long as nothing
 was replaced that could lie on a path. Recursion is avoided; a path may be as deep as the limits of the layer allow.
 
@@ -25,25 +25,21 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final
 
+from orlop.inside.lookup import HOPS
+from orlop.inside.markers import OPAQUE, WHITEOUT, again, is_marked, marker_of
 from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
+from orlop.inside.walk import NO_NAMES, Walk
 from orlop.streams.tar_header import TYPE_CHAR, TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
+    from orlop.inside.markers import Marker
     from orlop.streams.tar_header import TarEntry
 
-__all__ = ["OPAQUE", "WHITEOUT", "Merge", "clean", "is_marked", "marker_of"]
+__all__ = ["Merge", "clean"]
 
-WHITEOUT: Final = ".wh."
-"""What the name of a whiteout begins with."""
 
-OPAQUE: Final = ".wh..wh..opq"
-"""The name of an opaque marker."""
-
-_RESERVED: Final = ".wh..wh."
-_NO_NAMES: Final = frozenset(("", ".", ".."))
-_HOPS: Final = 40  # as Linux follows at most
 _FINDINGS: Final = 10_000
 _REMEMBERED: Final = 1 << 12
 _NOT_LINKED: Final = frozenset((TYPE_DIR, TYPE_HARDLINK))
@@ -55,19 +51,6 @@ def clean(path: str) -> str:
     if path and path[0] not in "./" and path[-1] != "/" and "//" not in path and "/." not in path:
         return path
     return posixpath.normpath("/" + path.lstrip("/"))[1:]
-
-
-def marker_of(path: str) -> tuple[str, str] | None:
-    """Return the folder and name of a whiteout or opaque marker; None if a path with such a name means nothing."""
-    folder, _, name = path.rpartition("/")
-    if is_marked(folder) or (name.startswith(_RESERVED) and name != OPAQUE) or name[len(WHITEOUT) :] in _NO_NAMES:
-        return None
-    return folder, name
-
-
-def is_marked(path: str) -> bool:
-    """Return whether a name in a path is that of a whiteout or marker."""
-    return path.startswith(WHITEOUT) or f"/{WHITEOUT}" in path
 
 
 class Merge:
@@ -87,14 +70,16 @@ class Merge:
         self._resolve_links = resolve_links
         self._layer = NO_LAYER
         self._removed: dict[str, Node] = {}
-        self._symlinks: dict[str, str] = {}
+        self._symlinks: dict[str, tuple[int, str]] = {}
+        self._own: dict[str, int] = {}
+        self._passed: dict[int, tuple[str, int, Node]] = {}
         self._folders: dict[str, Node] = {}
         self._pending: list[_Link] = []
 
     def apply(self, entries: Iterable[TarEntry]) -> None:
         """Apply the next layer. Errors of the iteration pass through, before anything has changed."""
         members: list[tuple[str, TarEntry]] = []
-        markers: list[tuple[str, str]] = []
+        markers: list[Marker] = []
         self._layer, self.layers = self.layers, self.layers + 1
         self._symlinks = {}
         for entry in entries:
@@ -102,18 +87,23 @@ class Merge:
             if entry.name.startswith("../") or "/../" in entry.name or entry.name.endswith("/.."):
                 self._find("outside", entry.name)
             if WHITEOUT in path and is_marked(path):
-                self._mark(path, markers)
+                self._mark(path, markers, len(members))
                 continue
-            members.append((path, entry))
             if entry.type == TYPE_SYMLINK:
-                self._symlinks[path] = entry.linkname
-        for folder, name in markers:
-            self._hide(folder, name)
+                self._symlinks.setdefault(path, (len(members), entry.linkname))
+            members.append((path, entry))
         if markers:
-            self._compare(markers, members)
+            if self._resolve_links:
+                self._own = {path: place for place, (path, _) in reversed([*enumerate(members)])}
+            for folder, name, place in markers:
+                self._hide(folder, name, place)
+            self._own = {}
+            for kind, path in again(markers, members):
+                self._find(kind, path)
         for path, entry in members:
             self._add(path, entry)
         self._resolve()
+        self._compare_implied()
         self._removed.clear()
         self._folders.clear()
 
@@ -121,18 +111,18 @@ class Merge:
         if len(self.findings) < _FINDINGS:
             self.findings.append(Finding(self._layer, kind, path))
 
-    def _mark(self, path: str, markers: list[tuple[str, str]]) -> None:
-        """Note a whiteout or an opaque marker."""
+    def _mark(self, path: str, markers: list[Marker], place: int) -> None:
+        """Note a whiteout or an opaque marker, and how many members come before it."""
         marker = marker_of(path)
         if marker is not None:
-            markers.append(marker)
+            markers.append((*marker, place))
         else:
-            nothing = path.rpartition("/")[2][len(WHITEOUT) :] in _NO_NAMES and not is_marked(path.rpartition("/")[0])
+            nothing = path.rpartition("/")[2][len(WHITEOUT) :] in NO_NAMES and not is_marked(path.rpartition("/")[0])
             self._find("whiteout-of-nothing" if nothing else "reserved-name", path)
 
-    def _hide(self, folder: str, name: str) -> None:
+    def _hide(self, folder: str, name: str, place: int) -> None:
         """Remove from the lower view what a marker hides."""
-        node, way = self._lower(folder)
+        node, way = self._lower(folder, place)
         if node is None:
             self._find("marker-without-directory", f"{folder}/{name}".lstrip("/"))
             return
@@ -145,6 +135,8 @@ class Merge:
         if name == OPAQUE:
             if not folder:
                 self._find("opaque-root", name)
+            elif not node.children:
+                self._find("hides-nothing", f"{folder}/{name}")
             for child, gone in node.children.items():
                 self._removed[f"{way}/{child}" if way else child] = gone
             _unname_all(node.children.values())
@@ -155,29 +147,37 @@ class Merge:
         if gone_one is not None:
             self._removed[f"{way}/{hidden}" if way else hidden] = gone_one
             _unname_all((gone_one,))
+        else:
+            self._find("hides-nothing", f"{folder}/{name}" if folder else name)
 
-    def _lower(self, folder: str) -> tuple[Node | None, str]:
+    def _lower(self, folder: str, place: int) -> tuple[Node | None, str]:
         """Return what a folder is in the lower view, seen through the links that may be followed, and its real path.
 
-        Returns a node that is not a directory for the first part of the path that is neither one nor followed.
+        A link of the same layer is followed if it comes before the marker at a place, and one of a lower layer if the
+        layer has not put something else there before. Returns a node that is not a directory for the first part of the
+        path that is neither one nor followed.
         """
         node, way = self.root, ""
         parts = folder.split("/")[::-1] if folder else []
         hops = 0
         while parts:
             part = parts.pop()
-            if part in _NO_NAMES:
+            if part in NO_NAMES:
                 if part == "..":
                     way = way.rpartition("/")[0]
                     node = self._at(way) or self.root
                 continue
             path = f"{way}/{part}" if way else part
             child = None if node.children is None else node.children.get(part)
-            link = self._symlinks.get(path)
-            if link is None and child is not None and child.type == TYPE_SYMLINK and self._resolve_links:
-                link = child.content.linkname
+            link = None
+            own, linkname = self._symlinks.get(path, (place, ""))
+            if own < place:
+                self._find("below-own-link", folder)
+                link = linkname
+            elif child is not None and child.type == TYPE_SYMLINK and self._resolve_links:
+                link = child.content.linkname if self._own.get(path, place) >= place else None
             if link is not None:
-                if (hops := hops + 1) > _HOPS:
+                if (hops := hops + 1) > HOPS:
                     return None, path
                 if link.startswith("/"):
                     node, way = self.root, ""
@@ -188,6 +188,7 @@ class Merge:
             node, way = child, path
             if child.children is None:
                 return child, path
+            self._passed.setdefault(id(child), (path, -1, child))
         return node, way
 
     def _at(self, path: str) -> Node | None:
@@ -199,23 +200,12 @@ class Merge:
             node = node.children.get(part)
         return node
 
-    def _compare(self, markers: list[tuple[str, str]], members: list[tuple[str, TarEntry]]) -> None:
-        """Record what a layer both hides and has, and whiteouts in what another one hides."""
-        hidden = {
-            f"{folder}/{name[len(WHITEOUT) :]}" if folder else name[len(WHITEOUT) :]
-            for folder, name in markers
-            if name != OPAQUE
-        }
-        for path, entry in members:
-            if path in hidden:
-                self._find("hidden-and-there" if entry.type != TYPE_DIR else "directory-made-anew", path)
-        for folder, name in markers:
-            above = folder
-            while above:
-                if above in hidden:
-                    self._find("marker-in-hidden", f"{folder}/{name}")
-                    break
-                above = above.rpartition("/")[0]
+    def _compare_implied(self) -> None:
+        """Record directories that the layer leads through, without an entry that says what they are."""
+        for folder, depth, node in self._passed.values():
+            if node.layer != self._layer and node.origin != NO_LAYER and _is_special(node):
+                self._find("implied-attributes", folder if depth < 0 else "/".join(folder.split("/", depth)[:depth]))
+        self._passed.clear()
 
     def _add(self, path: str, entry: TarEntry) -> None:
         """Apply one entry."""
@@ -283,11 +273,15 @@ class Merge:
 
         Returns nothing where the path leads through a file of the same layer, or a loop of links.
         """
-        walk = _Walk(self.root, folder)
+        walk = Walk(self.root, folder)
+        told = False
         for part in walk.names():
             children = walk.node.children
             assert children is not None
             child = children.get(part)
+            if walk.has_followed and not told and not self._is_own(child):
+                self._find("below-own-link", folder)
+                told = True
             if child is None:
                 child = children[part] = Node(IMPLICIT, NO_LAYER)
             elif child.children is None:
@@ -295,6 +289,7 @@ class Merge:
                 if child.type == TYPE_SYMLINK and (same or self._resolve_links):
                     if not same:
                         self._find("below-link", folder)
+                        told = True
                     if not walk.follow(child):
                         return None
                     continue
@@ -305,7 +300,13 @@ class Merge:
                 _unname_all((child,))
                 child = children[part] = Node(IMPLICIT, NO_LAYER)
             walk.enter(child)
+            if not walk.has_followed:
+                self._passed.setdefault(id(child), (folder, walk.depth, child))
         return walk.node
+
+    def _is_own(self, child: Node | None) -> bool:
+        """Return whether the layer itself has something, or has led through it without a link."""
+        return child is not None and (child.layer == self._layer or id(child) in self._passed)
 
     # Hard links.
 
@@ -323,21 +324,27 @@ class Merge:
         children[name] = waiting
         if old is not None and (old.children is not None or old.type == TYPE_SYMLINK):
             self._folders.clear()
-        self._pending.append(_Link(path, target, entry, children=children, name=name, waiting=waiting, old=old))
+        self._pending.append(
+            _Link(path, target, entry, children=children, name=name, waiting=waiting, old=old, first=found)
+        )
 
     def _join(self, found: Node, entry: TarEntry, children: dict[str, Node], name: str, path: str) -> None:
         """Make a name lead to a node, which gets the attributes that the link's entry states, as engines do it."""
         children[name] = found
         found.names += 1
-        if _attributes(found.attributes) != _attributes(entry):
+        xattrs = found.xattrs
+        more = {name: value for name, value in entry.xattrs.items() if xattrs.get(name) != value}
+        if more or _attributes(found.attributes) != _attributes(entry):
             self._find("link-with-attributes", path)
-        found.attributes = entry
+        before = found.attributes.xattrs
+        # What an earlier link added stays, though the next one does not say it.
+        found.attributes = entry._replace(xattrs=before | entry.xattrs) if before else entry
         found.layer = self._layer
 
     def _target(self, path: str) -> Node | None:
         """Return what a hard link leads to, through links that are followed below a directory only."""
         folder, _, name = path.rpartition("/")
-        walk = _Walk(self.root, folder)
+        walk = Walk(self.root, folder)
         for part in walk.names():
             child = None if walk.node.children is None else walk.node.children.get(part)
             if child is None:
@@ -373,7 +380,7 @@ class Merge:
                 chain.append(at)
                 at.found = self._target(at.target)
                 if at.found is None or at.found.children is not None:
-                    at.found = self._hidden_target(at.target)
+                    at.found = self._hidden_target(at.target) or at.first
                 at = None if at.found is None else waiting.get(id(at.found))
             end = chain[-1].found if chain else None
             if at is not None and chain:
@@ -409,51 +416,14 @@ class Merge:
             link.children[link.name] = link.old
 
 
-class _Walk:
-    """A walk from the root along a path, through the links that are followed on the way."""
-
-    __slots__ = ("_hops", "_parts", "_stack")
-
-    def __init__(self, root: Node, path: str) -> None:
-        self._stack = [root]
-        self._parts = path.split("/")[::-1]
-        self._hops = 0
-
-    @property
-    def node(self) -> Node:
-        """Where it has come to."""
-        return self._stack[-1]
-
-    def names(self) -> Iterator[str]:
-        """Yield each name to look up where the walk has come to; ``..`` goes up, but not above the root."""
-        while self._parts:
-            part = self._parts.pop()
-            if part not in _NO_NAMES:
-                yield part
-            elif part == ".." and len(self._stack) > 1:
-                self._stack.pop()
-
-    def enter(self, node: Node) -> None:
-        """Go on below a node."""
-        self._stack.append(node)
-
-    def follow(self, link: Node) -> bool:
-        """Go on along a symbolic link; return False if it is one too many."""
-        self._hops += 1
-        target = link.content.linkname
-        if target.startswith("/"):
-            del self._stack[1:]
-        self._parts += target.split("/")[::-1]
-        return self._hops <= _HOPS
-
-
 class _Link:
     """A hard link whose target is looked for when its layer is done.
 
-    ``children`` are those of its directory; ``waiting`` stands at its path meanwhile, and ``old`` was there.
+    ``children`` are those of its directory; ``waiting`` stands at its path meanwhile, and ``old`` was there. ``first``
+    is what the target was when the link was met.
     """
 
-    __slots__ = ("children", "done", "end", "entry", "found", "name", "old", "path", "target", "waiting")
+    __slots__ = ("children", "done", "end", "entry", "first", "found", "name", "old", "path", "target", "waiting")
 
     def __init__(
         self,
@@ -465,6 +435,7 @@ class _Link:
         name: str,
         waiting: Node,
         old: Node | None,
+        first: Node | None,
     ) -> None:
         self.path = path
         self.target = target
@@ -473,6 +444,7 @@ class _Link:
         self.name = name
         self.waiting = waiting
         self.old = old
+        self.first = first
         self.done = False
         self.found: Node | None = None
         self.end: Node | None = None
@@ -481,6 +453,11 @@ class _Link:
     def still_waits(self) -> bool:
         """Whether nothing else is at its path by now, and its directory was not replaced."""
         return self.waiting.names > 0 and self.children.get(self.name) is self.waiting
+
+
+def _is_special(node: Node) -> bool:
+    """Return whether a directory is other than an engine makes one that has no entry."""
+    return node.mode != IMPLICIT.mode or node.attributes.uid > 0 or node.attributes.gid > 0 or bool(node.xattrs)
 
 
 def _attributes(entry: TarEntry) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""What programs disagree on when they unpack layers: the kinds of `Finding`, and what each means for a reader."""
+"""What programs disagree on when they unpack layers, or what is to no purpose: kinds of `Finding`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ __all__ = ["KINDS"]
 KINDS: Final = {
     "below-file": "an entry lies below a file; most engines refuse it, or put a directory in the file's place",
     "below-link": "an entry lies below a symbolic link of a lower layer: engines hide the link, umoci follows it",
+    "below-own-link": "an entry lies below a link of its layer that leads to what the layer lacks; engines refuse it",
     "directory-made-anew": "a directory is hidden and made anew in one layer; overlay engines show its old content",
     "hidden-and-there": "a path is hidden and made anew in one layer; some engines refuse it",
+    "hides-nothing": "a whiteout or an opaque marker hides nothing; it can be left out of the layer",
+    "implied-attributes": "a directory has no entry in a layer; Docker and podman reset its mode and owner",
     "link-before-target": "a hard link comes before its target; most engines refuse it",
     "link-to-lower": "a hard link leads to a file of a lower layer; most engines refuse it",
     "link-to-nothing": "a hard link leads to nothing, and is left out",

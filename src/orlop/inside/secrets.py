@@ -95,12 +95,14 @@ RULES: Final = {
     ),
     "npm-token": _Rule("a token of npm", (b"npm_",), re.compile(rb"npm_[A-Za-z0-9]{36}" + _END), _has_checksum),
     "gitlab-token": _Rule(
-        "a token of GitLab", (b"glpat-",), re.compile(rb"glpat-[A-Za-z0-9_-]{20,300}(?:\.[a-z0-9.]{9,12})?" + _END)
+        "a token of GitLab",
+        (b"glpat-", b"gldt-", b"glrt-", b"glptt-"),
+        re.compile(rb"gl(?:pat|dt|rt|ptt)-[A-Za-z0-9_-]{20,300}(?:\.[a-z0-9.]{9,12})?" + _END),
     ),
     "pypi-token": _Rule(
         "a token of PyPI",
-        (b"pypi-AgEIcHlwaS5vcmc",),
-        re.compile(rb"pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,1000}" + _END),
+        (b"pypi-AgEIcHlwaS5vcmc", b"pypi-AgENdGVzdC5weXBpLm9yZw"),
+        re.compile(rb"pypi-(?:AgEIcHlwaS5vcmc|AgENdGVzdC5weXBpLm9yZw)[A-Za-z0-9_-]{50,1000}" + _END),
     ),
     "aws-access-key": _Rule(
         "an access key of AWS with its secret",
@@ -110,8 +112,11 @@ RULES: Final = {
     ),
     "slack-token": _Rule(
         "a token of Slack",
-        (b"xoxb-", b"xoxp-", b"xoxa-", b"xoxr-", b"xoxs-"),
-        re.compile(rb"xox[bpars]-[0-9]{8,15}-[A-Za-z0-9-]{20,200}" + _END),
+        (b"xoxb-", b"xoxp-", b"xoxa-", b"xoxr-", b"xoxs-", b"xapp-"),
+        re.compile(
+            rb"(?:xox[bpars]-[0-9]{8,15}-[A-Za-z0-9-]{20,200}|xapp-[0-9]-[A-Z0-9]{9,13}-[0-9]{8,15}-[a-f0-9]{64})"
+            + _END
+        ),
     ),
     "stripe-key": _Rule(
         "a live key of Stripe",
@@ -128,6 +133,29 @@ RULES: Final = {
     "age-key": _Rule(
         "a secret key of age", (b"AGE-SECRET-KEY-1",), re.compile(rb"AGE-SECRET-KEY-1[0-9A-Z]{58}(?![0-9A-Z])")
     ),
+    "anthropic-key": _Rule(
+        "a key of Anthropic",
+        (b"sk-ant-api03-", b"sk-ant-admin01-"),
+        re.compile(rb"sk-ant-(?:api03|admin01)-[A-Za-z0-9_-]{93}AA" + _END),
+    ),
+    "openai-key": _Rule(
+        "a key of OpenAI",
+        (b"T3BlbkFJ",),
+        re.compile(rb"sk-[A-Za-z0-9_-]{20,85}T3BlbkFJ[A-Za-z0-9_-]{20,85}" + _END),
+    ),
+    "digitalocean-token": _Rule(
+        "a token of DigitalOcean",
+        (b"dop_v1_", b"doo_v1_", b"dor_v1_"),
+        re.compile(rb"do[opr]_v1_[a-f0-9]{64}" + _END),
+    ),
+    "shopify-token": _Rule(
+        "a token of Shopify",
+        (b"shpat_", b"shpca_", b"shppa_", b"shpss_"),
+        re.compile(rb"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}" + _END),
+    ),
+    "rubygems-key": _Rule("a key of RubyGems", (b"rubygems_",), re.compile(rb"rubygems_[a-f0-9]{48}" + _END)),
+    "pulumi-token": _Rule("a token of Pulumi", (b"pul-",), re.compile(rb"pul-[a-f0-9]{40}" + _END)),
+    "vault-token": _Rule("a token of Vault", (b"hvs.",), re.compile(rb"hvs\.[A-Za-z0-9_-]{90,200}" + _END)),
     "private-key": _Rule("a private key without a password", (b"PRIVATE KEY-----",), re.compile(_PEM), _is_text),
 }
 """The rules by their names."""
@@ -135,16 +163,19 @@ RULES: Final = {
 _SUSPECTS: Final = (
     re.compile(
         rb"_(?:(?<=gh[pousr]_)[A-Za-z0-9]{36}|(?<=npm_)[A-Za-z0-9]{36}|(?<=hf_)[A-Za-z]{34}|"
-        rb"(?<=[sr]k_)live_[A-Za-z0-9]{24}|(?<=github_)pat_[A-Za-z0-9]{22}|(?<=dckr_)pat_[A-Za-z0-9_-]{27})"
+        rb"(?<=[sr]k_)live_[A-Za-z0-9]{24}|(?<=github_)pat_[A-Za-z0-9]{22}|(?<=dckr_)pat_[A-Za-z0-9_-]{27}|"
+        rb"(?<=do[opr]_)v1_[a-f0-9]{64}|(?<=shp[acps][ats]_)[a-fA-F0-9]{32}|(?<=rubygems_)[a-f0-9]{48})"
     ),
     re.compile(
-        rb"-(?:(?<=glpat-)[A-Za-z0-9_-]{20}|(?<=xox[bpars]-)[0-9]{8}|(?<=pypi-)AgEIcHlwaS5vcmc|"
+        rb"-(?:(?<=gl[dr]t-)[A-Za-z0-9_-]{20}|(?<=glp[at]t-)[A-Za-z0-9_-]{20}|(?<=xox[bpars]-)[0-9]{8}|"
+        rb"(?<=pypi-)AgE|(?<=xapp-)[0-9]-|(?<=sk-)ant-a|(?<=pul-)[a-f0-9]{40}|"
         rb"(?<=PRIVATE KEY-)----|(?<=AGE-)SECRET-KEY-1)"
     ),
     re.compile(rb"A[KS]IA[A-Z2-7]{16}"),
     re.compile(rb"SG\.[A-Za-z0-9_-]{22}\."),
 )
-"""What every secret has in it, of all rules."""
+_WORDS: Final = (b"T3BlbkFJ", b"hvs.")
+"""What every secret has in it, of all rules: one of these."""
 
 _STARTS: Final = re.compile(b"|".join(re.escape(start) for rule in RULES.values() for start in rule.starts))
 
@@ -159,7 +190,7 @@ def secrets_in(data: bytes, *, is_begun: bool = False, goes_on: bool = False) ->
         goes_on: they will be searched again with those that follow. What ends so late will be found then: here it may
             be the beginning of something longer.
     """
-    if not any(suspect.search(data) for suspect in _SUSPECTS):
+    if not any(suspect.search(data) for suspect in _SUSPECTS) and not any(word in data for word in _WORDS):
         return
     found = {match[0] for match in _STARTS.finditer(data)}
     first, last = _AROUND if is_begun else 0, len(data) - (_AROUND if goes_on else 0)

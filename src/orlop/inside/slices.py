@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orlop.inside.merge import OPAQUE, WHITEOUT, Merge, clean, is_marked, marker_of
+from orlop.inside.markers import OPAQUE, WHITEOUT, is_marked, marker_of
+from orlop.inside.merge import Merge, clean
 from orlop.streams.path_table import MARKER, MEMBER, Row, packed_paths
 from orlop.streams.tar_header import TYPE_DIR, TYPE_HARDLINK
 

@@ -11,6 +11,7 @@ from orlop.inside.content import Contents
 from orlop.inside.info import Version, in_order, info_of
 from orlop.inside.lookup import HOPS, NotCovered, find_path
 from orlop.inside.merge import Merge, clean
+from orlop.model.given import check_number
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
 
 if TYPE_CHECKING:
@@ -366,6 +367,8 @@ def select_layers(layers: Sequence[ImageLayer], *, layer: int | None = None, up_
     if layer is not None and up_to is not None:
         raise InvalidInput("a view is either of one layer or of the layers up to one; name one of the two")
     for number in (layer, up_to):
+        if number is not None:
+            check_number(number, "the number of a layer")
         if number is not None and not 1 <= number <= len(layers):
             raise InvalidInput(f"the image has the layers 1 to {len(layers)}, not {number}; name one of them")
     if layer is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.errors import ImageNotFound
+from orlop.errors import AmbiguousID, ImageNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.model.values import replace
@@ -23,10 +23,11 @@ def selected(content: Offer, names: Sequence[ImageName], words: Words) -> Offer:
 
     A name with a tag stands for the image of that tag, under it alone; where its tag is that of an index, for the
     images of all platforms. A bare name stands for all tags of its repository, ``NAME@DIGEST`` for what has the digest,
-    under the tag if one is given with it, an ID or the first digits of one for the image under all its names.
+    under the tag if one is given with it, an ID or the first digits of one for the image under all its names, and the
+    digest of a manifest or an index for its images.
 
     Raises:
-        ImageNotFound: the source has nothing of a name.
+        ImageNotFound: the source has nothing of a name. AmbiguousID: several IDs begin with it.
     """
     kept: dict[ImageID, set[Reference] | None] = {}
     tops: list[Digest] = []
@@ -35,7 +36,9 @@ def selected(content: Offer, names: Sequence[ImageName], words: Words) -> Offer:
         artifacts = [one.row.digest for one in content.manifests if _is_named(one, name)]
         tops += artifacts
         if not found and not artifacts:
-            held = ", ".join(sorted({tag.familiar for entry in content.images for tag in entry.references}))
+            tags = {tag.familiar for entry in content.images for tag in entry.references}
+            tags |= {tag.familiar for manifest in content.manifests for tag in manifest.names}
+            held = ", ".join(sorted(tags))
             msg = f"{words.name} holds no image {name.text}" + (
                 f"; it holds {held}" if held else "; its images have no names"
             )
@@ -65,7 +68,13 @@ def _named(content: Offer, name: ImageName) -> Iterable[tuple[OfferedImage, set[
         if meant:
             return meant
     # `s` is not the beginning of an ID, though `sha256:…` is one.
-    return [(entry, None) for entry in content.images if name.digits and entry.image.id.hex.startswith(name.digits)]
+    found = [entry for entry in content.images if name.digits and entry.image.id.hex.startswith(name.digits)]
+    if len({entry.image.id for entry in found}) > 1:
+        raise AmbiguousID(f"several image IDs start with {name.text!r}; give more of it")
+    if not found and isinstance(name.asked, Digest):
+        owners = _owners(content, {name.asked})
+        found = [entry for entry in content.images if entry.image.id in owners]
+    return [(entry, None) for entry in found]
 
 
 def _by_reference(content: Offer, name: Reference) -> Iterable[tuple[OfferedImage, set[Reference]]]:

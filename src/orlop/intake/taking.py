@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from orlop.errors import LimitExceeded, NotSupported
+from orlop.model.limits import limits_or
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_blob, ingest_layer, measure_layer
 from orlop.streams.meter import Meter
@@ -215,7 +216,7 @@ def storing(store: Store, *, limits: Limits | None = None, progress: Progress | 
     """
     return Taking(
         partial(_ingest, store),
-        limits or store.limits,
+        limits_or(limits, store.limits),
         progress,
         keep=partial(_ingest_blob, store),
         keeping=_StoreKeeping(store),

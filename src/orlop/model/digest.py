@@ -7,10 +7,11 @@ own type, and values of different types are never equal.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final, Self
 
-from orlop.errors import InvalidDigest
+from orlop.errors import InvalidDigest, WrongType
+from orlop.model.given import check_text, shown
+from orlop.model.hashing import sha256_hex
 from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ class Digest:
         """Read ``algorithm:hex``.
 
         The algorithm is sha256, sha384 or sha512; the digits are in lower case, and their number is that of the
-        algorithm. Raises `InvalidDigest` for anything else.
+        algorithm. Raises `InvalidDigest` for any other text.
         """
+        check_text(text, "a digest")
         digest = cls.unchecked(text)
         if not digest.is_valid:
             raise InvalidDigest(
@@ -59,7 +61,10 @@ class Digest:
     @classmethod
     def of(cls, data: bytes) -> Self:
         """Return the SHA-256 digest of the bytes."""
-        return cls("sha256", hashlib.sha256(data).hexdigest())
+        try:
+            return cls("sha256", sha256_hex(data))
+        except TypeError as error:
+            raise WrongType(f"a digest is of bytes, not of {shown(data)}") from error
 
     @classmethod
     def wrap(cls, other: Digest) -> Self:

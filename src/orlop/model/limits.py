@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from orlop.errors import LimitExceeded
+from orlop.errors import InvalidInput, LimitExceeded, WrongType
+from orlop.model.given import check_number, shown
 from orlop.model.values import dataclass, fields
 
 _MIB: Final = 1 << 20
@@ -28,7 +29,8 @@ SIZES: Final = frozenset(
 class Limits:
     """How much time, memory and disk an archive or a layer may take; beyond a limit `LimitExceeded` is raised.
 
-    `UNLIMITED` instead of a number removes a limit. Immutable; raises `ValueError` for a negative number.
+    `UNLIMITED` instead of a number removes a limit. Immutable; raises `InvalidInput` for a negative number, and
+    `WrongType` for one that is not an int.
 
     Attributes:
         members: files and links in an archive, or in a directory that is read as one, and its folders.
@@ -76,9 +78,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
+            check_number(getattr(self, field.name), f"the limit {field.name}")
             if getattr(self, field.name) < 0:
                 msg = f"the limit {field.name} is negative; give a number, or Limits.UNLIMITED"
-                raise ValueError(msg)
+                raise InvalidInput(msg)
 
     def exceeded(self, name: str, found: str) -> LimitExceeded:
         """Return the error for a limit that is exceeded.
@@ -95,6 +98,16 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = Limits()
+
+
+def limits_or(limits: Limits | None, default: Limits) -> Limits:
+    """Return the limits that a caller passes, or a default instead of none. Raises `WrongType` for anything else."""
+    if limits is None:
+        return default
+    if not isinstance(limits, Limits):
+        raise WrongType(f"limits are Limits, not {shown(limits)}")
+    return limits
+
 
 NO_LIMITS: Final = Limits(**{field.name: Limits.UNLIMITED for field in fields(Limits)})
 """For content that is already in a store, and was checked against limits when it came."""

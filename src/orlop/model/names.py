@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from orlop.errors import InvalidReference, WrongType
 from orlop.model.digest import Digest, ImageID
+from orlop.model.given import shown
 from orlop.model.reference import Reference, parse_any
 from orlop.model.values import dataclass
 
@@ -124,11 +125,6 @@ def pulled_name(name: str | Reference) -> Reference:
         msg = f"{reference.familiar!r} could be an image ID, and registries know images by names; name one"
         raise InvalidReference(msg)
     return reference.with_default_tag()
-
-
-def shown(value: object) -> str:
-    """Return a value with its type, for an error."""
-    return f"{type(value).__name__} {value!r}"
 
 
 def _text(name: object) -> str:

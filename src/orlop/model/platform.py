@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Self
 
 from orlop.errors import InvalidPlatform
+from orlop.model.given import check_text
 from orlop.model.regex import regex
 from orlop.model.values import dataclass
 
@@ -41,6 +42,7 @@ class Platform:
         Raises:
             InvalidPlatform: it is none of these.
         """
+        check_text(text, "a platform")
         parts = text.lower().split("/")
         if len(parts) == 1 and default is not None and parts[0]:
             return cls._completed(parts[0], default)

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from orlop.errors import InvalidDigest, InvalidReference
 from orlop.model.dialect import Dialect
 from orlop.model.digest import Digest
+from orlop.model.given import check_text
 from orlop.model.regex import Seldom, regex
 from orlop.model.values import dataclass, replace
 
@@ -67,6 +68,7 @@ class Reference:
 
         Raises `InvalidReference` for anything else, even for 64 hex digits, which are always an image ID.
         """
+        check_text(name, "a reference")
         if len(name) > _MAX_TEXT:
             raise InvalidReference(f"invalid reference {name[:32]!r}...: no name has {len(name)} characters")
         if _is_identifier(name):

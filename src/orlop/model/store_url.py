@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidInput
+from orlop.model.given import check_text
 from orlop.model.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class StoreURL:
 
         from orlop.model.urls import is_torn  # noqa: PLC0415 - as above
 
+        check_text(text, "the URL of a store")
         if not text.startswith(_SCHEMES):
             raise InvalidInput(f"this is not the URL of a store; expected one such as {_FORM}, or a directory")
         parts = urlsplit(text)

@@ -3,7 +3,8 @@
 Importing `dataclasses` takes a third of the time that a bare interpreter needs to start, since it imports `inspect` and
 the parser of Python's own syntax. It then compiles half a dozen methods for each class, one by one. A command that
 lists images uses ten such classes, and none of that. This module compiles only the methods that are called for very
-many values, all at once; the others are shared closures over the names of the fields.
+many values: the one that sets the fields with the class, those that compare values when two are first compared. The
+others are shared closures over the names of the fields.
 
 Type checkers see the names from `dataclasses`. At run time the classes behave alike: equality, hash, order, text,
 `copy`, `pickle`, ``match``, and the error for a change. The functions of `dataclasses` accept them too: a class makes
@@ -131,15 +132,19 @@ def _made(original: Any, *, order: bool, kw_only: bool) -> type:
     }
     made: Any = type(original)(original.__name__, original.__bases__, body)
     made.__qualname__ = original.__qualname__
-    methods = [*_compiled(made, every, order=order), *_shared(made, every)]
-    for method in methods:
-        name = method.__name__
-        # Methods that a class defines itself stay.
-        if name not in original.__dict__ or original.__dict__[name] is None:
-            method.__qualname__ = f"{made.__qualname__}.{name}"
-            method.__module__ = made.__module__
-            setattr(made, name, method)
+    # Methods that a class defines itself stay.
+    kept = {name for name, value in original.__dict__.items() if value is not None}
+    _add(made, [_setting(made, every), *_shared(made, every)], kept)
+    _add(made, _comparing_later(made, every, kept, order=order), kept)
     return made  # type: ignore[no-any-return]
+
+
+def _add(made: Any, methods: list[Any], kept: set[str]) -> None:
+    for method in methods:
+        if method.__name__ not in kept:
+            method.__qualname__ = f"{made.__qualname__}.{method.__name__}"
+            method.__module__ = made.__module__
+            setattr(made, method.__name__, method)
 
 
 def _own_fields(original: type, *, kw_only: bool) -> list[_Field]:
@@ -154,8 +159,8 @@ def _own_fields(original: type, *, kw_only: bool) -> list[_Field]:
     return own
 
 
-def _compiled(made: Any, every: list[_Field], *, order: bool) -> list[Any]:
-    """Compile the methods that set and compare all fields."""
+def _setting(made: Any, every: list[_Field]) -> Any:
+    """Compile the method that sets all fields."""
     names: dict[str, Any] = {"_missing": _MISSING}
     words, keywords, lines = ["self"], list[str](), list[str]()
     for one in every:
@@ -178,21 +183,51 @@ def _compiled(made: Any, every: list[_Field], *, order: bool) -> list[Any]:
     if hasattr(made, "__post_init__"):
         lines.append("    self.__post_init__()\n")
     given = ", ".join([*words, *(["*", *keywords] if keywords else [])])
-    source = [f"def __init__({given}):\n{''.join(lines) or '    pass'}\n"]
+    made_here = _compiled(f"def __init__({given}):\n{''.join(lines) or '    pass'}\n", names)
+    made_here["__init__"].__annotations__ = {one.name: one.annotation for one in every if one.init} | {"return": None}
+    return made_here["__init__"]
+
+
+def _comparing(every: list[_Field], *, order: bool) -> dict[str, Any]:
+    """Compile the methods that compare all fields."""
     mine, others = (
         f"({''.join(f'{whose}.{one.name}, ' for one in every if one.compare)})" for whose in ("self", "other")
     )
-    source.append(f"def __hash__(self):\n    return hash({mine})\n")
+    source = [f"def __hash__(self):\n    return hash({mine})\n"]
     source += [
         f"def {name}(self, other):\n"
         f"    return {mine} {sign} {others} if other.__class__ is self.__class__ else NotImplemented\n"
         for name, sign in _SIGNS.items()
         if order or name == "__eq__"
     ]
-    made_here: dict[str, Any] = {}
-    exec("".join(source), names, made_here)  # noqa: S102 - as dataclasses do
-    made_here["__init__"].__annotations__ = {one.name: one.annotation for one in every if one.init} | {"return": None}
-    return list(made_here.values())
+    return _compiled("".join(source), {})
+
+
+def _comparing_later(made: Any, every: list[_Field], kept: set[str], *, order: bool) -> list[Any]:
+    """Return the methods that compare all fields; the first call of one puts compiled ones in the place of all."""
+
+    def compiled(name: str) -> Any:
+        methods = _comparing(every, order=order)
+        _add(made, list(methods.values()), kept)
+        return methods[name]
+
+    def two(name: str) -> Any:
+        def method(self: Any, other: object) -> Any:
+            return compiled(name)(self, other)
+
+        method.__name__ = name
+        return method
+
+    def __hash__(self: Any) -> int:  # noqa: N807 - a method
+        return int(compiled("__hash__")(self))
+
+    return [__hash__, *(two(name) for name in _SIGNS if order or name == "__eq__")]
+
+
+def _compiled(source: str, names: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    exec(source, names, made)  # noqa: S102 - as dataclasses do
+    return made
 
 
 _SIGNS: Final = {"__eq__": "==", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}

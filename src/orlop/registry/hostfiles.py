@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
+from orlop.model import toml
 from orlop.registry.hosts import Pulls, Rule, Server
 from orlop.registry.interruption import check_interruption
 from orlop.registry.origin import Origin
@@ -133,11 +134,9 @@ def _read(path: str) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise InvalidSettings(f"cannot read {path}: {error.strerror or error}") from error
-    import tomllib  # noqa: PLC0415 - most machines have no such file
-
     try:
-        return tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
+        return toml.loads(content.decode())
+    except ValueError as error:
         raise InvalidSettings(f"{path} is not valid TOML: {error}") from error
 
 

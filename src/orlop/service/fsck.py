@@ -7,12 +7,14 @@ import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import IntegrityError, InvalidInput, NotFound, NotSupported, ReadFailed, StoreDamaged
-from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.given import given_list
+from orlop.model.limits import DEFAULT_LIMITS, limits_or
 from orlop.store.opening import open_store, url_of
 from orlop.store.upkeep.fsck import look
 from orlop.store.upkeep.problem import DAMAGE, NOTE, FsckReport, Problem
 from orlop.store.upkeep.quarantine import Quarantine
 from orlop.streams.files import explaining
+from orlop.streams.given import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,7 +48,9 @@ def fsck(
     """See `orlop.stores.fsck`."""
     if sources and not repair:
         raise InvalidInput("archives to take content from are of use in a repair only; ask for one, or name none")
+    sources = given_list(sources, "archives to repair from")
     for source in sources:
+        check_file(source, "an archive to repair from")
         if isinstance(source, (str, os.PathLike)):
             with explaining("read", source):
                 os.stat(source)
@@ -58,7 +62,7 @@ def fsck(
             create=False,
             allow_network=allow_network,
             allow_foreign=allow_foreign,
-            limits=limits or DEFAULT_LIMITS,
+            limits=limits_or(limits, DEFAULT_LIMITS),
             mending=True,
         )
     except StoreDamaged as error:

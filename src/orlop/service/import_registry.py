@@ -18,6 +18,7 @@ from orlop.foreign.distribution_root import DistributionRoot
 from orlop.intake.commit import commit
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import storing
+from orlop.model.limits import limits_or
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.reference import Reference
 from orlop.service.pull import is_known
@@ -94,7 +95,7 @@ def import_registry(
     notes: list[str] = []
     count = 0
     with DistributionRoot(path) as registry:
-        importing = _Importing(store, registry, link=link, progress=progress, limits=limits or store.limits)
+        importing = _Importing(store, registry, link=link, progress=progress, limits=limits_or(limits, store.limits))
         for repository in registry.repositories():
             count += 1
             uploads += (f"{repository.name}/{name}" for name in repository.uploads)

@@ -19,6 +19,7 @@ from orlop.intake.commit import commit
 from orlop.intake.offer import Offer
 from orlop.intake.selection import selected
 from orlop.intake.taking import measuring, storing
+from orlop.model.limits import limits_or
 from orlop.model.names import image_names
 from orlop.service.save import save
 from orlop.store.local import local_store
@@ -128,7 +129,7 @@ def rescue_into(
         cannot be written; what was taken before stays.
     """
     store.require_writable()
-    with opened_root(root, limits or store.limits) as foreign:
+    with opened_root(root, limits_or(limits, store.limits)) as foreign:
         if store.is_local:
             check_outside(foreign, store.root)
         store.blobs.sweep_ingests()

@@ -45,7 +45,7 @@ def containerd_tar(
     """
     asked = list(asked_content(store, names))
     platforms = Platforms.of(platform)
-    is_needed = platforms.are_several or _are_several(store, asked)
+    is_needed = platforms.are_several or _has_no_other_form(store, asked)
     listings = {one.image: _listing(store, one.image) for one in asked if one.image is not None}
     if not is_needed and (had is not None or None in listings.values()):
         return None
@@ -68,7 +68,7 @@ def containerd_append(
     """Add images as an engine with containerd lists them; do and return nothing where that of graph drivers has all."""
     asked = list(asked_content(store, names))
     platforms = Platforms.of(platform)
-    if not (platforms.are_several or (not platforms.is_one and _are_several(store, asked))):
+    if not (platforms.are_several or _has_no_other_form(store, asked, one_platform=platforms.is_one)):
         return None
     with held_content(store, asked, platforms, None, had=had) as (content, hold):
         add(ContainerdLayout(content, _known(store, content)))
@@ -86,8 +86,12 @@ def _report(content: LayoutContent) -> SaveReport:
     return SaveReport(omitted, remade=content.remade, left_out=content.left_out)
 
 
-def _are_several(store: Store, asked: Sequence[Asked]) -> bool:
-    """Return whether a name means an index of which several images are here: one alone would lose the others."""
+def _has_no_other_form(store: Store, asked: Sequence[Asked], *, one_platform: bool = False) -> bool:
+    """Return whether a name means an artifact, or an index of several images here: one would lose the others."""
+    if any(one.image is None for one in asked):
+        return True
+    if one_platform:
+        return False
     with store.metadata.read() as rows:
         meant = [named_manifest(rows, one, one.image) for one in asked if one.image is not None]
         return any(row is not None and len(rows.images_of(row.digest)) > 1 for row in meant)

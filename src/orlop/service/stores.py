@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, NotSupported, TargetExists
+from orlop.model.given import check_text
 from orlop.store.local import local_store
 from orlop.store.opening import open_store, url_of
 from orlop.store.place.copy import CopyReport
@@ -337,10 +338,12 @@ def group_number(group: int | str) -> int:
     """Return the number of a group that is named, or numbered; raises `InvalidInput` where there is none."""
     import grp  # noqa: PLC0415 - few stores are shared
 
+    if not isinstance(group, int):
+        check_text(group, "a group, unless it is a number,")
     if isinstance(group, int) or group.isdecimal():
         return int(group)
     try:
         return grp.getgrnam(group).gr_gid
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         msg = f"there is no group {group!r}; name one that the system knows"
         raise InvalidInput(msg) from error

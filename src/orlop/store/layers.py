@@ -15,7 +15,7 @@ from orlop.errors import (
     SizeMismatch,
 )
 from orlop.model.digest import ChainID, DiffID, chain_id
-from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, option_of
+from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, limits_or, option_of
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK
@@ -189,7 +189,7 @@ class LayerStore:
         from orlop.store.blobs.ingest import ingest_layer  # noqa: PLC0415 - listing images reads no layer
         from orlop.streams.meter import Meter  # noqa: PLC0415 - as above
 
-        limits = limits or self._limits
+        limits = limits_or(limits, self._limits)
         meter = Meter(limits)
         layer = ingest_layer(meter.counted(source), self._blobs, meter=meter)
         try:

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, NotSupported
+from orlop.model import toml
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.leases import Leases
 from orlop.store.root import Store
@@ -220,16 +221,14 @@ def variables_of(url: StoreURL) -> Mapping[str, str]:
 
 
 def _configured(path: str) -> dict[str, str]:
-    import tomllib  # noqa: PLC0415 - few stores have a file
-
     with explaining("read", path), open(path, "rb") as file:
         state = os.fstat(file.fileno())
         content = file.read(_LONGEST)
     if stat.S_IMODE(state.st_mode) & 0o077:
         raise InvalidInput(f"{path} may hold secrets, and others can read it; run: chmod 600 {path}")
     try:
-        document = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
+        document = toml.loads(content.decode())
+    except ValueError as error:
         raise InvalidInput(f"{path} is not valid TOML: {error}") from None
     unknown = sorted(document.keys() - _KNOWN)
     if unknown:

@@ -12,7 +12,7 @@ import stat
 import threading
 import weakref
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
 from orlop.errors import (
     FileNotThere,
@@ -65,6 +65,7 @@ _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
     errno.ENOENT: (FileNotThere, "no such file or directory; check the path"),
     errno.EISDIR: (WriteFailed, "it is a directory; name a file"),
     errno.EROFS: (ReadOnlyStore, "the file system is read-only; choose a place that can be written"),
+    errno.EXDEV: (StorageError, "it cannot move to another file system; a store lies on one, without mounts in it"),
     errno.EACCES: (PermissionDenied, "permission denied; check who owns it and its mode"),
     errno.EPERM: (PermissionDenied, "operation not permitted; check who owns it"),
 }
@@ -258,6 +259,31 @@ class NewFile:
         self.size = os.fstat(self._descriptor).st_size
         return True
 
+    def take(self, other: NewFile) -> bool:
+        """Take the content of another new file in place of one's own, by its name; return whether that was possible.
+
+        It is not where the file system is another one, or gives the two files other owners or attributes. The mode
+        stays. Of the other file nothing is left.
+        """
+        with explaining("write", self._shown):
+            mine, others = os.fstat(self._descriptor), os.fstat(other._descriptor)
+            if (mine.st_dev, mine.st_uid, mine.st_gid) != (others.st_dev, others.st_uid, others.st_gid):
+                return False
+            if _attributes(self._descriptor) != _attributes(other._descriptor):
+                return False
+            os.fchmod(other._descriptor, stat.S_IMODE(mine.st_mode))
+            try:
+                other.entry.rename(self.entry)
+            except OSError as error:
+                # Two mounts of one file system.
+                if error.errno != errno.EXDEV:
+                    raise
+                return False
+            os.close(self._descriptor)
+            self._descriptor, other._descriptor, other._owned = other._descriptor, -1, False
+            self.size = others.st_size
+        return True
+
     def start_sync(self) -> None:
         """Start to sync what has been written so far, without waiting for it."""
         if self._flusher is not None and self._flusher.is_alive():
@@ -391,6 +417,25 @@ class NewFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
+
+
+@runtime_checkable
+class Giving(Protocol):
+    """What keeps bytes in a file of its own, and can give that away."""
+
+    def give(self, file: NewFile) -> bool:
+        """Make all bytes the content of a new, empty file without copying them; return whether that was possible.
+
+        Then nothing is left here. Raises errors of storage.
+        """
+
+
+def _attributes(descriptor: int) -> dict[str, bytes]:
+    """Return the extended attributes of an open file, such as access lists that a folder hands down."""
+    try:
+        return {name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
+    except OSError:
+        return {}
 
 
 def _has_name(descriptor: int, entry: Entry) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 
-from orlop.errors import WrongType
-from orlop.model.names import shown
+from orlop.errors import InvalidInput, WrongType
+from orlop.model.given import shown
 
 
 def path_text(path: str | os.PathLike[str], what: str) -> str:
@@ -17,12 +17,18 @@ def path_text(path: str | os.PathLike[str], what: str) -> str:
         what: what the path is for, for the error.
 
     Raises:
-        WrongType: it is not a path.
+        WrongType: it is not a path. InvalidInput: it has a character that no path has.
     """
     try:
-        return os.fsdecode(path)
+        text = os.fsdecode(path)
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{what} is {path!r}, which cannot be encoded as a path: {error.reason}") from error
     except TypeError as error:
         raise WrongType(f"{what} is a path, a str or an os.PathLike, not {shown(path)}") from error
+    if b"\0" in encoded:
+        raise InvalidInput(f"{what} is {text!r}, which has a null character; no path has one")
+    return text
 
 
 def check_file(file: object, what: str, method: str = "read") -> None:
@@ -34,9 +40,10 @@ def check_file(file: object, what: str, method: str = "read") -> None:
         method: the method that such a file must have, ``read`` or ``write``.
 
     Raises:
-        WrongType: it is neither.
+        WrongType: it is neither. InvalidInput: it is a path with a character that no path has.
     """
     if isinstance(file, str | os.PathLike):
+        path_text(file, what)
         return
     if isinstance(getattr(file, "file", file), io.TextIOBase):
         raise WrongType(f'{what} is a file in text mode; open it in binary mode, such as "rb" or "wb"')

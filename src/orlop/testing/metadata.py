@@ -233,6 +233,38 @@ class MetadataContract(Contract):
 
     # All rows at once.
 
+    def test_a_repository_does_not_have_what_it_only_names(self, metadata: Metadata) -> None:
+        """A layer that is said to be elsewhere is not held, nor is a part of an index that came with another one."""
+        blob, kind = _BLOB.digest, "application/vnd.oci.image.layer.nondistributable.v1.tar"
+        layer = '{"digest":"%s","size":1%s}'
+        foreign = layer % (blob, f',"mediaType":"{kind}"')
+        child = ManifestRow(Digest.of(b"child"), "", b"{}")
+        index = b'{"manifests":[%s]}' % (layer % (child.digest, "")).encode()
+        with metadata.write() as rows:
+            keep(rows)
+            rows.put_reference(name("2"))
+            for where, raw in (("b", foreign), ("c", layer % (blob, ""))):
+                digest = Digest.of(where.encode())
+                rows.put_manifest(ManifestRow(digest, "", b'{"layers":[%s]}' % raw.encode()), [])
+                rows.put_top(TopRow(f"docker.io/library/{where}", ":1", digest, 1))
+                assert rows.names_elsewhere("docker.io/library/b", blob) is (where == "b")
+        with metadata.read() as rows:
+            held = [where for where in "abc" if rows.holds_blob(f"docker.io/library/{where}", blob)]
+            assert held == ["c"]
+            assert not rows.names_elsewhere("docker.io/library/a", blob)
+        with metadata.write() as rows:
+            image = rows.reference("docker.io/library/a", ":2")
+            assert image is not None
+            came, other = Digest.of(b"index"), Digest.of(b"other index")
+            rows.put_manifest(child, [image.image])
+            rows.put_manifest(ManifestRow(came, "", index), [image.image])
+            rows.put_manifest(ManifestRow(other, "", index), [])
+            for where, digest in (("d", came), ("e", other)):
+                rows.put_top(TopRow(f"docker.io/library/{where}", ":1", digest, 1))
+        with metadata.read() as rows:
+            held = [where for where in "abcde" if rows.holds_manifest(f"docker.io/library/{where}", child.digest)]
+            assert held == ["a", "d"]
+
     def test_a_repository_is_what_its_names_say(self, metadata: Metadata) -> None:
         """Tags of images and of other content are listed together, and a manifest is held where a name leads to it."""
         config = _CONFIG % str(_DIFF.diff_id).encode()
@@ -332,6 +364,64 @@ class MetadataContract(Contract):
             raise ZeroDivisionError
         with metadata.read() as view:
             assert view.blob(_BLOB.digest) == _BLOB
+
+    def test_a_mender_records_what_content_says(self, metadata: Metadata) -> None:
+        """Configs, manifests, layers and chains get the right bytes, and the facts that follow from them, once."""
+        config = _CONFIG % str(_DIFF.diff_id).encode()
+        chain = ChainRow(ChainID.wrap(_DIFF.diff_id), None, _DIFF.diff_id, _DIFF.content_size, 1)
+        manifest = ManifestRow(Digest.of(b"{}"), "application/vnd.oci.image.manifest.v1+json", b"{}")
+        with metadata.write() as rows:
+            keep(rows)
+        with metadata.write():
+            mender = metadata.mender()
+            mender.set_config(image(), b"other")
+            assert [mender.correct(str(image()), b"other", config) for _ in range(2)] == [True, False]
+            later = config.replace(b"1970", b"1971")
+            assert [mender.set_image(image(), one) for one in (config, later, later, config)] == [
+                False,
+                True,
+                False,
+                True,
+            ]
+            assert not mender.set_chain(chain)
+            mender.set_manifest(manifest)
+            mender.set_media_type(str(manifest.digest), "application/x")
+            assert mender.manifest(str(manifest.digest)) == b"{}"
+            mender.set_blob(_BLOB._replace(size=8))
+            mender.set_diff(_DIFF._replace(entries=9))
+            mender.unlink(_BLOB.digest)
+            mender.link(_BLOB.digest, _DIFF.diff_id)
+        with metadata.read() as view:
+            row = view.image_row(image())
+            assert view.config(image()) == config
+            assert row is not None
+            assert row.created == (0, 0)
+            assert view.manifest(manifest.digest) == manifest._replace(media_type="application/x")
+            assert view.blob(_BLOB.digest) == _BLOB._replace(size=8)
+            assert view.diff(_DIFF.diff_id) == _DIFF._replace(entries=9)
+
+    def test_a_mender_puts_links_and_names_right(self, metadata: Metadata) -> None:
+        """An image gets the ID that others know, circles are opened, and what leads nowhere or has no name goes."""
+        config, wrong = _CONFIG % str(DiffID.of(b"x")).encode(), ImageID.of(b"wrong")
+        right = ImageID.of(config)
+        with metadata.write() as rows:
+            keep(rows)
+            rows.put_image(wrong, config, chain_id=None, created=(0, 0))
+            rows.put_reference(name("1"))
+            rows.put_reference(name("b!d"))
+            rows.set_metadata(image(), "parent", str(right).encode())
+        with metadata.write():
+            assert metadata.mender().forget_name("docker.io/library/a:b!d") == str(image())
+            assert metadata.mender().adopt_image(str(image())) is None
+            assert metadata.mender().adopt_image(str(wrong)) == str(right)
+        with metadata.write() as rows:
+            assert (rows.config(right), rows.config(wrong), tags(rows)) == (config, None, ["1"])
+            rows.set_metadata(right, "parent", str(image()).encode())
+            (opened,) = metadata.mender().open_loops()
+            assert opened in {(str(image()), str(right)), (str(right), str(image()))}
+            rows.set_metadata(right, "parent", str(wrong).encode())
+            assert metadata.mender().forget_missing_parents() == [(str(right), str(wrong))]
+            assert metadata.mender().open_loops() == metadata.mender().forget_missing_parents() == []
 
     # The whole.
 

@@ -85,7 +85,6 @@ class Registry:
         await answered(scope, receive, send, account=self._context.account, answer=self._answer, refuse=self._refuse)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
-        scope["orlop.record"] = record
         self._admit(scope)
         send = _with_version(send)
         if scope["path"] == PREFIX:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 
 from orlop.api.flow import PIECE
+from orlop.api.record import count_beside
 from orlop.api.registry.answers import is_known
 from orlop.api.streamed import Streamed
 from orlop.errors import InvalidRange
@@ -153,7 +154,7 @@ class _Copied(Response):
             with self._blob.open() as file:
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 await self._client.send_file(workers.copy, file.fileno(), *self._span)
-                self._asked.scope["orlop.record"].sent += self._span[1] - self._span[0]
+                count_beside(scope, sent=self._span[1] - self._span[0])
 
 
 def _streamed(asked: Asked, blob: ReadBlob, first: int, end: int) -> Response:

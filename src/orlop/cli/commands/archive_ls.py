@@ -54,7 +54,7 @@ _SHOWN: Final = tuple(_FIELDS[name] for name in ("Name", "Platform", "ID", "Dige
 
 
 @command("ls", epilog="Example: orlop archive ls --format '{{.Name}} {{.Platform}}' images.tar")
-@option("--no-trunc", is_flag=True, help="Print IDs and digests whole.")
+@option("--no-trunc", is_flag=True, help="Do not shorten IDs and digests.")
 @option("--json", "as_json", is_flag=True, help="Print a JSON object for each line; short for --format json.")
 @option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.Name}}.")
 @platform_option("List only the images of this platform.")
@@ -65,10 +65,12 @@ def archive_ls(
 ) -> None:
     """List all images and artifacts of an archive, in its order, with a line for each name.
 
-    It may be of any format that load takes, a file or a directory; "-" is the standard input. Nothing is kept, and no
-    store is needed. DIGEST is that of the manifest or index that a name means, where there is one; SIZE that of the
-    image's layers and config as they stand in the archive, or as it promises layers that it lacks; "-", in JSON null,
-    where it does not.
+    FILE has any format that load reads, as a file or a directory; "-" is standard input. No store is needed, and
+    nothing is kept.
+
+    DIGEST is the digest of the manifest or index that the name leads to, if there is one. SIZE is the size of the
+    image's config and layers in the archive. For layers that the archive lacks, it is the size that the archive states;
+    if it states none, SIZE is "-" (null in JSON).
     """
     if as_json and form:
         raise WrongUsage("--json is a format of its own; give only one", "--format")

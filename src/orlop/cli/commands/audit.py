@@ -22,6 +22,7 @@ _FIELDS: Final = (
     "Size",
     "Hidden",
     "Overwritten",
+    "Unchanged",
     "Removed",
     "Twice",
     "Efficiency",
@@ -48,7 +49,7 @@ _SHOWN: Final = 10
     "allow",
     multiple=True,
     metavar="WHAT",
-    help="Suppress findings of RULE, of RULE:PATTERN (for paths), or with a fingerprint. Can be repeated.",
+    help="Suppress findings of RULE, of RULE:PATTERN (for paths), or with a fingerprint. May be repeated.",
 )
 @option(
     "--no-content", "tables_only", is_flag=True, help="Read no layers: skip secrets in files, and duplicate content."
@@ -161,6 +162,7 @@ def _record(name: str, report: Audit, masked: Mask) -> dict[str, object]:
         "Size": report.size,
         "Hidden": report.hidden,
         "Overwritten": report.overwritten,
+        "Unchanged": report.unchanged,
         "Removed": report.removed,
         "Twice": report.twice,
         "Efficiency": f"{report.efficiency:.4f}",
@@ -198,8 +200,9 @@ def _lines(name: str, report: Audit, masked: Mask) -> Iterator[str]:
     from orlop.cli.show.units import human_size  # noqa: PLC0415 - as in `audit`
 
     yield f"{name}: {human_size(report.size)} in {len(report.layers)} layers"
+    again = f" ({human_size(report.unchanged)} of it by the same content)" if report.unchanged else ""
     yield (
-        f"hidden: {human_size(report.hidden)} ({human_size(report.overwritten)} overwritten,"
+        f"hidden: {human_size(report.hidden)} ({human_size(report.overwritten)} overwritten{again},"
         f" {human_size(report.removed)} removed); efficiency {report.efficiency:.1%};"
         f" there twice: {human_size(report.twice)}"
     )

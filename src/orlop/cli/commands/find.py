@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 @option("--size", metavar="[+-]N[kMGT]", help="Match sizes over (+), under (-) or exactly N units, rounded up.")
 @option("--perm", metavar="[-/]MODE", help="Match octal modes: all (-) or any (/) of these bits, or exactly these.")
 @option("--newer", metavar="TIME", help="Match files changed after a date such as 2026-11-24, or in the last 24h.")
-@option("--layer", read=read_number, metavar="N", help="Match paths that layer N is the last to have; 1 is the lowest.")
+@option(
+    "--layer",
+    read=read_number,
+    metavar="N",
+    help="Match paths whose last version is in layer N; 1 is the lowest.",
+)
 @option("-0", "--null", is_flag=True, help="End each path with NUL instead of a newline.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
 @look_options()

@@ -62,9 +62,11 @@ def grep(
 ) -> int:
     """Print lines of files of an image that match a pattern.
 
-    Each layer is read once at most, so files appear in the order of the layers. Of a binary file, only the fact that it
-    matches is printed. Matching takes linear time: back references are not supported. The exit status is 1 if nothing
-    matches. With --archive, IMAGE can be omitted if the archive holds one image, and PATH must begin with a slash.
+    Each layer is read once at most, so files appear in the order of the layers. For a binary file, only the fact that
+    it matches is printed. Matching takes linear time: back references are not supported. With --archive, IMAGE can be
+    omitted if the archive holds one image, and PATH must begin with a slash.
+
+    Exits with 1 if nothing matches.
     """
     if not words:
         raise WrongUsage("Missing argument 'PATTERN'.")

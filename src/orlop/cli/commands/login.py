@@ -19,14 +19,14 @@ _FILE: Final = "The file of credentials. Default: the first one that knows the r
 
 
 @command(epilog="Example: pass show registry | orlop login -u me --password-stdin registry.example.com")
-@option("-u", "--username", metavar="NAME", help="Who you are to the registry. Default: you are asked.")
-@option("--password-stdin", is_flag=True, help="Read the password from the standard input. Default: you are asked.")
+@option("-u", "--username", metavar="NAME", help="The user name. Default: ask for it.")
+@option("--password-stdin", is_flag=True, help="Read the password from standard input. Default: ask for it.")
 @option("--authfile", metavar="FILE", help=_FILE)
 @argument("registry", metavar="[REGISTRY]", required=False, default=_HUB)
 def login(session: Session, username: str | None, password_stdin: bool, authfile: str | None, registry: str) -> None:  # noqa: FBT001
-    """Log in to a registry: check a name and a password, and keep them for all that follows.
+    """Log in to a registry: check a user name and password, and store them.
 
-    They are kept where docker, podman and skopeo look, too. Without a REGISTRY it is Docker Hub.
+    docker, podman and skopeo find them in the same place. REGISTRY defaults to Docker Hub.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
     from orlop.registry.credentials import Credentials, GivenKeys  # noqa: PLC0415 - as above
@@ -50,10 +50,10 @@ def login(session: Session, username: str | None, password_stdin: bool, authfile
 
 
 @command(epilog="Example: orlop logout registry.example.com")
-@option("--authfile", metavar="FILE", help="The file of credentials. Default: all of them.")
+@option("--authfile", metavar="FILE", help="Remove them from FILE only. Default: from all files that are searched.")
 @argument("registry", metavar="[REGISTRY]", required=False, default=_HUB)
 def logout(session: Session, authfile: str | None, registry: str) -> None:
-    """Forget the name and password for a registry. Without a REGISTRY it is Docker Hub."""
+    """Remove the user name and password that are stored for a registry. REGISTRY defaults to Docker Hub."""
     from orlop.cli import network  # noqa: PLC0415 - as above
     from orlop.registry.logins import LoginFile  # noqa: PLC0415 - as above
 

@@ -44,7 +44,7 @@ _NO_NAME: Final = "<none>"
     "--parts",
     "parts",
     metavar="DIR",
-    help="Write to DIR what can be had of damaged images: configs, whole layers, and single files of the others.",
+    help="Write what can be recovered of damaged images to DIR: configs, whole layers, and files of the others.",
 )
 @archive_limit_option
 @option("-q", "--quiet", is_flag=True, help="Do not show progress.")
@@ -78,8 +78,8 @@ def rescue(
     deleted files are whiteouts. It can be added to an image, or unpacked over one.
 
     With --parts, each image that is damaged, or that is named, gets a directory with its config.json and a tar of each
-    layer: N.tar if it is whole, N.partial.tar with the files that are as they were, or N.unverified.tar if nothing
-    tells.
+    layer: N.tar if it is whole, N.partial.tar with the files that are as they were, or N.unverified.tar if they
+    cannot be checked.
 
     Exits with 6 if an image is damaged, else with 0.
     """

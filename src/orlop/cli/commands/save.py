@@ -59,14 +59,15 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     read=_read_platforms,
     metavar="OS/ARCH",
     multiple=True,
-    help="Save only images of this platform; fail if there are none. May be repeated, or be all; not in docker-20.10.",
+    help="Save only images of this platform; fail if there are none. May be repeated; all saves every platform."
+    " Not with docker-20.10.",
     shell_complete=complete_platforms,
 )
 @option(
     "--compress",
     metavar="FORM",
-    help="The form of layers in an OCI layout: none, gzip[:LEVEL] or zstd[:LEVEL], instead of that in which they came."
-    " Manifests and digests are then new.",
+    help="Compress the layers of an OCI layout as none, gzip[:LEVEL] or zstd[:LEVEL] instead of keeping their form."
+    " Manifests and digests change.",
 )
 @option("--append", is_flag=True, help="Add the images to FILE, an archive of this format; their names move to them.")
 @option(

@@ -99,8 +99,8 @@ def _read_size(text: str) -> int:
     "proxied",
     metavar="HOST[=URL]",
     multiple=True,
-    help="With --registry, fetch what is asked for and not here from this registry, such as docker.io, and keep it."
-    " May be repeated; clients that do not name a registry mean the first.",
+    help="With --registry, fetch what the store does not have from this registry, such as docker.io, and keep it."
+    " May be repeated; clients that do not name a registry get the first.",
 )
 @option(
     "--proxy-fresh",

@@ -37,19 +37,7 @@ def copy(session: Session, target: str, *, link: bool, quiet: bool, form: str | 
     """
     from orlop.service.stores import copy  # noqa: PLC0415 - help needs no store
 
-    _run(
-        lambda progress: copy(
-            session.place(),
-            session.named(target),
-            link=link,
-            allow_network=session.allow_network,
-            allow_foreign=session.allow_foreign,
-            progress=progress,
-        ),
-        "Copied",
-        form,
-        quiet=quiet,
-    )
+    _run(session, copy, target, "Copied", form, quiet=quiet, link=link)
 
 
 @command(epilog="Example: orlop store backup /mnt/backup/images")
@@ -65,19 +53,7 @@ def backup(session: Session, target: str, *, link: bool, quiet: bool, form: str 
     """
     from orlop.service.stores import backup  # noqa: PLC0415 - help needs no store
 
-    _run(
-        lambda progress: backup(
-            session.place(),
-            session.named(target),
-            link=link,
-            allow_network=session.allow_network,
-            allow_foreign=session.allow_foreign,
-            progress=progress,
-        ),
-        "Backed up",
-        form,
-        quiet=quiet,
-    )
+    _run(session, backup, target, "Backed up", form, quiet=quiet, link=link)
 
 
 @command(epilog="Example: orlop store move /srv/images")
@@ -92,24 +68,30 @@ def move(session: Session, target: str, *, quiet: bool, form: str | None) -> Non
     """
     from orlop.service.stores import move  # noqa: PLC0415 - help needs no store
 
-    _run(
-        lambda progress: move(
+    _run(session, move, target, "Moved", form, quiet=quiet)
+
+
+def _run(
+    session: Session,
+    verb: Callable[..., CopyReport],
+    target: str,
+    done: str,
+    form: str | None,
+    *,
+    quiet: bool,
+    **settings: bool,
+) -> None:
+    """Do one of the three, with ``settings`` that not all of them have, and print what was done."""
+    records = _records(form) if form else None
+    with output.progress(quiet=quiet) as progress:
+        report = verb(
             session.place(),
             session.named(target),
             allow_network=session.allow_network,
             allow_foreign=session.allow_foreign,
             progress=progress,
-        ),
-        "Moved",
-        form,
-        quiet=quiet,
-    )
-
-
-def _run(verb: Callable[..., CopyReport], done: str, form: str | None, *, quiet: bool) -> None:
-    records = _records(form) if form else None
-    with output.progress(quiet=quiet) as progress:
-        report = verb(progress)
+            **settings,
+        )
     if records is not None:
         values = (report.root, report.images, report.blobs, report.size, report.added)
         records.print(dict(zip(_FIELDS, values, strict=True)))

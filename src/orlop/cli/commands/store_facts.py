@@ -83,7 +83,7 @@ def check(session: Session, *, verify: bool, form: str | None) -> int:
 
 @command(epilog="Example: orlop --root /srv/images store init --group builders")
 @option("--group", metavar="GROUP", help="Share the store with all members of this group.")
-@option("--adopt", is_flag=True, help="Take over the bucket of a URL: after its rows were restored or copied.")
+@option("--adopt", is_flag=True, help="Take over the bucket of a URL, after its rows were restored or copied.")
 def init(session: Session, *, group: str | None, adopt: bool) -> None:
     """Create an empty store.
 

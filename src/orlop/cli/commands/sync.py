@@ -38,7 +38,7 @@ def sync(
     quiet: bool,
     form: str | None,
 ) -> int:
-    """Copy the tags that FILE names, as far as the targets lack them.
+    """Copy the tags that FILE names to targets that do not have them yet.
 
     FILE is TOML with [[sync]] tables: a source, a target, and which tags and platforms. A tag that fails does not stop
     the others; the exit status is then that of the first error. An interrupted sync resumes when the command is run

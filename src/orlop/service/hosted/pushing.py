@@ -14,6 +14,7 @@ import io
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from orlop.archive.members import begins_like_layer
@@ -38,7 +39,6 @@ from orlop.intake.words import Words
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import (
-    DOCKER_FOREIGN_LAYER,
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_INDEX,
@@ -49,6 +49,8 @@ from orlop.model.manifest import (
 from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.repository import holds_blob, holds_manifest
 from orlop.store.content import verified
+from orlop.store.rows.content import CHILD, CONFIG, ELSEWHERE, LAYER
+from orlop.store.rows.edges import edges_of
 from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.tar_header import BLOCK
 
@@ -66,9 +68,12 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
 
-_NONDISTRIBUTABLE: Final = "application/vnd.oci.image.layer.nondistributable."
 _VAGUE: Final = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 _TRIES: Final = 3
+_MOST_NAMED: Final = 5000
+"""How many blobs and manifests a manifest may name: each is looked for."""
+_MOST_TOLD: Final = 200
+"""How many of those that are missing are told."""
 _log = logging.getLogger(__name__)
 
 
@@ -167,25 +172,33 @@ def _media_type(document: Manifest | Index, said: str) -> str:
 
 def _require_complete(source: _Pushed, document: Manifest | Index) -> None:
     """Check that a repository has all blobs that a manifest names. Raises `ManifestIncomplete`, `SizeMismatch`."""
-    if isinstance(document, Index):
-        return
+    edges = edges_of(source.digest, source.raw)
+    if len(edges) > _MOST_NAMED:
+        raise InvalidManifest(f"the manifest names {len(edges)} blobs and manifests, and may name {_MOST_NAMED}")
     missing: dict[Digest, None] = {}
-    for one in (document.config, *document.layers):
+    for one in () if isinstance(document, Index) else (document.config, *document.layers):
         size = source.size_of_blob(one.digest)
         if size is None:
             if not is_elsewhere(one):
                 missing[one.digest] = None
         elif size != one.size:
             raise SizeMismatch(f"the blob {one.digest} has {size} bytes, but the manifest says {one.size}")
+    # What its members name that no reader of manifests looks at would belong to the repository as well.
+    for edge in edges:
+        is_content = edge.role in {CONFIG, LAYER} and not edge.media_type.startswith(ELSEWHERE)
+        is_lacking = is_content and source.size_of_blob(edge.child) is None
+        if is_lacking or (edge.role == CHILD and source.would_expose(edge.child)):
+            missing[edge.child] = None
     if missing:
-        named = tuple(map(str, missing))
-        raise ManifestIncomplete(f"the repository lacks {', '.join(named)}, which the manifest names", missing=named)
+        named = tuple(map(str, islice(missing, _MOST_TOLD)))
+        more = f" and {len(missing) - len(named)} more" if len(missing) > len(named) else ""
+        told = f"the repository lacks {', '.join(named)}{more}, which the manifest names"
+        raise ManifestIncomplete(told, missing=named)
 
 
 def is_elsewhere(layer: Descriptor) -> bool:
-    """Return whether a layer is said to be had elsewhere, so that no registry needs to have it."""
-    kind = layer.media_type
-    return bool(layer.urls) or kind == DOCKER_FOREIGN_LAYER or kind.startswith(_NONDISTRIBUTABLE)
+    """Return whether a layer's type says that it is had elsewhere, so that no registry needs to have it."""
+    return layer.media_type.startswith(ELSEWHERE)
 
 
 class _Pushed:
@@ -225,6 +238,16 @@ class _Pushed:
         """Nobody hears of it."""
         return None
 
+    @property
+    def digest(self) -> Digest:
+        """Its digest."""
+        return self._row.digest
+
+    @property
+    def raw(self) -> bytes:
+        """Its exact bytes."""
+        return self._row.raw
+
     # What it offers.
 
     def as_image(self, names: Sequence[Reference]) -> Offer:
@@ -261,6 +284,16 @@ class _Pushed:
         if digest not in self._sizes:
             self._sizes[digest] = self._look(digest)
         return self._sizes[digest]
+
+    def would_expose(self, digest: Digest) -> bool:
+        """Return whether an index that names an artifact would show it here, which no repository names by its digest.
+
+        It came with an index of another repository, and belongs to whatever names it.
+        """
+        if self.rows.manifest(digest) is None or holds_manifest(self.rows, self._repository, digest):
+            return False
+        is_named = any(row.suffix == f"@{digest}" for row in self.rows.tops(digest))
+        return not is_named and not self.rows.images_of(digest)
 
     def _look(self, digest: Digest) -> int | None:
         if not holds_blob(self._store, self.rows, self._repository, digest):

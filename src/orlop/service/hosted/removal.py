@@ -72,7 +72,8 @@ def _delete_manifest(store: Store, repository: Repository, digest: Digest) -> No
         if not holds_manifest(rows, repository, digest):
             raise ContentNotFound(f"the repository {repository.name} has no manifest {digest}")
         _require_no_index(rows, repository, digest)
-        protect(store, rows, repository, *_blobs_below(rows, digest))
+        below = [one for one in _blobs_below(rows, digest) if holds_blob(store, rows, repository, one)]
+        protect(store, rows, repository, *below)
         for row in rows.tops(digest):
             if row.name == repository.key and row.suffix.startswith(":"):
                 _untag(store, rows, repository, row.suffix[1:])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidReference
+from orlop.model.digest import ImageID
 from orlop.model.reference import Reference
 from orlop.store.rows.content import CHILD, CONFIG, LAYER
 
@@ -97,9 +98,16 @@ def is_there(store: Store, rows: Rows, repository: Repository) -> bool:
 
 def holds_blob(store: Store, rows: Rows, repository: Repository, digest: Digest) -> bool:
     """Return whether some content can be seen as a blob of a repository."""
-    if repository.key in store.leases.kept_for(rows, digest):
+    kept = store.leases.kept_for(rows, digest)
+    if repository.key in kept or rows.holds_blob(repository.key, digest):
         return True
-    return rows.holds_blob(repository.key, digest)
+    # Whoever names a layer that is said to be elsewhere need not have it: what others have here stays theirs.
+    return not kept and rows.names_elsewhere(repository.key, digest) and not _is_of_image(rows, digest)
+
+
+def _is_of_image(rows: Rows, digest: Digest) -> bool:
+    """Return whether some content may be part of an image that no manifest names: a config, or a plain layer."""
+    return rows.config(ImageID.wrap(digest)) is not None or str(digest) in map(str, rows.diffs_of(digest))
 
 
 def holders(store: Store, rows: Rows, host: str, digest: Digest) -> list[str]:

@@ -64,6 +64,8 @@ _MOST_UPLOADS: Final = 10_000
 _REMEMBERED: Final = 1000
 _SECOND: Final = 1_000_000_000
 _RECOUNT: Final = 60
+_CROWDED: Final = 600
+"""For how many seconds uploads stay that nobody continues, where there is no room for others."""
 
 
 class Readable(Protocol):
@@ -139,13 +141,21 @@ class Uploads:
         """Remove what nobody continues, now and then, and see that there are not too many."""
         now = self._store.now() / _SECOND
         with self._guard:
-            if now - self._counted >= _RECOUNT or self._count >= _MOST_UPLOADS:
-                for entry in self._files.expired(now - LIFE):
-                    self._files.remove(entry.name.partition(".")[0])
-                self._count, self._counted = len(self._files.keys()), now
+            # A look at very many takes a while, and whoever comes in vain comes often.
+            if now - self._counted >= (1 if self._count >= _MOST_UPLOADS else _RECOUNT):
+                self._remove_before(now - LIFE)
+                if self._count >= _MOST_UPLOADS:
+                    self._remove_before(now - _CROWDED)
+                self._counted = now
             if self._count >= _MOST_UPLOADS:
                 raise QuotaExceeded(f"{_MOST_UPLOADS} uploads are under way; finish or cancel some, or try again later")
             self._count += 1
+
+    def _remove_before(self, moment: float) -> None:
+        """Remove uploads that nobody has continued since a moment, and count those that stay."""
+        for entry in self._files.expired(moment):
+            self._files.remove(entry.name.partition(".")[0])
+        self._count = len(self._files.keys())
 
     def count(self) -> int:
         """Return how many uploads are neither finished nor over, whoever takes them."""

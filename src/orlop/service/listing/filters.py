@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter
+from orlop.model.given import given_texts
 from orlop.model.names import ImageName
 from orlop.model.pattern import Pattern
 from orlop.model.values import dataclass, replace
@@ -115,10 +116,12 @@ def parse_filters(texts: Iterable[str], *, known: frozenset[str] = LIST_FILTERS,
         now: the time, in nanoseconds since 1970.
 
     Raises:
-        InvalidFilter: a filter is not known, or its value cannot be read. InvalidReference: the name in one cannot.
+        WrongType: the filters are not a list of texts.
+        InvalidFilter: a filter is not known, or its value cannot be read.
+        InvalidReference: the name in one cannot.
     """
     values: dict[str, list[str]] = {}
-    for text in filter(None, texts):
+    for text in filter(None, given_texts(texts, "filters")):
         name, equals, value = text.partition("=")
         name = name.strip().lower()
         # `label!=x` asks for images without the label.

@@ -49,11 +49,11 @@ def content_tree(store: Store, name: ImageName | None = None) -> tuple[ContentTr
     with store.metadata.read() as rows:
         trees = _Trees(rows)
         roots = trees.roots() if name is None else trees.named(store, name)
-        return tuple(trees.tree(digest, names) for digest, names in roots)
+        return tuple(trees.root(digest, names) for digest, names in roots)
 
 
 class _Trees:
-    """The trees of one moment; each digest is shown once below one root."""
+    """The trees of one moment. Below one root, what refers to others is shown once, and what is in an index once."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -92,32 +92,45 @@ class _Trees:
                 return edge.parent
         return Digest.wrap(image)
 
+    def root(self, digest: Digest, shown: tuple[str, ...]) -> ContentTree:
+        """Return the whole tree of a root, whatever others lead to."""
+        self._shown.clear()
+        return self.tree(digest, shown)
+
     def tree(self, digest: Digest, shown: tuple[str, ...] = (), *, entry: Descriptor | None = None) -> ContentTree:
         """Return what a digest leads to, under the names that are shown for it."""
         row = self._rows.manifest(digest)
         if row is None:
             return self._leaf(digest, shown, entry)
+        is_shown = digest in self._shown
         self._shown.add(digest)
         if (blob := loose_blob(row)) is not None:
             return self._leaf(blob.digest, shown, blob)
         node = node_of(row)
         label, image = self._label(node, entry)
         found: list[ContentTree] = []
-        about: dict[str, list[Descriptor]] = {}
-        if isinstance(node.document, Index):
-            said = {str(child.digest): self._spoken_of(child) for child in node.document.manifests}
-            for child in node.document.manifests:
-                if said[str(child.digest)] in said:
-                    about.setdefault(said[str(child.digest)], []).append(child)
-            hidden = {child.digest for children in about.values() for child in children}
-            self._shown |= hidden
-            for child in node.document.manifests:
-                if child.digest not in hidden:
-                    below = self.tree(child.digest, entry=child)
-                    speaking = tuple(self.tree(one.digest, entry=one) for one in about.get(str(child.digest), ()))
-                    found.append(replace(below, children=(*speaking, *below.children)))
+        if isinstance(node.document, Index) and not is_shown:
+            found += self._children(node.document)
         found += self._referrers(digest)
         return ContentTree(digest, node.kind, label, node.size, True, image, shown, tuple(found))
+
+    def _children(self, index: Index) -> Iterator[ContentTree]:
+        """Yield what an index lists; what speaks of another one of it, which speaks of none, stands below that."""
+        said = [(child, self._spoken_of(child)) for child in index.manifests]
+        known = {str(child.digest) for child in index.manifests}
+        known -= {str(child.digest) for child, subject in said if subject in known}
+        about: dict[str, dict[Digest, Descriptor]] = {}
+        others: list[Descriptor] = []
+        for child, subject in said:
+            if subject in known:
+                about.setdefault(subject, {})[child.digest] = child
+            else:
+                others.append(child)
+        self._shown.update(*about.values())
+        for child in others:
+            below = self.tree(child.digest, entry=child)
+            speaking = about.get(str(child.digest), {}).values()
+            yield replace(below, children=(*(self.tree(one.digest, entry=one) for one in speaking), *below.children))
 
     def _referrers(self, digest: Digest) -> Iterator[ContentTree]:
         for edge in self._rows.edges_to(digest):

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, InvalidInput
+from orlop.model.given import check_number
 from orlop.service.listing.filters import PRUNE_FILTERS, parse_filters
 from orlop.service.space.inventory import take_inventory
 from orlop.service.space.prune_plan import Rules, make_plan
@@ -38,6 +39,8 @@ def prune(
     """See `orlop.service.ImageService.prune`."""
     wanted = parse_filters(filters, known=PRUNE_FILTERS, now=store.now())
     for name, number, least in (("keep_last", keep_last, 1), ("max_size", max_size, 0)):
+        if number is not None:
+            check_number(number, name)
         if number is not None and number < least:
             msg = f"{name} is {number}, but at least {least} makes sense; give a greater number"
             raise InvalidInput(msg)

@@ -23,13 +23,14 @@ Words that it does not have are errors: a misspelt ``exclude`` must not copy, or
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from orlop.errors import InvalidInput, InvalidPlatform, InvalidReference, InvalidSettings, ReadFailed
 from orlop.intake.platforms import host_platform
+from orlop.model import toml
 from orlop.model.durations import parse_duration
+from orlop.model.given import check_text
 from orlop.model.names import pulled_name
 from orlop.model.pattern import Pattern
 from orlop.model.platform import Platform
@@ -160,12 +161,11 @@ class SyncPlan:
     @classmethod
     def parse(cls, text: str, *, shown: str = "the sync file") -> Self:
         """Read the text of a file, which errors call ``shown``. Raises `InvalidSettings`."""
+        check_text(text, "a sync file")
         try:
-            document = tomllib.loads(text)
+            document = toml.loads(text)
         except ValueError as error:
             raise InvalidSettings(f"{shown}: {error}") from error
-        except RecursionError as error:
-            raise InvalidSettings(f"{shown}: its values lie in one another too deep") from error
         _require_known(document, {"sync": list, "budget": dict}, shown)
         tables = document.get("sync", [])
         if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):

@@ -430,6 +430,10 @@ class _FileSpool(Spool):
         with explaining("read", self._file.entry.path):
             return os.pread(self._file.descriptor, size, start)
 
+    def give(self, file: NewFile) -> bool:
+        """See `orlop.streams.files.Giving`."""
+        return file.take(self._file)
+
     def close(self) -> None:
         self._file.discard()
 

@@ -19,7 +19,6 @@ No method takes or gives a path, a descriptor or a mode. What only local files c
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, final
@@ -73,6 +72,8 @@ class Ingest(ABC):
 
     def __init__(self, blobs: BlobStore, algorithm: str = "sha256") -> None:
         self._blobs = blobs
+        import hashlib  # noqa: PLC0415 - what only reads rows hashes no content
+
         self._hash = hashlib.new(algorithm)
         self._size = 0
         self.algorithm = algorithm

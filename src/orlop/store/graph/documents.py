@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.store.rows.content import CHILD, CONFIG, SUBJECT
+from orlop.store.rows.speaking import index_of, said_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,7 +23,18 @@ class Documents:
     something refers to.
     """
 
-    __slots__ = ("_children", "_configs", "_names", "_parents", "_referrers", "_subjects", "came", "digests", "tops")
+    __slots__ = (
+        "_children",
+        "_configs",
+        "_names",
+        "_parents",
+        "_referrers",
+        "_said",
+        "_subjects",
+        "came",
+        "digests",
+        "tops",
+    )
 
     def __init__(self, rows: Rows) -> None:
         self.digests: Mapping[str, Digest] = {str(digest): digest for digest in rows.manifest_digests()}
@@ -49,6 +61,25 @@ class Documents:
                 self._parents.setdefault(child, []).append(parent)
             elif edge.role == CONFIG:
                 self._configs.add((parent, child))
+        self._said = self._read_said(rows)
+
+    def _read_said(self, rows: Rows) -> dict[str, set[str]]:
+        """Read of what documents speak that have no subject, as the indexes that name them say: few, and seldom any."""
+        candidates = {
+            document
+            for image, documents in self.came.items()
+            for document in documents
+            if document in self._parents
+            and document not in self._subjects
+            and document not in self._children
+            and (document, image) not in self._configs
+        }
+        found: dict[str, set[str]] = {}
+        for parent in {parent for one in candidates for parent in self._parents[one] if parent in self.digests}:
+            for child, subjects in said_by(index_of(rows, self.digests[parent])).items():
+                if str(child) in candidates:
+                    found.setdefault(str(child), set()).update(map(str, subjects))
+        return found
 
     def named(self, document: str) -> Sequence[str]:
         """Return what a document leads to downwards, once for each time: children, configs, layers and blobs."""
@@ -73,6 +104,10 @@ class Documents:
     def subjects(self, document: str) -> Sequence[str]:
         """Return what a document refers to."""
         return self._subjects.get(document, _NOTHING)
+
+    def spoken_of(self, document: str) -> Collection[str]:
+        """Return what a document refers to; where it does not say so, of what else in it an index says it speaks."""
+        return self._subjects.get(document, _NOTHING) or self._said.get(document, _NOTHING)
 
     def reached(
         self, starts: Iterable[str], *, but: Collection[str] = frozenset(), there: Collection[str] | None = None

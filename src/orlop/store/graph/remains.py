@@ -105,15 +105,12 @@ class Remains:
             yield from self._release(chain_id)
 
     def _attests(self, document: str, gone: set[str]) -> bool:
-        """Return whether what came with an image only speaks of manifests that go, and is only beside them.
-
-        Where only an annotation in an index says so, that is not known here: less is said to go than does.
-        """
+        """Return whether what came with an image only speaks of manifests that go, and is only beside them."""
         if self._held[document] > 0 or self._named[document] > 0 or self._graph.is_index(document):
             return False
         if any(gone.isdisjoint(self._graph.children(parent)) for parent in self._graph.parents(document)):
             return False
-        return not gone.isdisjoint(self._graph.subjects(document))
+        return not gone.isdisjoint(self._graph.spoken_of(document))
 
     # Documents.
 
@@ -144,7 +141,10 @@ class Remains:
 
     def _is_kept_outside(self, document: str, near: set[str]) -> bool:
         graph, there = self._graph, self._documents
-        return any(one in there and one not in near for one in (*graph.parents(document), *graph.subjects(document)))
+        # What is gone itself is not kept, whatever it referred to.
+        return document in there and any(
+            one in there and one not in near for one in (*graph.parents(document), *graph.subjects(document))
+        )
 
     def _forget(self, documents: Iterable[str]) -> None:
         freed: set[str] = set()

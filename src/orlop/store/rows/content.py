@@ -36,6 +36,11 @@ CONFIG: Final = "config"
 LAYER: Final = "layer"
 SUBJECT: Final = "subject"
 """The roles of edges."""
+ELSEWHERE: Final = (
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+)
+"""How the types of layers begin that need not be where their manifest is."""
 
 
 class BlobRow(NamedTuple):
@@ -154,7 +159,15 @@ class ContentRows(ABC):
 
     @abstractmethod
     def holds_blob(self, name: str, digest: Digest) -> bool:
-        """Return whether a manifest that belongs to a repository names some content as a config or a layer."""
+        """Return whether a manifest that belongs to a repository names some content as a config or a layer.
+
+        Not as a layer whose type says that it is elsewhere (`ELSEWHERE`): a client that sends such a manifest need not
+        have it.
+        """
+
+    @abstractmethod
+    def names_elsewhere(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest that belongs to a repository names content that all manifests say is elsewhere."""
 
     @abstractmethod
     def opaque_blobs(self) -> list[BlobRow]:

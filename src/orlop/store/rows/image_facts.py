@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput
+from orlop.model.hashing import sha256_hex
 from orlop.model.timestamp import ZERO, Timestamp
 from orlop.model.tuples import NamedTuple
 
@@ -90,4 +90,4 @@ def manifest_type(content: bytes) -> str | None:
 @lru_cache(maxsize=1 << 14)
 def _link(below: str, diff_id: str) -> str:
     """Return a chain ID. Images share their lower layers."""
-    return f"sha256:{hashlib.sha256(f'{below} {diff_id}'.encode()).hexdigest()}"
+    return f"sha256:{sha256_hex(f'{below} {diff_id}'.encode())}"

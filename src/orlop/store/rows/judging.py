@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import DiffID, Digest, chain_id
+from orlop.model.hashing import sha256_hex
 from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_facts, manifest_type
 from orlop.store.rows.rows import RowProblem
 
@@ -24,8 +24,12 @@ def chain_of(parent: str | None, diff: str) -> str:
 def digest_of(content: bytes, named: str = "sha256:") -> str:
     """Return the digest of some bytes, by the algorithm of the digest that names them."""
     algorithm = named.partition(":")[0]
-    if algorithm not in {"sha256", "sha384", "sha512"}:
+    if algorithm == "sha256":
+        return f"sha256:{sha256_hex(content)}"
+    if algorithm not in {"sha384", "sha512"}:
         return ""
+    import hashlib  # noqa: PLC0415 - rare, and takes long to import
+
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 

@@ -71,15 +71,17 @@ class _Said:
 
     def of(self, index: Digest, child: Digest) -> list[Digest]:
         if index not in self._read:
-            self._read[index] = said_by(self._index(index))
+            self._read[index] = said_by(index_of(self._rows, index))
         return self._read[index].get(child, [])
 
-    def _index(self, digest: Digest) -> Index | None:
-        row = self._rows.manifest(digest)
-        try:
-            return None if row is None else Index.from_json(row.raw)
-        except InvalidManifest:
-            return None
+
+def index_of(rows: Leading, digest: Digest) -> Index | None:
+    """Return an index as a value; nothing where it is not there, or cannot be read."""
+    row = rows.manifest(digest)
+    try:
+        return None if row is None else Index.from_json(row.raw)
+    except InvalidManifest:
+        return None
 
 
 def said_by(index: Index | None) -> dict[Digest, list[Digest]]:

@@ -10,7 +10,6 @@ import ipaddress
 import os
 import re
 import secrets
-import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
@@ -24,6 +23,7 @@ from orlop.api.registry.guard.rights import ACTIONS, ANONYMOUS, RepositoryPatter
 from orlop.api.registry.guard.settings import MANIFEST_LIMIT, Limits, Settings, Tokens, Webhook
 from orlop.api.registry.guard.tokens import Issuer, Verifier
 from orlop.errors import InvalidInput, PermissionDenied
+from orlop.model import toml
 from orlop.model.durations import parse_duration
 from orlop.model.sizes import parse_size
 from orlop.streams.files import explaining
@@ -51,8 +51,8 @@ def read_settings(path: str) -> Settings:
     """
     text = _read(path)
     try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = toml.loads(text)
+    except ValueError as error:
         raise InvalidInput(f"{path} is not valid TOML: {error}") from error
     top = _Table(document, "", 0, path, text)
     return _settings(top)

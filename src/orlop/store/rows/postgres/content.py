@@ -14,7 +14,9 @@ from orlop.store.rows.postgres.tables import (
     HOLDS_BLOB,
     HOLDS_BLOB_NEAR,
     HOLDS_MANIFEST,
+    IS_ELSEWHERE,
     IS_NAMED,
+    NAMES_ELSEWHERE,
     REPOSITORIES,
     TAGS,
     UNNEEDED_BLOB,
@@ -121,8 +123,13 @@ class PostgresContentRows(PassingRows):
         """Return whether a manifest or an index belongs to a repository."""
         return bool(self.value(HOLDS_MANIFEST, {"name": name, "digest": str(digest)}))
 
+    def names_elsewhere(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest of a repository names content that all manifests say is elsewhere."""
+        values = {"name": name, "digest": str(digest)}
+        return all(self.value(question, values) for question in (IS_ELSEWHERE, NAMES_ELSEWHERE))
+
     def holds_blob(self, name: str, digest: Digest) -> bool:
-        """Return whether a manifest that belongs to a repository names some content."""
+        """Return whether a manifest that belongs to a repository names some content, and must have had it."""
         # Most have a name there, which is found sooner than all that name the content.
         values = {"name": name, "digest": str(digest)}
         return any(self.value(question, values) for question in (HOLDS_BLOB_NEAR, HOLDS_BLOB))

@@ -89,7 +89,9 @@ def lay_out(
             version = laid_in(connection).version
             if version == 0:
                 _require_utf8(connection, place)
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}".encode())
+                # One that is there may be the only one that this role may use.
+                if not _is_there(connection):
+                    connection.execute(f"CREATE SCHEMA {SCHEMA}".encode())
                 connection.execute(f"SET LOCAL search_path TO {SCHEMA}".encode())
                 connection.execute(TABLES.encode())
                 connection.execute(
@@ -108,6 +110,10 @@ def lay_out(
                 connection.execute("ROLLBACK")
             raise
     return version
+
+
+def _is_there(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    return connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (SCHEMA,)).fetchone() is not None
 
 
 def _require_utf8(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:

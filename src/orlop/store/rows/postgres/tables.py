@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from orlop.store.rows.content import ELSEWHERE
+
 SCHEMA: Final = "orlop"
 SCHEMA_VERSION: Final = 3
 """Kept in ``store.version``; a store of a higher one is left alone."""
@@ -144,10 +146,15 @@ IS_NAMED: Final = """(EXISTS (SELECT 1 FROM top WHERE top.digest = {0} AND top.s
         AND reference.suffix = '@' || {0} WHERE came.manifest = {0}))"""
 """Whether any repository names a manifest by its digest. It then belongs to those that do, and to no others."""
 
+_TOGETHER: Final = """(NOT EXISTS (SELECT 1 FROM image_manifest WHERE manifest = edge.child)
+    OR EXISTS (SELECT 1 FROM image_manifest AS one JOIN image_manifest AS other ON other.image = one.image
+        WHERE one.manifest = edge.child AND other.manifest = edge.parent))"""
+"""Whether a manifest of an image came with an index that names it, and was not only named by somebody."""
+
 _UP: Final = f"""WITH RECURSIVE up (digest) AS (
     {{0}}
     UNION SELECT next.digest FROM up, LATERAL (
-        SELECT edge.parent AS digest FROM edge WHERE edge.child = up.digest AND edge.role = 'child'
+        SELECT edge.parent AS digest FROM edge WHERE edge.child = up.digest AND edge.role = 'child' AND {_TOGETHER}
         UNION ALL SELECT edge.child FROM edge WHERE edge.parent = up.digest AND edge.role = 'subject') AS next
         WHERE NOT {IS_NAMED.format("up.digest")})
     SELECT EXISTS (SELECT 1 FROM up JOIN top ON top.digest = up.digest AND top.name = %(name)s)
@@ -160,12 +167,18 @@ _UP: Final = f"""WITH RECURSIVE up (digest) AS (
 
 HOLDS_MANIFEST: Final = _UP.format("SELECT digest FROM manifest WHERE digest = %(digest)s")
 _NAMES_BLOB: Final = "edge.child = %(digest)s AND edge.role IN ('config', 'layer')"
+_ELSEWHERE: Final = " OR ".join(f"left(edge.media_type, {len(kind)}) = '{kind}'" for kind in ELSEWHERE)
+_HAS_BLOB: Final = f"{_NAMES_BLOB} AND NOT ({_ELSEWHERE})"
+"""Whether a manifest names some content that it must have had, for it was not said to be elsewhere."""
 HOLDS_BLOB_NEAR: Final = f"""SELECT EXISTS (SELECT 1 FROM top JOIN edge
-        ON edge.parent = top.digest AND {_NAMES_BLOB} WHERE top.name = %(name)s)
+        ON edge.parent = top.digest AND {_HAS_BLOB} WHERE top.name = %(name)s)
     OR EXISTS (SELECT 1 FROM reference JOIN edge
-        ON edge.parent = substr(reference.suffix, 2) AND {_NAMES_BLOB}
+        ON edge.parent = substr(reference.suffix, 2) AND {_HAS_BLOB}
         WHERE reference.name = %(name)s AND left(reference.suffix, 1) = '@')"""  # noqa: S608 - constants
-HOLDS_BLOB: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_NAMES_BLOB}")  # noqa: S608 - constants
+HOLDS_BLOB: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_HAS_BLOB}")  # noqa: S608 - constants
+IS_ELSEWHERE: Final = f"""SELECT EXISTS (SELECT 1 FROM edge WHERE {_NAMES_BLOB})
+    AND NOT EXISTS (SELECT 1 FROM edge WHERE {_HAS_BLOB})"""  # noqa: S608 - constants
+NAMES_ELSEWHERE: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_NAMES_BLOB}")  # noqa: S608 - constants
 
 _FIRST_NAME: Final = """least(
         (SELECT name FROM reference WHERE name > {0} AND name < %(end)s ORDER BY name LIMIT 1),

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import Digest, ImageID
+from orlop.store.rows.content import ELSEWHERE
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import PassingRows, digests_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB
@@ -54,10 +55,15 @@ _IS_NAMED: Final = """(EXISTS (SELECT 1 FROM top WHERE top.digest = {0} AND top.
         AND reference.suffix = '@' || {0} WHERE came.manifest = {0}))"""
 """Whether any repository names a manifest by its digest. It then belongs to those that do, and to no others."""
 
+_TOGETHER: Final = """(NOT EXISTS (SELECT 1 FROM image_manifest WHERE manifest = edge.child)
+    OR EXISTS (SELECT 1 FROM image_manifest AS one JOIN image_manifest AS other ON other.image = one.image
+        WHERE one.manifest = edge.child AND other.manifest = edge.parent))"""
+"""Whether a manifest of an image came with an index that names it, and was not only named by somebody."""
+
 _UP: Final = f"""WITH RECURSIVE up (digest) AS (
     {{0}}
     UNION SELECT edge.parent FROM up JOIN edge ON edge.child = up.digest AND edge.role = 'child'
-        WHERE NOT {_IS_NAMED.format("up.digest")}
+        WHERE NOT {_IS_NAMED.format("up.digest")} AND {_TOGETHER}
     UNION SELECT edge.child FROM up JOIN edge ON edge.parent = up.digest AND edge.role = 'subject'
         WHERE NOT {_IS_NAMED.format("up.digest")})
     SELECT EXISTS (SELECT 1 FROM up JOIN top ON top.digest = up.digest AND top.name = ?1)
@@ -69,12 +75,18 @@ _UP: Final = f"""WITH RECURSIVE up (digest) AS (
 
 _HOLDS_MANIFEST: Final = _UP.format("SELECT digest FROM manifest WHERE digest = ?2")
 _NAMES_BLOB: Final = "edge.child = ?2 AND edge.role IN ('config', 'layer')"
+_ELSEWHERE: Final = " OR ".join(f"substr(edge.media_type, 1, {len(kind)}) = '{kind}'" for kind in ELSEWHERE)
+_HAS_BLOB: Final = f"{_NAMES_BLOB} AND NOT ({_ELSEWHERE})"
+"""Whether a manifest names some content that it must have had, for it was not said to be elsewhere."""
 _HOLDS_BLOB_NEAR: Final = f"""SELECT EXISTS (SELECT 1 FROM top JOIN edge
-        ON edge.parent = top.digest AND {_NAMES_BLOB} WHERE top.name = ?1)
+        ON edge.parent = top.digest AND {_HAS_BLOB} WHERE top.name = ?1)
     OR EXISTS (SELECT 1 FROM reference JOIN edge
-        ON edge.parent = substr(reference.suffix, 2) AND {_NAMES_BLOB}
+        ON edge.parent = substr(reference.suffix, 2) AND {_HAS_BLOB}
         WHERE reference.name = ?1 AND reference.suffix GLOB '@*')"""  # noqa: S608 - constants
-_HOLDS_BLOB: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_NAMES_BLOB}")  # noqa: S608 - constants
+_HOLDS_BLOB: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_HAS_BLOB}")  # noqa: S608 - constants
+_IS_ELSEWHERE: Final = f"""SELECT EXISTS (SELECT 1 FROM edge WHERE {_NAMES_BLOB})
+    AND NOT EXISTS (SELECT 1 FROM edge WHERE {_HAS_BLOB})"""  # noqa: S608 - constants
+_NAMES_ELSEWHERE: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_NAMES_BLOB}")  # noqa: S608 - constants
 
 _REPOSITORIES: Final = """SELECT name FROM (SELECT name FROM reference WHERE name > ?1 AND name < ?2
     UNION SELECT name FROM top WHERE name > ?1 AND name < ?2) ORDER BY name LIMIT ?3"""
@@ -173,8 +185,12 @@ class SQLiteContentRows(PassingRows):
         """Return whether a manifest or an index belongs to a repository."""
         return bool(self._value(_HOLDS_MANIFEST, name, str(digest)))
 
+    def names_elsewhere(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest of a repository names content that all manifests say is elsewhere."""
+        return all(self._value(question, name, str(digest)) for question in (_IS_ELSEWHERE, _NAMES_ELSEWHERE))
+
     def holds_blob(self, name: str, digest: Digest) -> bool:
-        """Return whether a manifest that belongs to a repository names some content."""
+        """Return whether a manifest that belongs to a repository names some content, and must have had it."""
         # Most have a name there, which is found sooner than all that name the content.
         return any(self._value(question, name, str(digest)) for question in (_HOLDS_BLOB_NEAR, _HOLDS_BLOB))
 

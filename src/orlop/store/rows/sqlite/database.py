@@ -392,7 +392,8 @@ class SQLiteMetadata(Metadata):
         """Put a damaged database right, see `RowsFile.repair`."""
         from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
 
-        DatabaseRepair(self, self.mender, self._file, self._modes.file, aside, done=done, lost=lost).run()
+        begin, mode = self._last_write.begin_anew, self._modes.file
+        DatabaseRepair(self, self.mender, self._file, mode, aside, begin_anew=begin, done=done, lost=lost).run()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -431,8 +432,7 @@ class SQLiteMetadata(Metadata):
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):
-            from orlop.store.rows.sqlite.lineage import succeed  # noqa: PLC0415 - only backups replace all rows
-            from orlop.store.rows.sqlite.snapshot import give_page_size  # noqa: PLC0415 - as above
+            from orlop.store.rows.sqlite.snapshot import give_page_size, succeed  # noqa: PLC0415 - only for backups
 
             connection = self._connection()
             source = connect(file)

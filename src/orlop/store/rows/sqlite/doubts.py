@@ -106,6 +106,11 @@ class Doubts:
         for row in rows:
             self._require("chain-wrong", str(row.chain_id))
 
+    def require_contents(self) -> None:
+        """Refuse what all layers take where one has no form, or a form is recorded wrongly."""
+        for kind in ("blob-wrong", "content-missing", "form-wrong"):
+            self._require(kind)
+
     def require_manifests(self, rows: Iterable[ManifestRow]) -> None:
         """Refuse manifests that are not what their digests say, or are recorded as something else."""
         for row in rows:

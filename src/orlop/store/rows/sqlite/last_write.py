@@ -63,13 +63,13 @@ class LastWrite:
         """Note the number of a write that is durable; with the write lock."""
         # The write is done, whatever happens here.
         with suppress(sqlite3.Error):
-            self._write(b"%08x\n" % (number_in(connection) & _MASK))
+            self._write(b"%08x\n" % (_number(connection) & _MASK))
 
     def begin_anew(self, connection: sqlite3.Connection | None = None) -> None:
         """Note the number of an earlier or another database, durably, or that none is known; with the write lock."""
         if connection is None and self.read() is None:
             return
-        content = b"%8s\n" % b"" if connection is None else b"%08x\n" % (number_in(connection) & _MASK)
+        content = b"%8s\n" % b"" if connection is None else b"%08x\n" % (_number(connection) & _MASK)
         self._write(content, durable=True)
 
     def _write(self, content: bytes, *, durable: bool = False) -> None:
@@ -84,8 +84,7 @@ class LastWrite:
                 os.close(descriptor)
 
 
-def number_in(connection: sqlite3.Connection) -> int:
-    """Return the number of a database, as a connection sees it."""
+def _number(connection: sqlite3.Connection) -> int:
     (number,) = connection.execute("PRAGMA application_id").fetchone()
     return int(number)
 
@@ -94,7 +93,7 @@ def fault_in(connection: sqlite3.Connection, noted: int | None) -> str | None:
     """Return what is wrong with a database, by what was ``noted`` before it was opened, as a clause, or nothing."""
     if noted is None or not connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()[0]:
         return None
-    return fault_of(number_in(connection), noted)
+    return fault_of(_number(connection), noted)
 
 
 def fault_of(number: int, noted: int) -> str | None:

@@ -21,8 +21,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from orlop.store.rows.sqlite.last_write import number_in
-
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
@@ -34,12 +32,12 @@ _COUNTS: Final = 1 << 16
 
 def advance(connection: sqlite3.Connection) -> None:
     """Count a write, inside its transaction; the first one draws the name of the database."""
-    set_number(connection, _after(number_in(connection)))
+    set_number(connection, _after(_number(connection)))
 
 
 def succeed(heir: sqlite3.Connection, connection: sqlite3.Connection) -> None:
     """Record in a database that is about to replace all rows of another one the number of that one's next write."""
-    set_number(heir, _after(number_in(connection)))
+    set_number(heir, _after(_number(connection)))
 
 
 def set_number(connection: sqlite3.Connection, number: int) -> None:
@@ -50,6 +48,11 @@ def set_number(connection: sqlite3.Connection, number: int) -> None:
 def number_of(page: bytes) -> int:
     """Return the number in the first page of a database, or in the beginning of it."""
     return int.from_bytes(page[NUMBER], "big", signed=True)
+
+
+def _number(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute("PRAGMA application_id").fetchone()
+    return int(number)
 
 
 def _after(number: int) -> int:

@@ -252,6 +252,7 @@ class SQLiteRows(SQLiteContentRows):
 
     def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
         """Return every layer's content, once with each stored form of it."""
+        self._doubts.require_contents()
         found = self._run(
             """SELECT diff.id, blob.digest, blob.size, blob.compression FROM diff
             LEFT JOIN diff_blob ON diff_blob.diff = diff.id LEFT JOIN blob ON blob.digest = diff_blob.blob

@@ -9,7 +9,7 @@ from orlop.store.rows.file import FileSnapshot
 from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
-from orlop.store.rows.sqlite.lineage import set_number
+from orlop.store.rows.sqlite.lineage import set_number, succeed
 from orlop.store.rows.sqlite.open import connect, make
 from orlop.store.rows.sqlite.schema import version_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     from orlop.streams.directory import Entry
+
+__all__ = ["SQLiteSnapshot", "finish_rows", "give_page_size", "succeed"]
 
 # What only an operation at work needs is not a part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (

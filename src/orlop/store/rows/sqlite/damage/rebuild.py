@@ -37,7 +37,6 @@ from orlop.store.rows.sqlite.damage.log import (
     read_witness,
 )
 from orlop.store.rows.sqlite.errors import explaining_sqlite
-from orlop.store.rows.sqlite.last_write import LastWrite
 from orlop.streams.files import CHUNK, explaining, fsync_directory
 
 if TYPE_CHECKING:
@@ -76,6 +75,7 @@ class DatabaseRepair:
         file: where it lies.
         mode: of its files.
         aside: where the old files are kept.
+        begin_anew: called before a database that has no number takes the place of the old one, see `last_write`.
         done: called with each repair.
         lost: called with each thing that could not be brought back.
 
@@ -92,12 +92,14 @@ class DatabaseRepair:
         mode: int,
         aside: Aside,
         *,
+        begin_anew: Callable[[], object],
         done: Callable[[RowRepair], object],
         lost: Callable[[RowProblem], object],
     ) -> None:
         self._metadata = metadata
         self._mender = mender
         self._aside = aside
+        self._begin_anew = begin_anew
         self._root = file.directory.path
         self._file = file
         self._path = file.path
@@ -252,7 +254,7 @@ class DatabaseRepair:
                     os.unlink(f"{self._path}{suffix}")
             fsync_directory(self._root)
             # The new database begins without a number.
-            LastWrite(self._file.directory, self._file).begin_anew()
+            self._begin_anew()
             os.rename(new, self._path)
             fsync_directory(self._root)
         finally:

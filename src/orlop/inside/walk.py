@@ -1,0 +1,65 @@
+"""A walk along a path of the merged view, which follows links without ever leaving the root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.inside.lookup import HOPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.inside.node import Node
+
+__all__ = ["NO_NAMES", "Walk"]
+
+NO_NAMES: Final = frozenset(("", ".", ".."))
+"""Parts of a path that name nothing."""
+
+
+class Walk:
+    """A walk from the root along a path, through the links that are followed on the way."""
+
+    __slots__ = ("_hops", "_parts", "_stack")
+
+    def __init__(self, root: Node, path: str) -> None:
+        self._stack = [root]
+        self._parts = path.split("/")[::-1]
+        self._hops = 0
+
+    @property
+    def node(self) -> Node:
+        """Where it has come to."""
+        return self._stack[-1]
+
+    def names(self) -> Iterator[str]:
+        """Yield each name to look up where the walk has come to; ``..`` goes up, but not above the root."""
+        while self._parts:
+            part = self._parts.pop()
+            if part not in NO_NAMES:
+                yield part
+            elif part == ".." and len(self._stack) > 1:
+                self._stack.pop()
+
+    def enter(self, node: Node) -> None:
+        """Go on below a node."""
+        self._stack.append(node)
+
+    @property
+    def has_followed(self) -> bool:
+        """Whether a link has been followed."""
+        return self._hops > 0
+
+    @property
+    def depth(self) -> int:
+        """How many directories lie between the root and where it has come to."""
+        return len(self._stack) - 1
+
+    def follow(self, link: Node) -> bool:
+        """Go on along a symbolic link; return False if it is one too many."""
+        self._hops += 1
+        target = link.content.linkname
+        if target.startswith("/"):
+            del self._stack[1:]
+        self._parts += target.split("/")[::-1]
+        return self._hops <= HOPS

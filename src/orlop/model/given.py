@@ -1,0 +1,55 @@
+"""Checks of the values that callers pass. For the first line of a verb."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from orlop.errors import WrongType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T")
+
+
+def shown(value: object) -> str:
+    """Return a value with its type, for an error."""
+    return f"{type(value).__name__} {value!r}"
+
+
+def check_text(value: object, what: str) -> None:
+    """Raise `WrongType` unless a value is a text; ``what`` it is begins the sentence."""
+    if not isinstance(value, str):
+        raise WrongType(f"{what} is a str, not {shown(value)}")
+
+
+def check_number(value: object, what: str) -> None:
+    """Raise `WrongType` unless a value is a whole number; ``what`` it is begins the sentence.
+
+    A float is none, since no comparison with one that is not a number holds.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise WrongType(f"{what} is an int, not {shown(value)}")
+
+
+def given_list(values: Iterable[T], what: str) -> list[T]:
+    """Return what several values are, in their order.
+
+    Raises:
+        WrongType: they are a single text, or cannot be listed; ``what`` they are begins the sentence.
+    """
+    if isinstance(values, str | bytes | bytearray):
+        raise WrongType(f"{what} are a list, not {shown(values)}")
+    try:
+        return list(values)
+    except TypeError as error:
+        raise WrongType(f"{what} are a list, not {shown(values)}") from error
+
+
+def given_texts(values: Iterable[str], what: str) -> list[str]:
+    """Return several texts. Raises `WrongType` as `given_list` does, and where one is not a text."""
+    found = given_list(values, what)
+    for value in found:
+        if not isinstance(value, str):
+            raise WrongType(f"{what} are texts, and {shown(value)} is not one")
+    return found
