@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import RootDamaged
+from orlop.errors import LimitExceeded, RootDamaged
 from orlop.foreign.disk import close
 from orlop.foreign.documents import text_of
 from orlop.foreign.names import words_of
@@ -73,8 +73,8 @@ class Content:
                 with here:
                     try:
                         reference = text_of(here, "ref")
-                    except RootDamaged:
-                        continue
+                    except (RootDamaged, LimitExceeded):
+                        reference = "what has lost its name"
                     state = here.state("data")
                 size = 0 if state is None else state.st_size
                 self.unfinished.append(f"{reference} was being written: {size} bytes are there")
