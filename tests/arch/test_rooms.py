@@ -85,7 +85,8 @@ def test_the_picture_of_the_rooms_is_up_to_date() -> None:
         (
             "fcntl",
             {
-                *("streams/files.py", "streams/part_directory.py", "api/connection.py", "foreign/locks.py"),
+                *("streams/files.py", "streams/file_lock.py", "streams/part_directory.py"),
+                *("api/connection.py", "foreign/locks.py"),
                 *("store/rows/sqlite/damage/log.py", "store/rows/sqlite/damage/rebuild.py"),
             },
         ),

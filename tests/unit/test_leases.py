@@ -12,7 +12,7 @@ from orlop.errors import PermissionDenied, StoreMoved
 from orlop.model.digest import Digest
 from orlop.store.local import local_store
 from orlop.streams.directory import outside
-from orlop.streams.files import FileLock
+from orlop.streams.file_lock import FileLock
 
 if TYPE_CHECKING:
     from orlop.store.root import Store

@@ -11,7 +11,7 @@ import pytest
 from orlop.errors import NoSpace, StoreInUse
 from orlop.service.rescue import rescue_archive
 from orlop.streams.directory import Directory
-from orlop.streams.files import FileLock
+from orlop.streams.file_lock import FileLock
 from tests.foreign_roots import make_root, snapshot
 
 if TYPE_CHECKING:

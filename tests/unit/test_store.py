@@ -32,7 +32,7 @@ from orlop.store.images import ImageStore
 from orlop.store.local import local_store
 from orlop.store.rows.sqlite.schema import lay_out
 from orlop.streams.directory import outside
-from orlop.streams.files import FileLock
+from orlop.streams.file_lock import FileLock
 from tests.unit.layouts import packed, sha256
 
 if TYPE_CHECKING:

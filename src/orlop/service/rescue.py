@@ -25,7 +25,8 @@ from orlop.service.save import save
 from orlop.store.local import local_store
 from orlop.store.opening import open_store, url_of
 from orlop.streams.directory import Directory
-from orlop.streams.files import FileLock, explaining, make_directories
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import explaining, make_directories
 from orlop.streams.filesystems import place_on_disk
 from orlop.streams.output import Output
 

@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.streams.directory import ForeignFile
-from orlop.streams.files import PRIVATE, FileLock, explaining, remove_leftover
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import PRIVATE, explaining, remove_leftover
 
 if TYPE_CHECKING:
     from collections.abc import Callable

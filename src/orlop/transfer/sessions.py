@@ -24,7 +24,7 @@ from orlop.errors import OrlopError
 from orlop.model.logger import Logger
 from orlop.model.tuples import NamedTuple
 from orlop.registry.uploads import UploadState
-from orlop.streams.files import FileLock
+from orlop.streams.file_lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from orlop.errors import Conflict, OrlopError
 from orlop.model.logger import Logger
 from orlop.streams.directory import Directory
-from orlop.streams.files import FileLock
+from orlop.streams.file_lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

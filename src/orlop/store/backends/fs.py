@@ -17,7 +17,8 @@ from orlop.errors import InvalidDigest, StoreInUse
 from orlop.model.digest import Digest
 from orlop.store.backends.backend import StoreBackend, missing, missing_metadata
 from orlop.streams.directory import outside
-from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory, make_directories
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import NewFile, explaining, fsync_directory, make_directories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

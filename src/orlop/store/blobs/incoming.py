@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import StoreInUse
 from orlop.store.blobs.partial import PartialIngest
 from orlop.store.trust import INCOMING
-from orlop.streams.files import FileLock, NewFile, explaining, remove_leftover
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import NewFile, explaining, remove_leftover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

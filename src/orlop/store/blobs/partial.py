@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import IntegrityError, InvalidInput, LimitExceeded
 from orlop.store.blobs.store import Ingest
 from orlop.store.trust import PARTIAL
-from orlop.streams.files import FileLock, NewFile, explaining, remove_leftover, remove_unlocked
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import NewFile, explaining, remove_leftover, remove_unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

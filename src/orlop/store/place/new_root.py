@@ -14,7 +14,8 @@ from orlop.store.blobs.places import blob_folders
 from orlop.store.local import UNFINISHED
 from orlop.store.trust import DATABASE, DIRECTORIES
 from orlop.streams.directory import Directory
-from orlop.streams.files import PRIVATE, FileLock, explained, explaining
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import PRIVATE, explained, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import Conflict, StoreDamaged
 from orlop.streams.directory import Directory
-from orlop.streams.files import FileLock, NewFile, explaining, make_directories
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import NewFile, explaining, make_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,8 @@ from orlop.errors import OrlopError
 from orlop.model.logger import Logger
 from orlop.store.blobs.s3.reading import Fetch
 from orlop.streams.directory import Directory, ForeignFile
-from orlop.streams.files import PRIVATE, FileLock, make_directories, write_all
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import PRIVATE, make_directories, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

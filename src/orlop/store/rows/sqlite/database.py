@@ -39,7 +39,8 @@ from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, lay_out, migrate, of_schema, version_of
 from orlop.store.rows.sqlite.shape import moment_of_shape, reading_schema, require_shape
 from orlop.store.rows.sqlite.sound import Soundness
-from orlop.streams.files import PRIVATE, FileLock, explaining
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import PRIVATE, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

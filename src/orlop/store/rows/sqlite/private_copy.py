@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from orlop.model.logger import Logger
 from orlop.store.rows.sqlite.damage.log import BESIDE, require_whole_log
 from orlop.streams.directory import Directory
-from orlop.streams.files import FileLock, explained, explaining
+from orlop.streams.file_lock import FileLock
+from orlop.streams.files import explained, explaining
 
 if TYPE_CHECKING:
     from orlop.streams.directory import Entry

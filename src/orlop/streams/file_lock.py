@@ -1,0 +1,113 @@
+"""Locks that processes have on files, and that end with them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from orlop.streams.files import PRIVATE, give_mode, has_name
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from orlop.streams.directory import Entry
+
+
+class FileLock:
+    """An exclusive ``flock`` on a file; it ends with its holder's process, however that ends.
+
+    Each object has its own open file description, so it also excludes other threads of one process. A missing file is
+    created, with ``mode`` whatever the umask, unless nothing is to be created: then taking the lock raises
+    FileNotFoundError. A ``shared`` lock allows other shared locks, excludes exclusive ones, and needs no right to
+    write; if the file does not exist, no process can hold an exclusive lock.
+    """
+
+    __slots__ = ("__weakref__", "_create", "_descriptor", "_mode", "_shared", "entry")
+
+    def __init__(self, entry: Entry, *, mode: int = PRIVATE.file, shared: bool = False, create: bool = True) -> None:
+        self.entry = entry
+        self._shared = shared
+        self._create = os.O_CREAT if create else 0
+        self._mode = mode
+        self._descriptor = -1
+
+    def acquire(self) -> None:
+        """Wait for the lock and take it."""
+        if self._shared:
+            with suppress(FileNotFoundError):
+                self._take_shared()
+        else:
+            self._take(fcntl.LOCK_EX)
+
+    def _take_shared(self) -> None:
+        descriptor = self.entry.open()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _locks.add(self)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free at this moment, and return whether it was."""
+        try:
+            self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _take(self, operation: int) -> None:
+        descriptor = self.entry.open(os.O_RDWR | self._create, self._mode)
+        try:
+            if self._mode != PRIVATE.file:
+                give_mode(descriptor, self._mode)
+            fcntl.flock(descriptor, operation)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _locks.add(self)
+
+    def is_current(self) -> bool:
+        """Return whether the locked file still has its name: a sweep may have removed it before it was locked."""
+        return self._descriptor >= 0 and has_name(self._descriptor, self.entry)
+
+    def release(self) -> None:
+        """Release the lock; without one this does nothing."""
+        if self._descriptor >= 0:
+            # A child that was forked meanwhile may have a copy of the descriptor: closing ours would not unlock.
+            with suppress(OSError):  # if this fails, closing is all that is left
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Release the descriptor and leave the lock to the other holders of a copy of it."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            with suppress(OSError):  # nothing was written through it
+                os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _abandon_locks() -> None:
+    for lock in list(_locks):
+        lock.abandon()
+
+
+# A child does not own its parent's locks.
+os.register_at_fork(after_in_child=_abandon_locks)
