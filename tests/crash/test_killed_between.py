@@ -64,7 +64,7 @@ def killed(work: Callable[[], object], moment: int) -> bool:
 
 
 def forget_the_dead(url: StoreURL) -> None:
-    """Let the time go by after which a silent session is declared dead."""
+    """Make sessions as old as those that are declared dead."""
     with psycopg.connect(host=url.host, dbname=url.database, user=url.user, autocommit=True) as connection:
         connection.execute("UPDATE orlop.session SET seen = seen - interval '1 hour'")
 

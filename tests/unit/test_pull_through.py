@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from orlop.registry.blobs import BlobReader
 from orlop.registry.certificates import HostTrust
 from orlop.registry.registries import Registries
 from orlop.registry.transport import HttpTransport
+from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.proxied.pull_through import CachedManifest, PullThrough, Rules
 from orlop.testing.registry.quirks import Failure
 from tests.unit.faked import everywhere
@@ -349,6 +351,30 @@ def test_a_cached_blob_whose_bits_a_disk_has_flipped_is_fetched_anew(
             until(lambda: cached.read(layer) == content)
         assert cached.gets(layer) == 2
         assert len(list((Path(cached.images.root) / "quarantine").iterdir())) == 1
+
+
+def test_an_upstream_that_only_names_what_others_have_here_does_not_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caching(tmp_path, monkeypatch) as (cached, _):
+        _, layer = cached.push("1")
+        content = cached.content(layer)
+        # Somebody has the same content here, and the upstream does not have it, though its manifest names it.
+        hosted = HostedRegistry(cached.images.store)
+        mine = hosted.repository("secret/app")
+        key = hosted.uploads.begin(mine)
+        hosted.uploads.finish(mine, key, layer, io.BytesIO(content))
+        blobs = cached.registry.repository(REPOSITORY).blobs
+        taken = blobs.pop(str(layer))
+        cached.ask("1")
+        with pytest.raises(errors.ContentNotFound):
+            cached.read(layer)
+        assert cached.gets(layer) == 0
+        blobs[str(layer)] = taken
+        cached.cache._missing.clear()
+        # What it has is not fetched again.
+        assert cached.read(layer) == content
+        assert cached.gets(layer) == 0
 
 
 def test_the_least_recently_used_goes_where_the_quota_is_reached(

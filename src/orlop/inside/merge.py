@@ -332,13 +332,17 @@ class Merge:
         """Make a name lead to a node, which gets the attributes that the link's entry states, as engines do it."""
         children[name] = found
         found.names += 1
-        xattrs = found.xattrs
-        more = {name: value for name, value in entry.xattrs.items() if xattrs.get(name) != value}
-        if more or _attributes(found.attributes) != _attributes(entry):
+        before, first = found.attributes.xattrs, found.content.xattrs
+        differ = any(before.get(name, first.get(name)) != value for name, value in entry.xattrs.items())
+        if differ or _attributes(found.attributes) != _attributes(entry):
             self._find("link-with-attributes", path)
-        before = found.attributes.xattrs
-        # What an earlier link added stays, though the next one does not say it.
-        found.attributes = entry._replace(xattrs=before | entry.xattrs) if before else entry
+        if before:
+            # What an earlier link added stays, though the next one does not say it.
+            if entry.xattrs:
+                before = before if isinstance(before, _Gathered) else _Gathered(before)
+                before.update(entry.xattrs)
+            entry = entry._replace(xattrs=before)
+        found.attributes = entry
         found.layer = self._layer
 
     def _target(self, path: str) -> Node | None:
@@ -453,6 +457,10 @@ class _Link:
     def still_waits(self) -> bool:
         """Whether nothing else is at its path by now, and its directory was not replaced."""
         return self.waiting.names > 0 and self.children.get(self.name) is self.waiting
+
+
+class _Gathered(dict[str, bytes]):
+    """Extended attributes that several links have set; of the merge alone, so that it may grow."""
 
 
 def _is_special(node: Node) -> bool:

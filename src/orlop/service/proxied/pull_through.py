@@ -39,7 +39,7 @@ from orlop.service.hosted.damage import Damage
 from orlop.service.proxied.budget import Budget, Budgeted
 from orlop.service.proxied.downloads import Downloads
 from orlop.service.proxied.entries import Entries
-from orlop.store.content import node_of, verified
+from orlop.store.content import CACHED, node_of, verified
 from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class PullThrough:
         self._downloads = Downloads(store, self._stored, self._damage)
         self._turns = [threading.Lock() for _ in range(_TURNS)]
         self._missing: dict[str, int] = {}
+        self._confirmed: set[str] = set()
         self._away: dict[str, tuple[int, str]] = {}
         self._counting = threading.Lock()
         self._size: int | None = None
@@ -185,6 +186,7 @@ class PullThrough:
         if held is not None:
             file, row = held
             with file:
+                self._require_there(name, digest)
                 yield file
             if row is not None:
                 self._damage.was_read(row)
@@ -195,6 +197,35 @@ class PullThrough:
             except NotInRegistry as error:
                 raise self._lacks(f"{name.name} {digest}", name, error) from error
             yield following
+
+    def _require_there(self, name: Reference, digest: Digest) -> None:
+        """Check that the upstream has content that is here for others, whatever its manifests name.
+
+        Raises what `manifest` raises.
+        """
+        key = f"{name.name} {digest}"
+        if key in self._confirmed or not self._is_of_others(digest):
+            return
+        self._check_missing(key, name)
+        try:
+            size = self._places(name).blob_size(digest)
+        except NotInRegistry as error:
+            raise self._lacks(key, name, error) from error
+        if size is None:
+            raise ContentNotFound(f"the registry of {name.name} does not say whether it has the blob {digest}")
+        if len(self._confirmed) >= _MOST_REMEMBERED:
+            self._confirmed.clear()
+        self._confirmed.add(key)
+
+    def _is_of_others(self, digest: Digest) -> bool:
+        """Return whether anything but what is cached has some content."""
+        with self._store.metadata.read() as rows:
+            if rows.diffs_of(digest) or rows.config(ImageID.wrap(digest)) is not None:
+                return True
+            if self._store.leases.kept_for(rows, digest):
+                return True
+            tops = (top for edge in rows.edges_to(digest) for top in rows.tops(edge.parent))
+            return any(not top.name.startswith(CACHED) for top in tops)
 
     def _held(self, digest: Digest) -> tuple[BinaryIO, BlobRow | None] | None:
         """Open a blob that is here, and return it with its row; nothing where it is not, or is known to be damaged.

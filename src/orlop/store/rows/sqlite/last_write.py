@@ -46,10 +46,11 @@ class LastWrite:
         with suppress(OSError, ValueError):
             descriptor = self._file.open()
             try:
-                noted = os.read(descriptor, _LENGTH)
+                # What is being written may be read half old and half new.
+                noted, again = (os.pread(descriptor, _LENGTH, 0) for _ in range(2))
             finally:
                 os.close(descriptor)
-            if len(noted) == _LENGTH and noted.endswith(b"\n"):
+            if noted == again and len(noted) == _LENGTH and noted.endswith(b"\n"):
                 return int(noted, 16)
         return None
 
