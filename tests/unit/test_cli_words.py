@@ -389,3 +389,18 @@ def test_every_command_has_a_help_for_each_option() -> None:
             assert not isinstance(parameter, Option) or parameter.help, f"{name} {parameter.name}"
 
     walk(command_of(declared), "orlop")
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("imags",), "No such command 'imags'. (Did you mean 'images' or 'image'?)"),
+        (("store", "chek"), "No such command 'chek'. (Did you mean 'check'?)"),
+        (("frobnicate",), "No such command 'frobnicate'."),
+        (("--imags",), "No such option '--imags'."),
+    ],
+)
+def test_a_misspelt_command_is_answered_with_those_spelt_alike(orlop, words, answer):
+    result = orlop(*words)
+    assert result.status == 2
+    assert result.err.splitlines()[-1] == f"Error: {answer}"

@@ -49,6 +49,21 @@ class Group(click.Group):
         found = self._declared.find(cmd_name)
         return None if found is None else command_of(found)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that words begin with; where there is none, name those that are spelt alike."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches  # noqa: PLC0415 - few words are misspelt
+
+            alike = get_close_matches(args[0], self.list_commands(ctx), cutoff=0.7)
+            if alike and self.get_command(ctx, args[0]) is None:
+                words = " or ".join(f"'{name}'" for name in alike)
+                raise click.UsageError(f"No such command '{args[0]}'. (Did you mean {words}?)", ctx) from error
+            raise
+
 
 @cache
 def command_of(declared: Declared) -> click.Command:
