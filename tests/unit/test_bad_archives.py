@@ -414,6 +414,7 @@ def test_a_file_that_is_no_archive_is_said_to_be_none(tmp_path: Path, content: b
             images.load(path)
         with pytest.raises(errors.InvalidTar, match=r"^the input is not an image archive: "):
             images.load(io.BytesIO(content))
-        for what in (io.BytesIO(gzip.compress(content)), path):
-            with pytest.raises(errors.InvalidTar, match=r"first 512 bytes .* are not a tar header"):
-                images.import_image(what)
+        with pytest.raises(errors.InvalidTar, match=r"^the first 512 bytes .* are not a tar header"):
+            images.import_image(io.BytesIO(gzip.compress(content)))
+        with pytest.raises(errors.InvalidTar, match=rf"^the file '{path}' is not a layer tar: the first 512 bytes"):
+            images.import_image(path)

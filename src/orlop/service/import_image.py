@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.build.changes import apply_changes
+from orlop.errors import InvalidInput
 from orlop.intake.platforms import host_platform
+from orlop.intake.taking import refused
 from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.model.image import History, Image, RootFS, V1Image
@@ -95,6 +97,8 @@ def _opened(source: BinaryIO | str | os.PathLike[str], proxies: Proxies | None) 
         file = open(open_source(source), "rb", buffering=0)  # noqa: SIM115 - a close that fails is explained as well
         try:
             yield _Explained(file, name)
+        except InvalidInput as error:
+            raise refused(error, "the file", name) from error
         finally:
             with explaining("read", name):
                 file.close()
