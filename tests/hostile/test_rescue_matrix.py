@@ -153,3 +153,13 @@ def test_whatever_happens_to_a_file_the_rest_comes_out(tmp_path, name, pattern, 
     lost = whole.keys() - rescued.keys()
     shared = frozenset.intersection(*(whole[one] for one in lost)) if lost else frozenset()
     assert len(lost) <= 1 or shared or "meta.db" in pattern, lost
+
+
+def test_a_blob_of_another_length_than_its_manifest_says_is_not_read(tmp_path):
+    root = unpack(DATA, "containerd-1.6", tmp_path / "root")
+    blobs = root.glob("**/io.containerd.content.v1.content/blobs/sha256/*")
+    path = max(blobs, key=lambda one: one.stat().st_size)
+    damage(path, "huge", tmp_path)
+    report = rescue_store(tmp_path / "store", root)
+    said = f"its blob sha256:{path.name} is damaged: it has {1 << 40} bytes, not "
+    assert any(said in str(image.problems) for image in report.damaged)

@@ -334,4 +334,4 @@ def test_what_is_not_a_root_is_refused(tmp_path):
     with pytest.raises(InvalidRoot, match=r"before 1\.10"):
         look(tmp_path)
     (tmp_path / "image" / "btrfs" / "imagedb").mkdir(parents=True)
-    assert "the storage driver btrfs keeps layers where only it can read them" in look(tmp_path).notes[0]
+    assert "docker btrfs: its layer database is missing" in look(tmp_path).notes[0]

@@ -210,7 +210,7 @@ class _NamespaceReader:
             for layer in offered.layers:
                 copies = held.copies.setdefault(layer.diff_id, [])
                 if layer.digest is not None and all(copy.digest != layer.digest for copy in copies):
-                    copies.append(BlobLayer(self._content, layer.digest))
+                    copies.append(BlobLayer(self._content, layer.digest, layer.size))
 
     def _size(self, node: Node, namespace: str, top: Digest | None) -> int | None:
         """Return what Engine says of an image: all its blobs that are there, and its snapshots."""

@@ -157,10 +157,14 @@ class Content:
 
 @dataclass(slots=True)
 class BlobLayer:
-    """A layer as a blob of a content store, an `orlop.foreign.held.LayerCopy`."""
+    """A layer as a blob of a content store, an `orlop.foreign.held.LayerCopy`.
+
+    ``size`` is what its manifest says. A file of another size is not read: it may be of any length.
+    """
 
     content: Content
     digest: Digest
+    size: int | None = None
     reason: str = field(default="", compare=False)
 
     def problem(self) -> str:
@@ -171,9 +175,11 @@ class BlobLayer:
                 " snapshot is not enough to make the same bytes again"
             )
         try:
-            self.content.size_of(str(self.digest), what="its blob")
+            size = self.content.size_of(str(self.digest), what="its blob")
         except RootDamaged as error:
             return str(error)
+        if self.size not in {None, size}:
+            return f"its blob {self.digest} is damaged: it has {size} bytes, not {self.size}"
         return ""
 
     def attempts(self, meter: Meter) -> Generator[Readable]:
