@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -136,6 +136,30 @@ def test_a_server_of_the_internet_does_not_lead_to_a_private_place(location: str
         port = url.split(":")[2].split("/")[0]
         with pytest.raises(DownloadFailed, match="leads to http"):
             fetched(f"http://far.example:{port}/x")
+
+
+def test_a_name_to_which_a_server_leads_does_not_hide_an_address_of_the_link(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def found(host: str, port: int) -> object:
+        asked.append(host)
+        address = "127.0.0.1" if host == "far.example" else "169.254.169.254"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    reach = connections.Connection._reach
+
+    def only_here(connection: connections.Connection, sock: socket.socket, address: Any, limit: float) -> None:
+        # Nothing is sent to such an address from here.
+        assert address[0] == "127.0.0.1"
+        reach(connection, sock, address, limit)
+
+    monkeypatch.setattr(transport, "resolved", found)
+    monkeypatch.setattr(connections.Connection, "_reach", only_here)
+    with served(moved("http://innocent.example/latest")) as url:
+        port = url.split(":")[2].split("/")[0]
+        with pytest.raises(DownloadFailed, match="address is a link-local one"):
+            fetched(f"http://far.example:{port}/x")
+    assert asked == ["far.example", "innocent.example"]
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://far.example/x", "http://a b/"])

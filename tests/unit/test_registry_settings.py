@@ -120,6 +120,15 @@ def test_a_helper_is_asked_once_by_the_name_that_was_given_at_login(helpers: Hel
     assert len((tmp_path / "log").read_text().splitlines()) == 5
 
 
+def test_an_entry_with_credentials_is_used_before_the_helper_of_all_hosts(helpers: Helpers, tmp_path: Path):
+    auths = {"ecr.test": {"username": "a", "password": "1"}, "ecr.test/team": {"username": "b", "password": "2"}}
+    config = {"credsStore": "fake-ecr", "auths": auths}
+    keychain = AuthFiles([written(tmp_path / "config.json", config)], helpers)
+    found = [keychain.find(Reference.parse(f"ecr.test/{path}")) for path in ("x", "team/x")]
+    assert [one and one.user for one in found] == ["a", "b"]
+    assert not (tmp_path / "log").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [

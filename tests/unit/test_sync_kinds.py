@@ -179,6 +179,19 @@ def test_names_of_other_repositories_and_referrers_stay(place: Place, tmp_path: 
         assert len(layout.tops()) == 3
 
 
+@pytest.mark.parametrize("media_type", ["application/octet-stream", "application/vnd.example.manifest.v1+json"])
+def test_what_is_not_an_image_and_has_no_name_stays_in_an_archive(media_type: str, place: Place, tmp_path: Path):
+    layout = Layout()
+    entry_of_blob = layout.blob(b'["of mine"]', media_type)
+    layout.top(layout.image("old"), entry_of_blob)
+    (tmp_path / "app.tar").write_bytes(layout.pack())
+    target = Target("oci-archive", place, tmp_path)
+    assert sync(place, entry(f"docker://{place.name('team/app')}", target.text)).error is None
+    with opened_layout(str(tmp_path / "app.tar")) as written:
+        assert entry_of_blob["digest"] in {str(root.descriptor.digest) for root in written.tops()}
+        assert len(written.tops()) == 5
+
+
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_a_repository_named_in_the_target_has_the_tags_of_the_source(kind: str, place: Place, tmp_path: Path):
     target = Target(kind, place, tmp_path)

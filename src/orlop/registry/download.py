@@ -108,10 +108,12 @@ def _answer(transport: Transport, url: str) -> Answer:
         raise DownloadFailed(f"cannot download {without_credentials(url)}: {_TORN}")
     secrets: dict[Origin, str] = {}
     bare = _without(url, secrets)
+    named = Origin.of(bare).host
     for _ in range(_HOPS):
-        secret = secrets.get(Origin.of(bare))
+        here = Origin.of(bare)
+        secret = secrets.get(here)
         headers = () if secret is None else (("Authorization", _basic(secret)),)
-        answer = transport.send(Request("GET", bare, headers))
+        answer = transport.send(Request("GET", bare, headers, is_led=here.host != named))
         location = answer.headers.get("Location")
         if answer.status not in _REDIRECTS or location is None:
             return answer

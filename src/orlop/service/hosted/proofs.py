@@ -64,7 +64,13 @@ class Proofs:
             if self._is_at_work:
                 return
             self._is_at_work = True
-        started(self._work, name="orlop-proofs")
+        try:
+            started(self._work, name="orlop-proofs")
+        except RuntimeError:
+            # The system has no thread left now; the blob is proved when it is read the next time.
+            with self._guard:
+                self._queue.pop(blob.digest, None)
+                self._is_at_work = False
 
     def was_hashed(self, digest: Digest) -> None:
         """Note that a blob was hashed, and is right."""

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orlop.archive.reader import Archive
+from orlop.errors import InvalidManifest
 from orlop.model.manifest import parse_manifest
 from orlop.streams.directory import Directory
 from orlop.streams.files import explaining
 from orlop.streams.part_directory import DirectoryLock
-from orlop.transfer.graph import Gathering
+from orlop.transfer.graph import Gathering, is_blob
 from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import Kind, Place
 
@@ -100,5 +101,11 @@ def staying(source: Source, there: Sequence[Root], other: Collection[Reference],
 
 
 def _subject(source: Source, root: Root) -> Digest | None:
-    subject = parse_manifest(source.manifest(root.descriptor)).subject
+    """Return to what an entry refers; a blob, and a document of a type that is not known, refers to nothing."""
+    if is_blob(root.descriptor):
+        return None
+    try:
+        subject = parse_manifest(source.manifest(root.descriptor)).subject
+    except InvalidManifest:
+        return None
     return None if subject is None else subject.digest
