@@ -216,18 +216,18 @@ def _came(old: OldArchive, plan: dict[str, Planned]) -> dict[str, list[list[str]
 def _manifests(old: OldArchive) -> Iterator[bytes]:
     """Yield the manifests to which the ``index.json`` of the old archive leads, as far as they are there."""
     waiting = [str(entry.get("digest")) for entry in (old.index or {}).get("manifests") or ()]
-    seen: set[str] = set()
+    seen = set(waiting)
     while waiting:
         digest = Digest.unchecked(waiting.pop())
-        if str(digest) in seen or not digest.is_valid or (path := blob_path(digest)) not in old.members:
-            continue
-        seen.add(str(digest))
-        if old.members[path].size > _LARGEST:
+        if not digest.is_valid or (path := blob_path(digest)) not in old.members or old.members[path].size > _LARGEST:
             continue
         raw = old.read(path)
         document = _parsed(raw)
         if isinstance(document, Index):
-            waiting += [str(child.digest) for child in document.manifests]
+            # Very many indexes may name the same ones.
+            children = dict.fromkeys(str(child.digest) for child in document.manifests)
+            waiting += [child for child in children if child not in seen]
+            seen |= children.keys()
         elif document is not None:
             yield raw
 
