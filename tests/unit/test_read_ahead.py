@@ -89,6 +89,16 @@ def test_an_error_at_the_beginning_comes_without_a_thread() -> None:
     assert not threads()
 
 
+def test_where_there_is_no_thread_left_the_caller_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    log: list[int | str] = []
+    assert [*read_ahead(numbers(30, log), depth=2)] == [*range(30)]
+    assert log == [*range(30), "closed"]
+
+
 LEFT_OPEN = """
 from orlop.streams.pipeline import read_ahead
 items = read_ahead((number for number in range(100)), depth=2)

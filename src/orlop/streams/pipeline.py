@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 _END: Final = None
 _KEPT: Final = 4 << 20
-_TICK: Final = 0.2
+_TICK: Final = 0.5
 
 
 def _keep_freed_memory() -> None:
@@ -208,13 +208,17 @@ def read_ahead(source: Generator[T], *, depth: int) -> Generator[T]:
             break
         else:
             return
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            lane.items.put(_END)  # the system has no thread left
         while (found := lane.items.get()) is not _END:
             lane.places.put(None)
             yield found[0]
             del found
         if errors:
             raise errors[0]
+        # Without the thread, or after it, this one does the work.
         yield from source
     finally:
         cancelled = True
