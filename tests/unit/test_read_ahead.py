@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -85,3 +87,40 @@ def test_an_error_at_the_beginning_comes_without_a_thread() -> None:
         next(read_ahead(numbers(0, log, error=ZeroDivisionError()), depth=2))
     assert log == ["closed"]
     assert not threads()
+
+
+def test_where_there_is_no_thread_left_the_caller_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    log: list[int | str] = []
+    assert [*read_ahead(numbers(30, log), depth=2)] == [*range(30)]
+    assert log == [*range(30), "closed"]
+
+
+LEFT_OPEN = """
+from orlop.streams.pipeline import read_ahead
+items = read_ahead((number for number in range(100)), depth=2)
+print(next(items), next(items))
+"""
+
+AFTER_THE_MAIN_THREAD = """
+import threading, time
+from orlop.streams.pipeline import read_ahead
+
+def work():
+    items = read_ahead((number for number in range(100)), depth=2)
+    taken = [next(items), next(items)]
+    while any(one.name == "orlop-ahead" for one in threading.enumerate()):
+        time.sleep(0.01)
+    print([*taken, *items] == [*range(100)])
+
+threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize(("script", "said"), [(LEFT_OPEN, "0 1\n"), (AFTER_THE_MAIN_THREAD, "True\n")])
+def test_a_program_ends_though_an_iteration_is_open(script: str, said: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, said, "")

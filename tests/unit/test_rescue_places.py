@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.errors import InvalidRoot
+from orlop.foreign.disk import Folder
+from orlop.foreign.places import likely_places
 from orlop.foreign.root import open_root
+from orlop.model import toml
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.service.rescue import look
 from tests.foreign_roots import make_root, snapshot
 
@@ -131,6 +135,46 @@ def test_settings_that_cannot_be_read_are_passed_over(tmp_path, text):
     (tmp_path / "etc" / "docker").mkdir()
     os.mkfifo(tmp_path / "etc" / "docker" / "daemon.json")
     assert names(tmp_path) == [NAME]
+
+
+def test_settings_are_not_read_where_that_takes_all_memory(tmp_path, monkeypatch):
+    make_root(tmp_path / "var" / "lib" / "docker", 1, {})
+    (tmp_path / "etc" / "containers").mkdir(parents=True)
+    text = f"{'.'.join(['a'] * 500)} = 1\n"
+    (tmp_path / "etc" / "containers" / "storage.conf").write_text(text)
+    refused = []
+    loads = toml.loads
+
+    def noted(given):
+        try:
+            return loads(given)
+        except ValueError:
+            refused.append(given)
+            raise
+
+    monkeypatch.setattr(toml, "loads", noted)
+    assert names(tmp_path) == [NAME]
+    assert refused == [text]
+
+
+def test_a_place_that_settings_name_often_is_looked_at_once(tmp_path):
+    (tmp_path / "srv").mkdir()
+    (tmp_path / "etc" / "containers").mkdir(parents=True)
+    stores = '"/srv", "srv//./", ".", "/", ' * 500
+    (tmp_path / "etc" / "containers" / "storage.conf").write_text(
+        f"[storage.options]\nadditionalimagestores = [{stores}]\n"
+    )
+    with Folder.open(str(tmp_path)) as top:
+        places = []
+        for folder in likely_places(top, DEFAULT_LIMITS):
+            with folder:
+                places.append(folder.path)
+    # Each of these also lies directly below the directory, or is it.
+    assert {path: places.count(path) for path in places} == {
+        str(tmp_path): 2,
+        str(tmp_path / "srv"): 2,
+        str(tmp_path / "etc"): 1,
+    }
 
 
 def test_a_search_follows_no_link_and_ends(tmp_path):

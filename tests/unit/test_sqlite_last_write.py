@@ -174,6 +174,20 @@ def test_a_note_that_is_older_than_the_database_changes_nothing(root):
     assert stores.fsck(root).damage == ()
 
 
+def test_the_first_write_of_a_copy_need_not_be_noted(root, tmp_path):
+    """A copy has no number: its first write draws the name, and may be killed before it notes that."""
+    copy = tmp_path / "copy"
+    stores.copy(root, copy)
+    stores.migrate(copy)
+    before = (copy / "write.lock").read_bytes()
+    with orlop.open(copy) as images:
+        images.tag(NAME, "one:1")
+    (copy / "write.lock").write_bytes(before)
+    with orlop.open(copy) as images:
+        assert is_there(images, "one:1")
+    assert stores.fsck(copy).damage == ()
+
+
 def test_each_write_is_noted_and_a_read_is_not(root, tmp_path):
     before = noted(root)
     assert before is not None

@@ -5,13 +5,13 @@ Settings are a stranger's, too. What they name is looked for below the directory
 
 from __future__ import annotations
 
-import tomllib
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import LimitExceeded, RootDamaged
 from orlop.foreign.documents import parsed, texts
+from orlop.model import toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,8 +74,9 @@ def likely_places(top: Folder, limits: Limits) -> Iterator[Folder]:
     settings = [*_SETTINGS, *((home + file, keys) for home in homes for file, keys in _USER_SETTINGS)]
     for file, keys in settings:
         places += _configured(top, file, keys, limits)
-    for place in places:
-        folder = top.there(*(part for part in place.split("/") if part not in {"", "."}))
+    # A list in settings may name one place very often.
+    for parts in dict.fromkeys(tuple(part for part in place.split("/") if part not in {"", "."}) for place in places):
+        folder = top.there(*parts)
         if folder is not None:
             yield folder
     for name in top.names():
@@ -124,7 +125,7 @@ def _configured(top: Folder, file: str, keys: tuple[str, ...], limits: Limits) -
     settings: object = None
     with folder, suppress(RootDamaged, LimitExceeded, ValueError, RecursionError):
         raw = folder.read(name, _LONGEST)
-        settings = parsed(raw, name, limits) if name.endswith(".json") else tomllib.loads(raw.decode())
+        settings = parsed(raw, name, limits) if name.endswith(".json") else toml.loads(raw.decode())
     for key in keys:
         found = settings
         for part in key.split("."):

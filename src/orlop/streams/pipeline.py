@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 _END: Final = None
 _KEPT: Final = 4 << 20
+_TICK: Final = 0.5
 
 
 def _keep_freed_memory() -> None:
@@ -179,6 +180,9 @@ def read_ahead(source: Generator[T], *, depth: int) -> Generator[T]:
     The first item is made in the caller's thread: an error at the beginning comes at once, and one item needs no
     thread. An error of the generator comes after the items before it. When the iteration ends or is closed, the thread
     has ended, and the generator is closed.
+
+    Where an iteration is left open as the program ends, the thread ends too: Python waits for it. Whoever asks for more
+    nevertheless gets it, without a thread.
     """
     lane: _Lane[T] = _Lane(depth)
     errors: list[BaseException] = []
@@ -187,10 +191,12 @@ def read_ahead(source: Generator[T], *, depth: int) -> Generator[T]:
     def work() -> None:
         try:
             for item in source:
-                lane.places.get()
+                goes_on = _has_place(lane)
                 if cancelled:
                     break
                 lane.items.put((item,))
+                if not goes_on:
+                    break
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             errors.append(error)
         lane.items.put(_END)
@@ -202,19 +208,34 @@ def read_ahead(source: Generator[T], *, depth: int) -> Generator[T]:
             break
         else:
             return
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            lane.items.put(_END)  # the system has no thread left
         while (found := lane.items.get()) is not _END:
             lane.places.put(None)
             yield found[0]
             del found
         if errors:
             raise errors[0]
+        # Without the thread, or after it, this one does the work.
+        yield from source
     finally:
         cancelled = True
         lane.places.put(None)
         if thread.ident is not None:
             thread.join()
         source.close()
+
+
+def _has_place(lane: _Lane[T]) -> bool:
+    """Wait for a free place, and return whether there is one; if not, the program is at its end."""
+    while True:
+        with suppress(Empty):
+            lane.places.get(timeout=_TICK)
+            return True
+        if not threading.main_thread().is_alive():
+            return False
 
 
 class Cancelled(Exception):

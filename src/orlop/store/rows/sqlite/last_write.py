@@ -51,7 +51,8 @@ class LastWrite:
             finally:
                 os.close(descriptor)
             if noted == again and len(noted) == _LENGTH and noted.endswith(b"\n"):
-                return int(noted, 16)
+                # A database without a number gets one, and with it a name, by its first write.
+                return int(noted, 16) or None
         return None
 
     def require(self, connection: sqlite3.Connection, noted: int | None) -> None:
