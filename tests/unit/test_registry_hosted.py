@@ -829,6 +829,28 @@ def test_a_proof_that_cannot_be_made_does_not_stop_the_next_one():
         proofs.was_read(blob)
     until(lambda: len(asked) == 3)
     assert asked == [blob.digest for blob in blobs]
+    # The next one who reads it has it tried again.
+
+    def is_tried_again() -> bool:
+        proofs.was_read(blobs[2])
+        return len(asked) > 3
+
+    until(is_tried_again)
+    assert asked[3] == blobs[2].digest
+
+
+def test_a_proof_waits_for_the_next_reader_where_the_system_has_no_thread(monkeypatch):
+    def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    proved: list[Digest] = []
+    proofs = Proofs(lambda blob: proved.append(blob.digest))
+    blob = BlobRow(Digest.of(b"one"), 1, "none")
+    with monkeypatch.context() as patched:
+        patched.setattr("orlop.service.hosted.proofs.started", no_thread)
+        proofs.was_read(blob)
+    proofs.was_read(blob)
+    until(lambda: proved == [blob.digest])
 
 
 def put_in_place(place: Path, kind: str, elsewhere: Path) -> None:
