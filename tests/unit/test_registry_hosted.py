@@ -329,10 +329,10 @@ def test_a_manifest_does_not_show_what_its_repository_does_not_have(registry, wa
 
 def test_a_layer_that_is_said_to_be_elsewhere_and_was_pushed_all_the_same_can_be_pulled(registry, images, monkeypatch):
     layer = gzip.compress(layer_tar("far"))
+    named = {"mediaType": f"{NONDISTRIBUTABLE}+gzip", "digest": digest_of(layer), "size": len(layer)}
     for name in ("a", "b"):
         for content in (b"{}", layer):
             registry.push_blob(name, content)
-        named = {"mediaType": f"{NONDISTRIBUTABLE}+gzip", "digest": digest_of(layer), "size": len(layer)}
         registry.push_manifest(name, naming(b"{}", named), "1")
     # After the day for which blobs are kept that nothing names.
     real = images.store.now
@@ -341,6 +341,13 @@ def test_a_layer_that_is_said_to_be_elsewhere_and_was_pushed_all_the_same_can_be
         for name in ("a", "b"):
             images.store.leases.keep_nothing(rows, f"localhost:5000/{name}")
     for name in ("a", "b"):
+        assert registry.get(f"/v2/{name}/blobs/{digest_of(layer)}").body == layer
+    # Neither who pushes it as well, nor who deletes it, takes it from the others.
+    registry.push_blob("c", layer)
+    registry.push_blob("c", b"{}")
+    registry.push_manifest("c", naming(b"{}", named), "1")
+    assert registry.delete(f"/v2/b/manifests/{digest_of(naming(b'{}', named))}").status == 202
+    for name in ("a", "c"):
         assert registry.get(f"/v2/{name}/blobs/{digest_of(layer)}").body == layer
 
 
