@@ -116,7 +116,8 @@ def test_who_may_not_upgrade_reads_and_is_told_who_may() -> None:
     with role(url) as writer:
         sql(url, f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop TO {writer}")
         with opened(make_conninfo(url, user=writer)) as metadata:
-            with metadata.read() as rows:
+            # A check takes the lock, too.
+            with metadata.lock(), metadata.read() as rows:
                 assert rows.references() == []
             with pytest.raises(ReadOnlyStore, match="store init` as their owner"):
                 tag(metadata, "1")
