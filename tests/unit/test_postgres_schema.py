@@ -99,12 +99,25 @@ def test_an_upgrade_keeps_the_rights_of_roles() -> None:
             assert isinstance(metadata.refusal(), ReadOnlyStore)
 
 
+def test_the_owner_of_the_tables_writes_after_an_upgrade_by_another_role() -> None:
+    url = older(2)
+    with role(url) as owner:
+        tables = [table for (table,) in sql(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'orlop'")]
+        sql(url, *(f"ALTER TABLE {table} OWNER TO {owner}" for table in tables))
+        with opened(url) as metadata:
+            metadata.update()
+        with opened(make_conninfo(url, user=owner)) as metadata:
+            tag(metadata, "1")
+            tag(metadata, "2")
+
+
 def test_who_may_not_upgrade_reads_and_is_told_who_may() -> None:
     url = older(2)
     with role(url) as writer:
         sql(url, f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop TO {writer}")
         with opened(make_conninfo(url, user=writer)) as metadata:
-            with metadata.read() as rows:
+            # A check takes the lock, too.
+            with metadata.lock(), metadata.read() as rows:
                 assert rows.references() == []
             with pytest.raises(ReadOnlyStore, match="store init` as their owner"):
                 tag(metadata, "1")

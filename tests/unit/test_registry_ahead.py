@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop
-from orlop.errors import BodyTooLarge, DigestMismatch, RequestAborted
+from orlop.errors import BodyTooLarge, DigestMismatch, RequestAborted, StorageError
 from orlop.model.digest import Digest
 from orlop.model.store_url import StoreURL
 from orlop.service.hosted import ahead, uploads
@@ -195,6 +195,15 @@ def test_few_are_followed_and_those_for_which_nothing_comes_are_not(
     assert len(followers()) == 2
     for one in late:
         one.finish(LAYER[2 * AT_ONCE :], LAYER)
+
+
+def test_a_push_that_nobody_can_follow_goes_on(images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crowded(_: object) -> None:
+        raise StorageError("too many open files")
+
+    monkeypatch.setattr(ahead, "_Growing", crowded)
+    Pushing(images).finish(LAYER, LAYER)
+    assert followers() == []
 
 
 def test_a_store_that_is_closed_follows_nothing(images: orlop.ImageService) -> None:

@@ -329,10 +329,10 @@ def test_a_manifest_does_not_show_what_its_repository_does_not_have(registry, wa
 
 def test_a_layer_that_is_said_to_be_elsewhere_and_was_pushed_all_the_same_can_be_pulled(registry, images, monkeypatch):
     layer = gzip.compress(layer_tar("far"))
+    named = {"mediaType": f"{NONDISTRIBUTABLE}+gzip", "digest": digest_of(layer), "size": len(layer)}
     for name in ("a", "b"):
         for content in (b"{}", layer):
             registry.push_blob(name, content)
-        named = {"mediaType": f"{NONDISTRIBUTABLE}+gzip", "digest": digest_of(layer), "size": len(layer)}
         registry.push_manifest(name, naming(b"{}", named), "1")
     # After the day for which blobs are kept that nothing names.
     real = images.store.now
@@ -341,6 +341,13 @@ def test_a_layer_that_is_said_to_be_elsewhere_and_was_pushed_all_the_same_can_be
         for name in ("a", "b"):
             images.store.leases.keep_nothing(rows, f"localhost:5000/{name}")
     for name in ("a", "b"):
+        assert registry.get(f"/v2/{name}/blobs/{digest_of(layer)}").body == layer
+    # Neither who pushes it as well, nor who deletes it, takes it from the others.
+    registry.push_blob("c", layer)
+    registry.push_blob("c", b"{}")
+    registry.push_manifest("c", naming(b"{}", named), "1")
+    assert registry.delete(f"/v2/b/manifests/{digest_of(naming(b'{}', named))}").status == 202
+    for name in ("a", "c"):
         assert registry.get(f"/v2/{name}/blobs/{digest_of(layer)}").body == layer
 
 
@@ -829,6 +836,28 @@ def test_a_proof_that_cannot_be_made_does_not_stop_the_next_one():
         proofs.was_read(blob)
     until(lambda: len(asked) == 3)
     assert asked == [blob.digest for blob in blobs]
+    # The next one who reads it has it tried again.
+
+    def is_tried_again() -> bool:
+        proofs.was_read(blobs[2])
+        return len(asked) > 3
+
+    until(is_tried_again)
+    assert asked[3] == blobs[2].digest
+
+
+def test_a_proof_waits_for_the_next_reader_where_the_system_has_no_thread(monkeypatch):
+    def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    proved: list[Digest] = []
+    proofs = Proofs(lambda blob: proved.append(blob.digest))
+    blob = BlobRow(Digest.of(b"one"), 1, "none")
+    with monkeypatch.context() as patched:
+        patched.setattr("orlop.service.hosted.proofs.started", no_thread)
+        proofs.was_read(blob)
+    proofs.was_read(blob)
+    until(lambda: proved == [blob.digest])
 
 
 def test_a_blob_is_proved_later_where_the_system_has_no_thread(monkeypatch: pytest.MonkeyPatch):

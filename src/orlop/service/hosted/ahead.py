@@ -23,7 +23,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.members import begins_like_layer
-from orlop.errors import BucketUnavailable, InvalidInput, LimitExceeded
+from orlop.errors import BucketUnavailable, InvalidInput, LimitExceeded, StorageError
 from orlop.model.limits import NO_LIMITS
 from orlop.store.blobs.ingest import ingest_blob, ingest_layer
 from orlop.streams.files import explaining
@@ -197,8 +197,8 @@ class Ahead:
                 return None
             try:
                 one = self._following[key] = _Following(self._store, file, algorithm)
-            except RuntimeError:
-                # The system has no thread for it.
+            except (RuntimeError, StorageError):
+                # The system has no thread for it, or no descriptor.
                 return None
             return one
 

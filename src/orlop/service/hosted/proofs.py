@@ -67,10 +67,10 @@ class Proofs:
         try:
             started(self._work, name="orlop-proofs")
         except RuntimeError:
-            # The system has no thread left now; the blob is proved when it is read the next time.
+            # The system has no thread for it.
             with self._guard:
-                self._queue.pop(blob.digest, None)
                 self._is_at_work = False
+                self._queue.clear()
 
     def was_hashed(self, digest: Digest) -> None:
         """Note that a blob was hashed, and is right."""
@@ -93,6 +93,10 @@ class Proofs:
                     return
                 digest, blob = self._queue.popitem(last=False)
                 self._note(digest)
-            with suppress(OSError, OrlopError):  # as where the store is closed; the next reader asks for it again
+            try:
                 if self._prove(blob) is False:
                     _log.warning("the blob %s is damaged, and counts as missing until it is pushed again", digest)
+            except (OSError, OrlopError):
+                # As where the store is closed; the next reader asks for it again.
+                with self._guard:
+                    self._proved.pop(digest, None)

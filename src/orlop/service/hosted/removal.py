@@ -73,6 +73,7 @@ def _delete_manifest(store: Store, repository: Repository, digest: Digest) -> No
             raise ContentNotFound(f"the repository {repository.name} has no manifest {digest}")
         _require_no_index(rows, repository, digest)
         below = [one for one in _blobs_below(rows, digest) if holds_blob(store, rows, repository, one)]
+        elsewhere = [one for one in below if rows.names_elsewhere(repository.key, one)]
         protect(store, rows, repository, *below)
         for row in rows.tops(digest):
             if row.name == repository.key and row.suffix.startswith(":"):
@@ -89,6 +90,10 @@ def _delete_manifest(store: Store, repository: Repository, digest: Digest) -> No
                 f"{digest} belongs to other content of {repository.name}, which needs it; delete that first"
             )
         store.content.sweep(rows)
+        for layer in elsewhere:
+            if rows.edges_to(layer):
+                # Other manifests keep it, and it would not be theirs while it is kept here.
+                store.leases.keep_no_longer(rows, repository.key, layer)
 
 
 def _require_no_index(rows: WritableRows, repository: Repository, digest: Digest) -> None:

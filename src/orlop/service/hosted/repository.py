@@ -101,8 +101,13 @@ def holds_blob(store: Store, rows: Rows, repository: Repository, digest: Digest)
     kept = store.leases.kept_for(rows, digest)
     if repository.key in kept or rows.holds_blob(repository.key, digest):
         return True
-    # Whoever names a layer that is said to be elsewhere need not have it: what others have here stays theirs.
-    return not kept and rows.names_elsewhere(repository.key, digest) and not _is_of_image(rows, digest)
+    # Whoever names a layer that is said to be elsewhere need not have it: what others have here stays theirs, unless
+    # they say of it as well that it is elsewhere.
+    return (
+        rows.names_elsewhere(repository.key, digest)
+        and all(rows.names_elsewhere(one, digest) for one in kept)
+        and not _is_of_image(rows, digest)
+    )
 
 
 def _is_of_image(rows: Rows, digest: Digest) -> bool:

@@ -67,10 +67,11 @@ SHORT: Final = (
 )
 """Waits for the disk at its end: objects are deleted because of it, and a crash must not bring their rows back."""
 _LOCK: Final = f"SET LOCAL lock_timeout = '{_PATIENCE}'; SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
-_WRITE: Final = (
+_ALONE: Final = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; SET LOCAL synchronous_commit = off;"
-    f" {_LOCK}; SET LOCAL lock_timeout = '{_SILENCE}'; {_HELD}; {LAST}"
+    f" {_LOCK}; SET LOCAL lock_timeout = '{_SILENCE}'; {_HELD}"
 )
+_WRITE: Final = f"{_ALONE}; {LAST}"
 _ASK: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {DURABLE}; {_LOCK}"
 _ASKING: Final = 20.0
 """The seconds for which a server that is away is asked again what became of a commit: it may be starting."""
@@ -347,7 +348,7 @@ class PostgresMetadata(Metadata):
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other writer waiting for a block, see `Metadata.lock`."""
-        with self._transaction(_WRITE):
+        with self._transaction(_ALONE):
             yield
 
     @contextmanager

@@ -20,9 +20,9 @@ KEY: Final = 'text COLLATE "C" NOT NULL'
 _COMMITTED: Final = "CREATE TABLE committed (number bigint PRIMARY KEY, token text NOT NULL)"
 _SAME_RIGHTS: Final = """DO $$ DECLARE one record; BEGIN
     FOR one IN SELECT privilege_type AS what, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS who
-        FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = 'image'::regclass AND grantee <> relowner
+        FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner))) WHERE pg_class.oid = 'image'::regclass
     LOOP EXECUTE format('GRANT %s ON committed TO %s', one.what, one.who); END LOOP; END $$"""
-"""A role that may write images may write what every write writes."""
+"""A role that may write images may write what every write writes: their owner, too, where another one upgrades."""
 
 TABLES: Final = f"""
 CREATE TABLE store (
