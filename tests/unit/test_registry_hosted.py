@@ -351,6 +351,28 @@ def test_a_layer_that_is_said_to_be_elsewhere_and_was_pushed_all_the_same_can_be
         assert registry.get(f"/v2/{name}/blobs/{digest_of(layer)}").body == layer
 
 
+def test_a_cache_that_an_index_lists_can_be_pulled_as_long_as_the_index(registry, images, monkeypatch):
+    layer, settings = gzip.compress(layer_tar("cached")), b'{"layers":[]}'
+    listed = [described(layer, f"{LAYER}+gzip"), described(settings, "application/vnd.buildkit.cacheconfig.v0")]
+    raw = written({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed})
+    registry.push_blob("theirs/app", layer)
+    # Naming a layer of others shows it to nobody.
+    lacking = registry.put("/v2/mine/app/manifests/cache", raw, INDEX)
+    assert (lacking.status, code(lacking)) == (400, "MANIFEST_BLOB_UNKNOWN")
+    for content in (layer, settings):
+        registry.push_blob("mine/app", content)
+    registry.push_manifest("mine/app", raw, "cache", INDEX)
+    # After the day for which blobs are kept that nothing names.
+    real = images.store.now
+    monkeypatch.setattr(images.store, "now", lambda: real() + 2 * LIFE * 1_000_000_000)
+    with images.store.metadata.write() as rows:
+        for name in ("mine", "theirs"):
+            images.store.leases.keep_nothing(rows, f"localhost:5000/{name}/app")
+    for content in (layer, settings):
+        assert registry.get(f"/v2/mine/app/blobs/{digest_of(content)}").body == content
+        assert registry.get(f"/v2/theirs/app/blobs/{digest_of(content)}").status == 404
+
+
 @pytest.mark.parametrize("is_image", [True, False], ids=["image", "artifact"])
 def test_an_index_does_not_show_what_came_with_the_index_of_another_repository(images, tmp_path, is_image):
     """What was loaded or pulled as an index has no names of its own for its parts, unlike what was pushed."""

@@ -265,6 +265,20 @@ class MetadataContract(Contract):
             held = [where for where in "abcde" if rows.holds_manifest(f"docker.io/library/{where}", child.digest)]
             assert held == ["a", "d"]
 
+    def test_a_repository_holds_the_content_that_an_index_lists(self, metadata: Metadata) -> None:
+        """A layer among the manifests of an index, as caches of BuildKit have them, is held; another type is not."""
+        layer = '{"digest":"%s","size":1,"mediaType":"%s"}'
+        kinds = {"a": "application/vnd.oci.image.layer.v1.tar+gzip", "b": "application/vnd.example.unknown"}
+        with metadata.write() as rows:
+            keep(rows)
+            for where, kind in kinds.items():
+                digest = Digest.of(where.encode())
+                raw = b'{"manifests":[%s]}' % (layer % (_BLOB.digest, kind)).encode()
+                rows.put_manifest(ManifestRow(digest, "", raw), [])
+                rows.put_top(TopRow(f"docker.io/library/{where}", ":1", digest, 1))
+        with metadata.read() as rows:
+            assert [one for one in kinds if rows.holds_blob(f"docker.io/library/{one}", _BLOB.digest)] == ["a"]
+
     def test_a_repository_is_what_its_names_say(self, metadata: Metadata) -> None:
         """Tags of images and of other content are listed together, and a manifest is held where a name leads to it."""
         config = _CONFIG % str(_DIFF.diff_id).encode()

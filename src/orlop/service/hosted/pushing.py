@@ -49,7 +49,7 @@ from orlop.model.manifest import (
 from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.repository import holds_blob, holds_manifest
 from orlop.store.content import verified
-from orlop.store.rows.content import CHILD, CONFIG, ELSEWHERE, LAYER
+from orlop.store.rows.content import CHILD, CONFIG, ELSEWHERE, LAYER, LISTED
 from orlop.store.rows.edges import edges_of
 from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.tar_header import BLOCK
@@ -185,7 +185,8 @@ def _require_complete(source: _Pushed, document: Manifest | Index) -> None:
             raise SizeMismatch(f"the blob {one.digest} has {size} bytes, but the manifest says {one.size}")
     # What its members name that no reader of manifests looks at would belong to the repository as well.
     for edge in edges:
-        is_content = edge.role in {CONFIG, LAYER} and not edge.media_type.startswith(ELSEWHERE)
+        is_listed = edge.role == CHILD and edge.media_type in LISTED
+        is_content = is_listed or (edge.role in {CONFIG, LAYER} and not edge.media_type.startswith(ELSEWHERE))
         is_lacking = is_content and source.size_of_blob(edge.child) is None
         if is_lacking or (edge.role == CHILD and source.would_expose(edge.child)):
             missing[edge.child] = None

@@ -41,6 +41,12 @@ ELSEWHERE: Final = (
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 )
 """How the types of layers begin that need not be where their manifest is."""
+LISTED: Final = (
+    *("application/vnd.oci.image.layer.v1.tar" + form for form in ("", "+gzip", "+zstd")),
+    *("application/vnd.docker.image.rootfs.diff.tar" + form for form in ("", ".gzip", ".zstd")),
+    "application/vnd.buildkit.cacheconfig.v0",
+)
+"""The types of what an index may list that is content and not a manifest: BuildKit writes its caches so."""
 
 
 class BlobRow(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orlop.store.rows.content import ELSEWHERE
+from orlop.store.rows.content import ELSEWHERE, LISTED
 
 SCHEMA: Final = "orlop"
 SCHEMA_VERSION: Final = 3
@@ -166,7 +166,8 @@ _UP: Final = f"""WITH RECURSIVE up (digest) AS (
 """Whether a repository has any of some manifests, or what these belong to."""
 
 HOLDS_MANIFEST: Final = _UP.format("SELECT digest FROM manifest WHERE digest = %(digest)s")
-_NAMES_BLOB: Final = "edge.child = %(digest)s AND edge.role IN ('config', 'layer')"
+_NAMES_BLOB: Final = f"""edge.child = %(digest)s AND (edge.role IN ('config', 'layer')
+    OR edge.role = 'child' AND edge.media_type IN ({", ".join(f"'{kind}'" for kind in LISTED)}))"""
 _ELSEWHERE: Final = " OR ".join(f"left(edge.media_type, {len(kind)}) = '{kind}'" for kind in ELSEWHERE)
 _HAS_BLOB: Final = f"{_NAMES_BLOB} AND NOT ({_ELSEWHERE})"
 """Whether a manifest names some content that it must have had, for it was not said to be elsewhere."""

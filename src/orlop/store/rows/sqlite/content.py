@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import Digest, ImageID
-from orlop.store.rows.content import ELSEWHERE
+from orlop.store.rows.content import ELSEWHERE, LISTED
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import PassingRows, digests_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB
@@ -74,7 +74,8 @@ _UP: Final = f"""WITH RECURSIVE up (digest) AS (
 """Whether a repository has any of some manifests, or what these belong to."""
 
 _HOLDS_MANIFEST: Final = _UP.format("SELECT digest FROM manifest WHERE digest = ?2")
-_NAMES_BLOB: Final = "edge.child = ?2 AND edge.role IN ('config', 'layer')"
+_NAMES_BLOB: Final = f"""edge.child = ?2 AND (edge.role IN ('config', 'layer')
+    OR edge.role = 'child' AND edge.media_type IN ({", ".join(f"'{kind}'" for kind in LISTED)}))"""
 _ELSEWHERE: Final = " OR ".join(f"substr(edge.media_type, 1, {len(kind)}) = '{kind}'" for kind in ELSEWHERE)
 _HAS_BLOB: Final = f"{_NAMES_BLOB} AND NOT ({_ELSEWHERE})"
 """Whether a manifest names some content that it must have had, for it was not said to be elsewhere."""
