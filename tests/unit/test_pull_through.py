@@ -27,13 +27,14 @@ from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.proxied.pull_through import CachedManifest, PullThrough, Rules
 from orlop.testing.registry.quirks import Failure
 from tests.unit.faked import everywhere
-from tests.unit.layouts import Layout
+from tests.unit.hosted import EMPTY
+from tests.unit.layouts import MANIFEST, Layout, named
 from tests.unit.pulling import REPOSITORY, pulling, push
 from tests.unit.served import until
 from tests.unit.test_pull import big_tar, image_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orlop.service.proxied.budget import Rate
     from tests.unit.pulling import Pulled
@@ -353,17 +354,29 @@ def test_a_cached_blob_whose_bits_a_disk_has_flipped_is_fetched_anew(
         assert len(list((Path(cached.images.root) / "quarantine").iterdir())) == 1
 
 
+def _push_as_own(cached: Cached, content: bytes) -> None:
+    hosted = HostedRegistry(cached.images.store)
+    mine = hosted.repository("secret/app")
+    hosted.uploads.finish(mine, hosted.uploads.begin(mine), Digest.of(content), io.BytesIO(content))
+
+
+def _load_in_an_index(cached: Cached, content: bytes) -> None:
+    layout = Layout()
+    layers = [layout.blob(content, "application/octet-stream")]
+    artifact = {"schemaVersion": 2, "mediaType": MANIFEST, "config": layout.blob(b"{}", EMPTY), "layers": layers}
+    below = layout.index(layout.document(artifact, MANIFEST, artifactType="text/plain"))
+    cached.images.load(io.BytesIO(layout.top(layout.index(below, **named("secret/app:1"))).pack()))
+
+
+@pytest.mark.parametrize("have", [_push_as_own, _load_in_an_index])
 def test_an_upstream_that_only_names_what_others_have_here_does_not_show_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, have: Callable[[Cached, bytes], None]
 ) -> None:
     with caching(tmp_path, monkeypatch) as (cached, _):
         _, layer = cached.push("1")
         content = cached.content(layer)
         # Somebody has the same content here, and the upstream does not have it, though its manifest names it.
-        hosted = HostedRegistry(cached.images.store)
-        mine = hosted.repository("secret/app")
-        key = hosted.uploads.begin(mine)
-        hosted.uploads.finish(mine, key, layer, io.BytesIO(content))
+        have(cached, content)
         blobs = cached.registry.repository(REPOSITORY).blobs
         taken = blobs.pop(str(layer))
         cached.ask("1")

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 _ANY: Final = "application/octet-stream"
 _TURNS: Final = 64
 _MOST_REMEMBERED: Final = 10_000
+_MOST_LOOKED_AT: Final = 1_000
 _MOST_TAGS: Final = 100_000
 _MOST_REFERRERS: Final = 100
 _SECOND: Final = 1_000_000_000
@@ -224,8 +225,16 @@ class PullThrough:
                 return True
             if self._store.leases.kept_for(rows, digest):
                 return True
-            tops = (top for edge in rows.edges_to(digest) for top in rows.tops(edge.parent))
-            return any(not top.name.startswith(CACHED) for top in tops)
+            waiting, seen = [digest], {digest}
+            while waiting and len(seen) < _MOST_LOOKED_AT:
+                for parent in {edge.parent for edge in rows.edges_to(waiting.pop())} - seen:
+                    tops = rows.tops(parent)
+                    if rows.images_of(parent) or any(not top.name.startswith(CACHED) for top in tops):
+                        return True
+                    seen.add(parent)
+                    waiting.append(parent)
+            # Where very much leads to it, asking costs less than looking.
+            return bool(waiting)
 
     def _held(self, digest: Digest) -> tuple[BinaryIO, BlobRow | None] | None:
         """Open a blob that is here, and return it with its row; nothing where it is not, or is known to be damaged.
