@@ -34,7 +34,7 @@ OVERRIDDEN = {
     ("orlop.api.registry.blobs._Copied", "starlette"): set(),
     ("orlop.api.streamed.Streamed", "starlette"): set(),
     ("orlop.cli.clicked.Command", "click"): {"parse_args"},
-    ("orlop.cli.clicked.Group", "click"): {"get_command", "list_commands"},
+    ("orlop.cli.clicked.Group", "click"): {"get_command", "list_commands", "resolve_command"},
     ("orlop.cli.shell.bash.Bash", "click"): {"format_completion", "get_completion_args", "name", "source_template"},
 }
 
