@@ -57,6 +57,8 @@ _FILE: Final = 1
 _SEGMENT: Final = 2
 # Segments hold at most 1 MiB of junk, or an extended header; base64 makes four bytes of three.
 _LINE: Final = 8 << 20
+# More takes more memory, and not less time: thousands of members are then taken apart before they are hashed.
+_AT_ONCE: Final = 512 << 10
 # What holds a size in the programs that write these files.
 _LARGEST: Final = (1 << 63) - 1
 _SPARSE: Final = b"GNU.sparse."
@@ -218,7 +220,7 @@ def _blocks(source: Readable, what: str, limits: Limits, *, checked: bool) -> It
     held = b""
     try:
         plain = _plain(_Begun(source), limits, checked=checked)
-        while chunk := plain.read(CHUNK):
+        while chunk := plain.read(_AT_ONCE):
             lines, end, rest = chunk.rpartition(b"\n")
             if end:
                 yield held + lines + end
