@@ -9,18 +9,41 @@ import io
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import tarfile
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orlop.foreign import tarsplit
 from orlop.streams.compression import Compression, decompressed
 from tests.unpacked import trust
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def patient(seconds: int) -> Iterator[None]:
+    """Fail where a block takes longer: what waits for a pipe or a device would wait for ever."""
+
+    def give_up(*_: object) -> None:
+        import pytest
+
+        pytest.fail("it waits for something")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
 
 DOCKER = ("engine-20.10-fuse-overlayfs", "engine-20.10-overlay", "engine-20.10-overlay2", "engine-20.10-vfs")
 PODMAN = ("podman-4.3-overlay", "podman-4.3-vfs")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
-import signal
 import socket
 import tempfile
 from functools import cache
@@ -17,7 +16,7 @@ import pytest
 import orlop
 from orlop.errors import InvalidRoot
 from orlop.service.rescue import look, rescue_store
-from tests.foreign_roots import snapshot, unpack
+from tests.foreign_roots import patient, snapshot, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,16 +62,8 @@ CASES = [(root, file, way) for root, files in FILES.items() for file, way in ite
 
 @pytest.fixture(autouse=True)
 def patience() -> Iterator[None]:
-    """What waits for a pipe or a device would wait for ever."""
-
-    def give_up(*_: object) -> None:
-        pytest.fail("it waits for something")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(300)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with patient(300):
+        yield
 
 
 @cache

@@ -158,6 +158,22 @@ def until(is_so: Callable[[], bool]) -> None:
     raise AssertionError("it never comes to that")
 
 
+def slowly(piece: bytes, first: bytes = b"") -> Callable[[socket.socket], None]:
+    """Return what answers a connection with the first bytes, and then drips until its client is gone."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(first)
+        connection.settimeout(0.05)
+        while True:
+            try:
+                if not connection.recv(1 << 16):
+                    return
+            except TimeoutError:
+                connection.sendall(piece)
+
+    return serve
+
+
 def is_active(client: Client, requests: int) -> bool:
     """Whether a server works on so many requests, the one that asks for it included."""
     return f"orlop_http_requests_active {requests}\n" in client.get("/metrics").body.decode()

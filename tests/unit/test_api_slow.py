@@ -22,7 +22,7 @@ from orlop.api.server import Options
 from orlop.api.tls import Certificates
 from orlop.api.workers import Workers
 from tests.needs import need
-from tests.unit.served import is_active, served, serving, until
+from tests.unit.served import is_active, served, serving, slowly, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,14 +119,7 @@ def source(first: bytes, drop: bytes) -> Iterator[str]:
         def answer() -> None:
             with suppress(OSError), listener.accept()[0] as connection:
                 connection.recv(1 << 16)
-                connection.sendall(first)
-                connection.settimeout(0.05)
-                while True:
-                    try:
-                        if not connection.recv(1 << 16):
-                            return
-                    except TimeoutError:
-                        connection.sendall(drop)
+                slowly(drop, first)(connection)
 
         thread = threading.Thread(target=answer)
         thread.start()

@@ -15,6 +15,7 @@ from orlop.registry import connections, transport
 from orlop.registry.download import downloaded
 from orlop.registry.interruption import interrupted_by
 from orlop.registry.patience import Patience, Waiting
+from tests.unit.served import slowly
 from tests.unit.test_registry_transport import served
 
 if TYPE_CHECKING:
@@ -32,20 +33,6 @@ def again(piece: bytes, first: bytes = b"") -> Callable[[socket.socket], None]:
         connection.sendall(first)
         while True:
             connection.sendall(piece * 100)
-
-    return serve
-
-
-def slowly(piece: bytes, first: bytes = b"") -> Callable[[socket.socket], None]:
-    def serve(connection: socket.socket) -> None:
-        connection.sendall(first)
-        connection.settimeout(0.05)
-        while True:
-            try:
-                if not connection.recv(1 << 16):
-                    return
-            except TimeoutError:
-                connection.sendall(piece)
 
     return serve
 

@@ -882,20 +882,6 @@ def test_a_proof_waits_for_the_next_reader_where_the_system_has_no_thread(monkey
     until(lambda: proved == [blob.digest])
 
 
-def test_a_blob_is_proved_later_where_the_system_has_no_thread(monkeypatch: pytest.MonkeyPatch):
-    def refused(*_: object, **__: object) -> None:
-        raise RuntimeError("can't start new thread")
-
-    proved: list[Digest] = []
-    proofs = Proofs(lambda blob: proved.append(blob.digest))
-    blob = BlobRow(Digest.of(b"one"), 1, "none")
-    with monkeypatch.context() as patch:
-        patch.setattr("orlop.service.hosted.proofs.started", refused)
-        proofs.was_read(blob)
-    proofs.was_read(blob)
-    until(lambda: proved == [blob.digest])
-
-
 def put_in_place(place: Path, kind: str, elsewhere: Path) -> None:
     if kind == "directory":
         place.mkdir()

@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,7 @@ from orlop.errors import InvalidRoot
 from orlop.foreign.root import open_root
 from orlop.service.rescue import look, rescue_store
 from orlop.service.rescue_parts import rescue_parts
-from tests.foreign_roots import unpack
+from tests.foreign_roots import patient, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,16 +34,8 @@ def root(data, tmp_path):
 
 @pytest.fixture(autouse=True)
 def patience() -> Iterator[None]:
-    """What waits for a pipe or a device would wait for ever."""
-
-    def give_up(*_: object) -> None:
-        pytest.fail("it waits for something")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with patient(120):
+        yield
 
 
 class Layer:

@@ -15,6 +15,7 @@ from orlop.errors import InvalidArchive, InvalidTar
 from orlop.streams.compression import Compression, decompressed, detect
 from orlop.streams.files import CHUNK, explained, explaining, open_source, widen_pipe
 from orlop.streams.given import check_file
+from orlop.streams.tar_header import says_tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,7 +132,7 @@ def _check_prefix(prefix: bytes, name: str) -> None:
     if not prefix:
         msg = f"{name} is empty; give an image archive, such as docker save writes"
         raise InvalidArchive(msg)
-    if not begins_like_layer(prefix) and not prefix[257:].startswith(b"ustar"):
+    if not begins_like_layer(prefix) and not says_tar(prefix):
         msg = f"{name} is not an image archive: it is neither a tar nor compressed; give one such as docker save writes"
         raise InvalidTar(msg)
 

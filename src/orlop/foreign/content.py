@@ -13,6 +13,7 @@ from orlop.foreign.names import words_of
 from orlop.foreign.rebuilt import FileReader
 from orlop.model.regex import regex
 from orlop.streams.compression import PREFIX_SIZE, Compression, detect
+from orlop.streams.tar_header import says_tar
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
 CONTENT: Final = "io.containerd.content.v1.content"
 _HEX: Final = regex("[0-9a-f]{64}")
 _EXPECTED: Final = regex(".*(sha256:[0-9a-f]{64})$")
-_USTAR: Final = slice(257, 262)
 
 
 def begins_like_layer(begin: bytes) -> bool:
     """Return whether the first bytes of a blob are those of a tar, plain or compressed."""
-    return begin[_USTAR] == b"ustar" or detect(begin[:PREFIX_SIZE]) is not Compression.NONE
+    return says_tar(begin) or detect(begin[:PREFIX_SIZE]) is not Compression.NONE
 
 
 class Content:

@@ -49,7 +49,7 @@ def unreadable(driver: str, layer: str) -> UnreadableLayer:
     """Return a layer that a driver has by an ID."""
     if driver not in MOUNTED:
         return UnreadableLayer(f"the storage driver {driver} keeps its files in a way that orlop does not know")
-    place = "/".join((*MOUNTED[driver][:2], layer))  # type: ignore[arg-type]  # the ID comes after these
+    place = "/".join(part or layer for part in MOUNTED[driver][:3])
     return UnreadableLayer(f"its files are in {_KEPT_IN[driver]} of {driver}, which is not mounted at {place}")
 
 

@@ -206,6 +206,11 @@ def number(raw: bytes, what: str) -> int:
     return value
 
 
+def says_tar(block: bytes) -> bool:
+    """Return whether a block has the magic of a header, as all but those of the oldest writers have."""
+    return block.startswith(b"ustar", 257)
+
+
 def verify_checksum(block: bytes) -> None:
     """Compare a header's checksum with its bytes, taken as unsigned or (as some old writers do) as signed.
 
@@ -367,7 +372,7 @@ class MemberParser:
             if verify:
                 verify_checksum(block)
         except MalformedError as error:
-            if not offset and not block.startswith(b"ustar", 257):
+            if not offset and not says_tar(block):
                 raise InvalidTar("the first 512 bytes of what should be a tar are not a tar header") from None
             raise self.invalid(str(error), offset) from None
         try:

@@ -163,6 +163,9 @@ class PullThrough:
         size = self._entries.size_of_blob(name, digest)
         if size is not None:
             return size
+        return self._size_upstream(name, digest)
+
+    def _size_upstream(self, name: Reference, digest: Digest) -> int:
         key = f"{name.name} {digest}"
         self._check_missing(key, name)
         try:
@@ -207,13 +210,7 @@ class PullThrough:
         key = f"{name.name} {digest}"
         if key in self._confirmed or not self._is_of_others(digest):
             return
-        self._check_missing(key, name)
-        try:
-            size = self._places(name).blob_size(digest)
-        except NotInRegistry as error:
-            raise self._lacks(key, name, error) from error
-        if size is None:
-            raise ContentNotFound(f"the registry of {name.name} does not say whether it has the blob {digest}")
+        self._size_upstream(name, digest)
         if len(self._confirmed) >= _MOST_REMEMBERED:
             self._confirmed.clear()
         self._confirmed.add(key)
