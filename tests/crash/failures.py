@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.crash import pace, scenarios
+from tests.crash import pace, scenarios, stages
 from tests.crash.calls import Fail, Short
 from tests.crash.pace import LONG
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.crash.calls import Call, Verdict
-    from tests.crash.scenarios import Stage
+    from tests.crash.stages import Stage
 
 _SHORT: Final = "short"
 _GROWING: Final = {"write", "pwrite64", "openat", "mkdir", "ftruncate", "fallocate", "link"}
@@ -154,7 +154,7 @@ def _kind(call: Call) -> tuple[str, ...]:
 def main() -> None:
     """Do it for the scenarios that are named."""
     for scenario in scenarios.chosen(sys.argv[1:]):
-        with scenarios.staged(scenario) as stage:
+        with stages.staged(scenario) as stage:
             print(json.dumps([scenario.name, vars(failing_everywhere(stage))]), flush=True)
 
 

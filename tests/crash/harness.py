@@ -20,6 +20,8 @@ IN_CI: Final = bool(os.environ.get("CI"))
 # What CI runs on is known; elsewhere only Linux on these machines has been seen.
 UNSUPPORTED: Final = not supported() and not IN_CI
 
+_PATIENCE: Final = 600
+
 
 def run(
     module: str, *names: str, tell: Callable[[str, object], None] | None = None, patch: str = ""
@@ -32,7 +34,9 @@ def run(
         tell: pytest's ``record_property``: what is told is shown when all tests have ended.
         patch: Python that is run before, to make the code wrong; then all moments are tried.
     """
-    script = f"{patch}\nimport sys\nfrom tests.crash import {module}\n{module}.main()"
+    # One that does not end says where it waits.
+    watch = "" if LONG else f"import faulthandler\nfaulthandler.dump_traceback_later({_PATIENCE}, exit=True)"
+    script = f"{watch}\n{patch}\nimport sys\nfrom tests.crash import {module}\n{module}.main()"
     done = subprocess.run(
         [sys.executable, "-c", script, *names],
         cwd=TOP,
@@ -40,7 +44,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=None if LONG else 600,
+        timeout=None if LONG else _PATIENCE + 60,
     )
     if done.returncode:
         raise AssertionError(done.stderr)

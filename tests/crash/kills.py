@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tests.crash import pace, scenarios
+from tests.crash import pace, scenarios, stages
 from tests.crash.calls import Kill
 from tests.crash.pace import LONG
 
 if TYPE_CHECKING:
     from tests.crash.calls import Call, Verdict
-    from tests.crash.scenarios import Stage
+    from tests.crash.stages import Stage
 
 _PAGES: Final = 1 if LONG else 8
 _CHANGING_NOTHING: Final = {"flock", "fsync", "fdatasync"}
@@ -55,7 +55,7 @@ def killed_everywhere(stage: Stage) -> Count:
         assert ended.status == -9, stage.said()
         count.kills += 1
         where = f"killed before step {moment} of {count.steps}, {ended.calls[-1]}"
-        scenarios.copy_tree(stage.place, copy)
+        stages.copy_tree(stage.place, copy)
         found = stage.look(copy, where, saved=count.kills % 10 == 0)
         count.old += found == stage.before
         shutil.rmtree(copy)
@@ -80,7 +80,7 @@ def moments(stage: Stage, count: Count, *, status: int = 0) -> list[int]:
         same, before = before in _CHANGING_NOTHING, call.name
         if same and not LONG:
             return
-        mark = scenarios.mark(stage.place)
+        mark = stages.mark(stage.place)
         if mark in known and not LONG:
             return
         known.add(mark)
@@ -99,7 +99,7 @@ def moments(stage: Stage, count: Count, *, status: int = 0) -> list[int]:
 def main() -> None:
     """Do it for the scenarios that are named."""
     for scenario in scenarios.chosen(sys.argv[1:]):
-        with scenarios.staged(scenario) as stage:
+        with stages.staged(scenario) as stage:
             print(json.dumps([scenario.name, vars(killed_everywhere(stage))]), flush=True)
 
 

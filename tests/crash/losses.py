@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from tests.crash import pace, scenarios
+from tests.crash import pace, scenarios, stages
 from tests.crash.pace import LONG
 from tests.crash.power import Disk, Loss, LostData, LostNames, NoLoss, RandomLoss, ZeroData, put_on_disk
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.crash.calls import Call
     from tests.crash.power import Tree
-    from tests.crash.scenarios import Stage
+    from tests.crash.stages import Stage
 
 _RANDOM: Final = 40 if LONG else 1
 _PAGES: Final = 1 if LONG else 5
@@ -56,7 +56,7 @@ def lost_everywhere(stage: Stage, chance: Random) -> Count:
     for call in ended.calls:
         disk.apply(call)
     # Whatever had changed the disk unseen would show here.
-    assert _contents(disk.tree(NoLoss())) == scenarios.tree(stage.place, nameless=False)
+    assert _contents(disk.tree(NoLoss())) == stages.tree(stage.place, nameless=False)
     stage.note_after(ended.status)
     count = Count(len(ended.calls))
     for step, tree in _states(stage, ended.calls, chance, count):
@@ -131,7 +131,7 @@ def main() -> None:
     """Do it for the scenarios that are named."""
     seed = int(os.environ.get("ORLOP_SEED", "1"))
     for scenario in scenarios.chosen(sys.argv[1:]):
-        with scenarios.staged(scenario) as stage:
+        with stages.staged(scenario) as stage:
             print(json.dumps([scenario.name, vars(lost_everywhere(stage, Random(seed)))]), flush=True)
 
 

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.crash.scenarios import IMMATERIAL
+from tests.crash.stages import IMMATERIAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

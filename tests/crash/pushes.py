@@ -209,7 +209,8 @@ def shown(images: orlop.ImageService) -> list[object]:
                 row = hosted.manifest(repository, Digest.parse(text))
             except NotFound:
                 continue
-            found.append((name, text, row.raw, [str(one.digest) for one in hosted.referrers(repository, row.digest)]))
+            referring, _ = hosted.referrers(repository, row.digest)
+            found.append((name, text, row.raw, [str(one.digest) for one in referring]))
         for text in (digest_of(LAYER), digest_of(LAYER, "sha512"), digest_of(CONFIG)):
             try:
                 blob = hosted.blob(repository, Digest.parse(text))

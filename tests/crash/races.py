@@ -17,14 +17,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.crash import damaged, pace, scenarios
+from tests.crash import attached, damaged, pace, scenarios, stages
 from tests.crash.damaged import DATA, MULTI
 from tests.crash.pace import LONG
-from tests.crash.scenarios import Stage
+from tests.crash.stages import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.crash.calls import Call
-    from tests.crash.scenarios import Scenario, Seen
+    from tests.crash.scenarios import Scenario
+    from tests.crash.stages import Seen
 
 #: How often, a thousandth of a second apart, a command is seen asleep before it counts as one that waits for the other.
 _ASLEEP: Final = 20
@@ -99,8 +102,24 @@ def races() -> dict[str, tuple[Scenario, Scenario]]:
         (known["fsck --repair of a database"], gc),
         (known["fsck --repair of a shape"], gc),
         (known["fsck --repair of a log"], other),
+        *_around_what_is_signed(known),
     ]
     return {f"{first.name}, {second.name}": (first, second) for first, second in pairs}
+
+
+def _around_what_is_signed(known: dict[str, Scenario]) -> Iterator[tuple[Scenario, Scenario]]:
+    """Yield commands that meet at one index, at its names, and at what belongs to it."""
+    rmi, tag, save = known["rmi of what is signed"], known["tag of an index"], known["save of what is signed"]
+    load = replace(known["load of what is signed"], prepare=rmi.prepare, name="load of what is signed again")
+    yield tag, rmi
+    yield rmi, tag
+    yield rmi, load
+    yield load, rmi
+    yield tag, known["tag of an artifact"]
+    yield save, rmi
+    yield known["rmi of a platform"], tag
+    yield replace(load, prepare=known["load of what is signed"].prepare), known["gc"]
+    yield known["rmi of one of two names"], replace(rmi, arguments=("rmi", attached.OTHER), name="rmi of the other")
 
 
 def _empty(_: Path) -> None:
@@ -134,8 +153,8 @@ def _one_after_the_other(first: Stage, second: Stage) -> Outcome:
 
 
 def _outcome(stage: Stage, first: int, second: int) -> Outcome:
-    found = scenarios.seen(stage.place)
-    return Outcome(first, second, found, scenarios.tidied(stage))
+    found = stages.seen(stage.place)
+    return Outcome(first, second, found, stages.tidied(stage))
 
 
 def race(first: Stage, second: Stage, moment: int, possible: list[Outcome], count: Count) -> None:
@@ -212,7 +231,7 @@ def main() -> None:
     known = races()
     for name in sys.argv[1:] or known:
         one, other = known[name]
-        with scenarios.staged(one) as first:
+        with stages.staged(one) as first:
             second = Stage(other, first.folder, transcript="said-by-the-second")
             second.warm()
             print(json.dumps([name, vars(raced_everywhere(first, second))]), flush=True)

@@ -16,7 +16,7 @@ from orlop import stores
 from orlop.errors import OrlopError
 from orlop.service.image_service import ImageService
 from orlop.store.local import local_store
-from tests.crash import kills, scenarios
+from tests.crash import kills, stages
 from tests.crash.damaged import MULTI, OTHER
 from tests.crash.scenarios import Scenario
 from tests.unit.damage import ask, blobs, digest, flip, sql, swap, tocs
@@ -24,7 +24,7 @@ from tests.unit.damage import ask, blobs, digest, flip, sql, swap, tocs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.crash.scenarios import Stage
+    from tests.crash.stages import Stage
 
 _CLEAN, _REPAIRED = 0, 8
 
@@ -62,7 +62,7 @@ REPAIR: Final = Scenario("fsck", ("fsck", "--repair", "--from", str(MULTI), "--f
 def _usable(root: Path) -> dict[str, bytes]:
     """Return every image that can be saved, as it is saved. A copy is looked at: a look lets unneeded layers go."""
     copy = root.with_name("looked-at")
-    scenarios.copy_tree(root, copy)
+    stages.copy_tree(root, copy)
     found: dict[str, bytes] = {}
     # A store that is to be mended is used as it is.
     with ImageService(local_store(copy, mending=True)) as images:
@@ -86,7 +86,7 @@ def killed_everywhere(stage: Stage) -> kills.Count:
     count = kills.Count()
     moments = kills.moments(stage, count, status=_REPAIRED)
     assert stores.fsck(root).damage == ()
-    repaired = _kept(scenarios.tidied(stage))
+    repaired = _kept(stages.tidied(stage))
     for moment in moments:
         stage.reset()
         ended = stage.watched(partial(kills.kill_at, moment))
@@ -100,7 +100,7 @@ def killed_everywhere(stage: Stage) -> kills.Count:
         assert {image: found.get(image) for image in usable} == usable, where
         status, said = stage.command()
         assert status in {_CLEAN, _REPAIRED}, (where, said)
-        assert _kept(scenarios.tidied(stage)) == repaired, where
+        assert _kept(stages.tidied(stage)) == repaired, where
     return count
 
 
@@ -111,7 +111,7 @@ def _kept(tree: dict[str, object]) -> dict[str, object]:
 
 def main() -> None:
     """Do it."""
-    with scenarios.staged(REPAIR) as stage:
+    with stages.staged(REPAIR) as stage:
         print(json.dumps([REPAIR.name, vars(killed_everywhere(stage))]), flush=True)
 
 

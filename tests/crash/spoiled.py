@@ -27,7 +27,7 @@ from orlop.cli.main import run
 from orlop.errors import OrlopError
 from orlop.store.local import local_store
 from tests.crash.pace import DAY, PACE
-from tests.crash.scenarios import copy_tree
+from tests.crash.stages import copy_tree
 from tests.unit.damage import PACKED, PLAIN, fill
 
 if TYPE_CHECKING:
@@ -72,10 +72,14 @@ class Ran(NamedTuple):
 
 
 class Spoil(NamedTuple):
-    """A kind of damage: what it is, and how it is done to the folder in which the store lies."""
+    """A kind of damage: what it is, and how it is done to the folder in which the store lies.
+
+    ``alone`` says that nothing else tells of what is lost.
+    """
 
     what: str
     do: Callable[[Path], object]
+    alone: bool = False
 
 
 @dataclass(slots=True)
@@ -301,8 +305,8 @@ def tried(bench: Bench, spoils: Iterable[Spoil], tell: Callable[[str], object]) 
             counted[{0: "done", _REPAIRED: "repaired"}.get(ran.status, "refused")] += 1
             counted["harmless"] += status == 0 and ran.status == 0 and ran.answer == bench.expected[name].answer
             found = list(faults(bench, name, ran, known=status != 0, backup=backup))
-            if status == 0 and "earlier" in spoil.what:
-                # Rows of another moment that contradict nothing: nobody can know.
+            if status == 0 and (spoil.alone or "earlier" in spoil.what):
+                # Rows of another moment that contradict nothing, or a row of its own: nobody can know.
                 counted["as it was earlier"] += len(found)
                 continue
             wrong += [f"{spoil.what}, {name}: {fault}" for fault in found]

@@ -25,7 +25,7 @@ import io, os, shutil, signal, sys
 from pathlib import Path
 import orlop
 from orlop import errors, stores
-from tests.crash.scenarios import copy_tree
+from tests.crash.stages import copy_tree
 from tests.invariants import broken
 from tests.named import named
 

@@ -61,7 +61,7 @@ def test_damage_is_a_sentence_and_a_status(orlop, root):
     assert (status, err) == (6, "")
     assert out.splitlines() == [
         f"note: the table of contents of the layer {digest(toc)} is missing; it can be made again from the layer",
-        f"damage: the blob {blob} is not what its digest says; load its image again",
+        f"damage: the blob {blob} does not match its digest; load its image again",
         f"{root}: 1 damaged",
     ]
     status, out, _ = orlop("fsck", "--format", "json")

@@ -14,7 +14,10 @@ import orlop
 from orlop import errors, stores
 from orlop.cli.main import run
 from orlop.store.rows.sqlite import doubts
+from orlop.store.rows.sqlite.damage.columns import COLUMNS
+from orlop.store.rows.sqlite.tables import SCHEMA, itself
 from orlop.streams.compression import Compression
+from tests.unit.artifacts import chart
 from tests.unit.damage import ask, blobs, flip, found, sql, tocs
 from tests.unit.layouts import Layout, named
 
@@ -53,8 +56,11 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubts, "SMALL", 0)
 
 
-def lie(root: Path, index: str, key: str | None = None) -> None:
-    """Change a key in an index, so that its entry is not found: what a flipped bit does."""
+def lie(root: Path, index: str, key: str | None = None, *, number: int | None = None) -> None:
+    """Change a key in an index, so that its entry is not found: what a flipped bit does.
+
+    With a ``number`` only that one of several entries of the key is changed.
+    """
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         ((page,),) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (index,)).fetchall()
         ((size,),) = database.execute("PRAGMA page_size").fetchall()
@@ -63,12 +69,19 @@ def lie(root: Path, index: str, key: str | None = None) -> None:
     start = (page - 1) * size
     part = bytes(content[start : start + size])
     wanted = (key or "sha256:").encode()
-    where = part.find(wanted)
+    where, count = part.find(wanted), 0
     while where >= 0:
-        # A digit of the key, or the last one of all keys.
-        content[start + where + len(wanted) - 1] ^= 4
-        where = part.find(wanted, where + 1)
+        if number in {None, count}:
+            # A digit of the key, or the last one of all keys.
+            content[start + where + len(wanted) - 1] ^= 4
+        where, count = part.find(wanted, where + 1), count + 1
     path.write_bytes(bytes(content))
+
+
+def settle(root: Path) -> None:
+    """Carry the log into the database."""
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def state(root: Path) -> dict[str, object]:
@@ -172,6 +185,47 @@ def test_a_removal_asks_the_rows_themselves(place, index, capsys):
         for image in images.images():
             images.save([str(image.id)], out)
     assert {path.name for path in blobs(root)} <= needed
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_two_need_stays_whatever_an_index_says_as_one_of_them_goes(tmp_path, number, capsys):
+    root, layout = tmp_path / "root", Layout()
+    shared = layout.blob(b"shared", "application/octet-stream")
+    layout.top(
+        *(chart(layout, name.encode(), layers=[shared]) | named(f"example.com/{name}:1") for name in ("one", "other"))
+    )
+    with orlop.open(root) as images:
+        images.load(io.BytesIO(layout.pack()))
+    settle(root)
+    lie(root, "edge_child", shared["digest"], number=number)
+    command(tmp_path, "rmi", "example.com/one:1", capsys=capsys)
+    assert shared["digest"].partition(":")[2] in names(root)
+
+
+@pytest.mark.usefixtures("large")
+def test_what_a_lease_holds_stays_whatever_an_index_says(tmp_path, capsys):
+    root, layout = tmp_path / "root", Layout()
+    held = chart(layout)
+    with orlop.open(root) as images:
+        images.load(io.BytesIO(layout.top(held | named("example.com/one:1")).pack()))
+    ((digest,),) = ask(root, "SELECT child FROM edge WHERE role = 'layer'")
+    sql(root, f"INSERT INTO lease VALUES ('until-9000000000-x', '{digest}')")
+    settle(root)
+    lie(root, "lease_digest", str(digest))
+    assert command(tmp_path, "rmi", "example.com/one:1", capsys=capsys)[0] == 6
+    assert str(digest).partition(":")[2] in names(root)
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_a_table_itself_is_read_and_none_of_its_indexes(table):
+    with closing(sqlite3.connect(":memory:")) as database:
+        for statement in SCHEMA:
+            database.execute(statement)
+        columns = [one.name for one in COLUMNS[table]]
+        for asked in ("total(1)", *columns, ", ".join(columns)):
+            ((*_, plan),) = database.execute(f"EXPLAIN QUERY PLAN SELECT {asked} FROM {itself(table)}").fetchall()
+            assert plan == f"SCAN {table}"
 
 
 @pytest.mark.usefixtures("large")

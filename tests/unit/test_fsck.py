@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from orlop import errors, stores
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.store.upkeep.fsck_content import Unreadable, examine
 from tests.invariants import broken
+from tests.socket_files import make_socket
 from tests.unit.damage import (
     ask,
     blobs,
@@ -94,7 +94,7 @@ class TestBlobs:
         assert kinds(stores.fsck(root).problems) == ["blob-damaged", "blob-size", "blob-size"]
 
     @pytest.mark.parametrize("what", ["link", "dangling link", "directory", "pipe", "socket"])
-    def test_what_is_no_file_is_neither_followed_nor_waited_for(self, root, tmp_path, monkeypatch, what):
+    def test_what_is_no_file_is_neither_followed_nor_waited_for(self, root, tmp_path, what):
         path = blobs(root)[0]
         elsewhere = path.rename(tmp_path / "elsewhere")
         if what == "link":
@@ -106,9 +106,7 @@ class TestBlobs:
         elif what == "pipe":
             os.mkfifo(path)
         else:
-            monkeypatch.chdir(path.parent)
-            with socket.socket(socket.AF_UNIX) as server:
-                server.bind(path.name)
+            make_socket(path)
         for quick in (False, True):
             (problem,) = stores.fsck(root, quick=quick).problems
             assert (problem.level, problem.kind, problem.subject) == ("damage", "blob-no-file", digest(path))
@@ -321,13 +319,16 @@ class TestRows:
                 "UPDATE diff SET partial = 'why' WHERE id = (SELECT min(id) FROM diff WHERE partial IS NULL)",
                 "layer-wrong",
             ),
-            ("UPDATE reference SET name = 'UPPER' WHERE name LIKE '%/packed' AND suffix LIKE ':%'", "name-invalid"),
-            ("UPDATE reference SET suffix = ':a b' WHERE name LIKE '%/packed' AND suffix LIKE ':%'", "name-invalid"),
         ],
     )
     def test_what_content_says_of_rows_is_found_by_reading_it(self, root, statement, kind):
         sql(root, statement)
         assert kinds(stores.fsck(root).damage) == [kind]
+
+    @pytest.mark.parametrize("change", ["name = 'UPPER'", "suffix = ':a b'"])
+    def test_a_name_that_cannot_be_asked_for_is_found_and_the_one_that_it_was(self, root, change):
+        sql(root, f"UPDATE reference SET {change} WHERE name LIKE '%/packed' AND suffix LIKE ':%'")
+        assert kinds(stores.fsck(root).damage) == ["name-invalid", "name-lost"]
 
     def test_a_blob_that_is_recorded_as_another_layer(self, root):
         (one, _), (other, blob) = ask(

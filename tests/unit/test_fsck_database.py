@@ -18,6 +18,7 @@ from orlop import errors, stores
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.judging import digest_of
 from orlop.store.rows.sqlite.damage.columns import COLUMNS
+from orlop.store.rows.sqlite.tables import SCHEMA_VERSION
 from tests.crash.pace import DAY, LONG
 from tests.unit.damage import ask, copied, kinds, sql
 from tests.unit.layouts import Layout, named
@@ -116,6 +117,10 @@ class TestWhatDoesNotBelongThere:
         "UPDATE image_metadata SET key = CAST(x'ff' AS TEXT) WHERE key = 'parent'",
         "INSERT INTO event (time, kind, action, actor, attributes) VALUES (1, 'image', 'tag', 'x', 'no document')",
         "INSERT INTO event (time, kind, action, actor, attributes) VALUES (1, CAST(x'c3' AS TEXT), '', '', '{}')",
+        "INSERT INTO event VALUES (9223372036854775807, 1, 'image', 'tag', 'x', '{}')",
+        "INSERT INTO event VALUES (-1, 1, 'image', 'tag', 'x', '{}')",
+        "UPDATE sqlite_sequence SET seq = 9223372036854775807 WHERE name = 'event'",
+        "UPDATE sqlite_sequence SET seq = 'many' WHERE name = 'event'",
         "UPDATE image SET config = substr(config, 2)",
         "UPDATE manifest SET media_type = CAST(x'ff41' AS TEXT)",
         "INSERT INTO lease VALUES (CAST(x'ff' AS TEXT), 'sha256:')",
@@ -129,6 +134,18 @@ def test_what_a_column_cannot_hold_is_found_and_ends_no_look(root, statement):
             assert report.damage, statement
     stores.fsck(root, repair=True)
     assert "value-invalid" not in kinds(stores.fsck(root).damage)
+
+
+def test_a_store_that_cannot_count_any_further_is_damaged_and_not_full(root):
+    with orlop.open(root) as images:
+        name = images.images()[0].references[0]
+    sql(root, "UPDATE sqlite_sequence SET seq = 9223372036854775807 WHERE name = 'event'")
+    with orlop.open(root) as images, pytest.raises(errors.DatabaseDamaged, match="cannot be trusted"):
+        images.tag(name, "other:name")
+    assert stores.fsck(root, repair=True).state == "repaired"
+    with orlop.open(root) as images:
+        images.tag(name, "other:name")
+        assert 0 < images.last_event() < 1000
 
 
 def test_an_index_that_misses_an_entry_is_made_again_in_place(whole, root):
@@ -244,9 +261,9 @@ def test_after_a_flip_in_any_frame_of_the_log_everything_comes_back(data, tmp_pa
 
 
 @pytest.mark.parametrize("bit", [0, 1, 4, 15, 16, 31])
-def test_a_bit_that_flips_in_the_version_makes_no_database_newer(whole, root, bit):
+def test_a_bit_that_flips_in_the_version_makes_no_database_newer_or_older(whole, root, bit):
     before = rows(whole)
-    version = (1 ^ (1 << bit)) - (1 << 32 if bit == 31 else 0)
+    version = (SCHEMA_VERSION ^ (1 << bit)) - (1 << 32 if bit == 31 else 0)
     sql(root, f"PRAGMA user_version = {version}")
     with pytest.raises(errors.DatabaseDamaged), orlop.open(root) as store:
         store.images()

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 import orlop
 from orlop import errors, stores
 from orlop.cli.main import run
-from orlop.store.rows.sqlite.damage.log import log_fault
+from orlop.model.digest import Digest
+from orlop.store.local import local_store
+from orlop.store.rows.sqlite.damage.gate import log_fault
+from orlop.store.rows.sqlite.damage.unopened import close_all
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_of
 from orlop.streams.directory import Directory
 from tests.crash.damaged import spoil_table
 from tests.unit.damage import copied
 from tests.unit.layouts import Layout, named
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = "example/tiny:1.0"
 NEWER = "example.com/newer:1"
@@ -217,6 +219,18 @@ def test_a_database_that_a_repair_made_anew_is_the_latest(root):
     assert "earlier" not in {one.kind for one in stores.fsck(root).problems}
 
 
+def test_blobs_of_later_writes_are_kept_where_an_earlier_database_is_made_anew(made: Path, root: Path) -> None:
+    before = blobs(root)
+    put_back(root, made)
+    spoil_table(root)
+    assert stores.fsck(root, repair=True).damage == ()
+    assert run(["--root", str(root), "gc"]) == 0
+    aside = [path.name for path in (root / "quarantine").rglob("*")]
+    gone = before - blobs(root)
+    assert gone
+    assert all(any(one in name for name in aside) for one in gone)
+
+
 def test_a_store_may_begin_anew_beside_a_note(tmp_path):
     root = tmp_path / "root"
     root.mkdir(mode=0o700)
@@ -244,3 +258,85 @@ def test_a_store_may_begin_anew_beside_a_note(tmp_path):
 )
 def test_a_database_is_as_late_as_the_note_or_later(number, last, right):
     assert (fault_of(number, last) is None) is right
+
+
+def with_damaged_log(root: Path) -> dict[Path, bytes]:
+    """Make a store whose last commit is damaged in the log, with no index that tells; return the files of its rows."""
+    with orlop.open(root) as images:
+        images.load(Path(__file__).parents[1] / "data" / "dockerd-29-overlay2" / "multi.tar")
+        held = {path: path.read_bytes() for path in (root / "metadata.db", root / "metadata.db-wal")}
+        note = (root / "write.lock").read_bytes()
+    for path, content in held.items():
+        path.write_bytes(content)
+    (root / "write.lock").write_bytes(note)
+    log = root / "metadata.db-wal"
+    damaged = bytearray(held[log])
+    damaged[-4120 + 6] ^= 1 << 5  # how large the database is after the last frame
+    log.write_bytes(damaged)
+    return {path: path.read_bytes() for path in held}
+
+
+@pytest.mark.parametrize("command", ["images", "gc", "fsck"])
+def test_a_log_whose_last_commit_is_damaged_stays_as_it_is_until_a_repair(tmp_path: Path, command: str) -> None:
+    root = tmp_path / "root"
+    before = with_damaged_log(root)
+    done = subprocess.run([sys.executable, "-m", "orlop", "--root", root, command], capture_output=True, check=False)
+    assert done.returncode == 6, done
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_repair_keeps_the_log_whose_end_it_writes_over(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    damaged = with_damaged_log(root)[root / "metadata.db-wal"]
+    assert "earlier" in {one.kind for one in stores.fsck(root, repair=True).repairs}
+    assert [path.read_bytes() for path in (root / "quarantine").glob("metadata.db-wal.*")] == [damaged]
+
+
+def test_a_log_stays_as_it_is_whatever_else_of_its_database_is_open(tmp_path: Path) -> None:
+    before = with_damaged_log(tmp_path / "root")
+    path = str(tmp_path / "root" / "metadata.db")
+    first, second = (sqlite3.connect(path) for _ in range(2))
+    cursor = first.execute("SELECT name FROM sqlite_schema")
+    cursor.fetchone()
+    second.execute("SELECT name FROM sqlite_schema").fetchall()
+    # SQLite keeps the descriptor of the one while the other has a lock, and the other until its cursor is gone.
+    close_all([second], path, keeps_log=True)
+    close_all([first], path, keeps_log=True)
+    del cursor
+    assert {path: path.read_bytes() for path in before} == before
+    close_all([], path, keeps_log=False)
+    assert not [one for one in Path("/proc/self/fd").iterdir() if os.path.realpath(one).startswith(path)]
+
+
+def test_a_database_without_a_log_has_none_once_it_is_refused(made: Path, root: Path) -> None:
+    put_back(root, made)
+    with pytest.raises(errors.DatabaseDamaged), orlop.open(root) as images:
+        images.images()
+    assert sorted(root.glob("metadata.db-*")) == []
+
+
+def test_what_a_repair_writes_first_does_not_make_an_earlier_database_the_last(made: Path, root: Path) -> None:
+    put_back(root, made)
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        lost = (noted(root) or 0) - database.execute("PRAGMA application_id").fetchone()[0]
+    with local_store(root, mending=True) as store:
+        for _ in range(lost + 1):
+            with store.metadata.write() as rows:
+                rows.put_lease("0123456789abcdef", [Digest.parse(f"sha256:{0:064}")])
+    with pytest.raises(errors.DatabaseDamaged), orlop.open(root) as images:
+        images.images()
+    assert "earlier" in {one.kind for one in stores.fsck(root).problems}
+    stores.fsck(root, repair=True)
+    assert not [one for one in stores.fsck(root).problems if one.level == "damage"]
+
+
+def test_a_search_that_updates_an_older_database_does_not_make_it_the_last(tmp_path: Path, data: Path) -> None:
+    root = tmp_path / "root"
+    with orlop.open(root) as images:
+        images.load(data / "dockerd-29-overlay2" / "multi.tar")
+    with closing(sqlite3.connect(root / "older.db")) as older:
+        older.executescript((data / "schemas" / "1.sql").read_text())
+    (root / "older.db").rename(root / "metadata.db")
+    for _ in range(2):
+        assert "earlier" in {one.kind for one in stores.fsck(root).problems}
+    assert run(["--root", str(root), "gc"]) == 6

@@ -14,7 +14,8 @@ import pytest
 
 import orlop
 from orlop import errors, stores
-from orlop.store.rows.sqlite.damage.log import log_fault, read_log
+from orlop.store.rows.sqlite.damage.gate import log_fault
+from orlop.store.rows.sqlite.damage.log import read_log
 from orlop.store.rows.sqlite.lineage import belongs, number_of
 from tests.unit.damage import ask, copied, rows_of
 

@@ -17,7 +17,9 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.store.rows.sqlite.damage import log as wal
-from orlop.store.rows.sqlite.damage.log import Log, journal_fault, log_fault, read_log, read_witness
+from orlop.store.rows.sqlite.damage import unopened
+from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
+from orlop.store.rows.sqlite.damage.log import Log, read_log, read_witness
 from orlop.store.rows.sqlite.open import connect
 from orlop.streams.directory import Directory, Entry
 from tests.unit.damage import copied
@@ -238,9 +240,9 @@ class TestWhatIsNoCut:
         path, connection = database
         self.add(connection, 4)
         # The same process, whose locks reading and closing the file would end.
-        monkeypatch.setattr(wal, "_read", lambda *given: pytest.fail(f"read {given}"))
+        monkeypatch.setattr(wal, "read_file", lambda *given: pytest.fail(f"read {given}"))
         assert log_fault(str(path)) is None
-        script = "import sys\nfrom orlop.store.rows.sqlite.damage.log import log_fault, is_open\n"
+        script = "import sys\nfrom orlop.store.rows.sqlite.damage.gate import log_fault, is_open\n"
         script += "assert is_open(sys.argv[1])\nassert log_fault(sys.argv[1]) is None"
         subprocess.run([sys.executable, "-c", script, path], check=True, timeout=60)
 
@@ -261,8 +263,8 @@ class TestWhatIsNoCut:
             index.unlink()
             return False
 
-        monkeypatch.setattr(wal, "_is_open_here", removed)
-        assert not wal.is_open(copy)
+        monkeypatch.setattr(unopened, "_is_open_here", removed)
+        assert not unopened.is_open(copy)
 
     def test_an_index_that_an_exclusive_process_left_beside_no_log(self, database):
         path, connection = database

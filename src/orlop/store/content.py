@@ -37,9 +37,13 @@ class _Address:
 
     _PREFIX: Final = "layout:"
 
+    def name(self, text: str) -> str:
+        """Return the name in the rows of a text."""
+        return f"{self._PREFIX}{text}"
+
     def row(self, text: str, digest: Digest, now: int) -> TopRow:
         """Return the row that keeps something under a text."""
-        return TopRow(f"{self._PREFIX}{text}", f"@{digest}", digest, now)
+        return TopRow(self.name(text), f"@{digest}", digest, now)
 
     def text(self, row: TopRow) -> str | None:
         """Return the text of a row; nothing where it is a reference's."""
@@ -255,18 +259,39 @@ class ContentStore:
             yield reader
 
 
-def node_of(row: ManifestRow) -> Node:
-    """Return what a row is. Raises `DigestMismatch` where its bytes are damaged, `InvalidManifest`."""
-    document = parse_manifest(verified(row.digest, row.raw))
+def node_of(row: ManifestRow, document: Manifest | Index | None = None) -> Node:
+    """Return what a row is. Raises `DigestMismatch` where its bytes are damaged, `InvalidManifest`.
+
+    The document is what `parse_manifest` returned for these bytes, if somebody has called it.
+    """
+    raw = verified(row.digest, row.raw)
+    document = parse_manifest(raw) if document is None else document
     subject = None if document.subject is None else document.subject.digest
     kind = kind_of(document)
     implied = document.config.media_type if isinstance(document, Manifest) and kind == "artifact" else ""
     return Node(row, document, kind, document.artifact_type or implied, subject)
 
 
+def is_sound(digest: Digest, raw: bytes) -> bool:
+    """Return whether the bytes of a document are what its digest says."""
+    return hashlib.new(digest.algorithm, raw).hexdigest() == digest.hex
+
+
+def sound_config(rows: Rows, digest: Digest) -> bytes | None:
+    """Return the config of an image by its digest; nothing where there is none, or it is damaged."""
+    config = rows.config(ImageID.wrap(digest))
+    return config if config is not None and is_sound(digest, config) else None
+
+
+def sound_manifest(rows: Rows, digest: Digest) -> ManifestRow | None:
+    """Return a manifest or an index by its digest; nothing where there is none, or it is damaged."""
+    row = rows.manifest(digest)
+    return row if row is not None and is_sound(digest, row.raw) else None
+
+
 def verified(digest: Digest, raw: bytes) -> bytes:
     """Return the bytes of a document. Raises `DigestMismatch` where they are not what its digest says."""
-    if hashlib.new(digest.algorithm, raw).hexdigest() != digest.hex:
+    if not is_sound(digest, raw):
         msg = f"the document {digest} in the store is damaged; run `orlop fsck`, then load it again"
         raise DigestMismatch(msg)
     return raw

@@ -8,15 +8,17 @@ ones.
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final
-
+from orlop.model import plain_json
+from orlop.model.given import check_number
 from orlop.store.rows.metadata import Event
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Final
 
     from orlop.model.digest import ImageID
+    from orlop.model.reference import Reference
     from orlop.store.rows.metadata import Metadata
 
 __all__ = ["BATCH", "KEPT", "LABELS", "Event", "EventLog"]
@@ -27,6 +29,8 @@ LABELS: Final = 32 << 10
 """How many bytes the labels of an image may have, as JSON, that its events tell; of one with more they tell none."""
 BATCH: Final = 64 << 10
 """About how many bytes of events are read at once."""
+_NEWEST: Final = (1 << 63) - 1
+"""The number after which no database counts further."""
 
 
 class EventLog:
@@ -54,6 +58,17 @@ class EventLog:
         told = labels if labels and _are_short(labels) else {}
         self._put("image", action, str(image), {**told, "name": name or str(image)})
 
+    def moved(self, action: str, name: Reference, labels: Mapping[str, str] | None = None) -> None:
+        """Record that a name was pulled or pushed: engines tell that of it, and not of the image that it leads to.
+
+        Args:
+            action: docker's word, such as ``pull``.
+            name: with its tag or digest.
+            labels: those of the image, as `image` takes them.
+        """
+        told = labels if labels and _are_short(labels) else {}
+        self._put("image", action, name.familiar, {**told, "name": name.familiar_name})
+
     def pruned(self, reclaimed: int) -> None:
         """Record that images were pruned, and how many bytes that freed."""
         self._put("image", "prune", "", {"reclaimed": str(reclaimed)})
@@ -65,8 +80,11 @@ class EventLog:
             number: that of an event.
             most: about how many bytes of them to read, and one event at least; by default all.
         """
+        check_number(number, "the number of an event")
+        if most is not None:
+            check_number(most, "the size of the events to read")
         with self._metadata.read() as rows:
-            return tuple(rows.events(number, most=most))
+            return tuple(rows.events(max(0, min(number, _NEWEST)), most=most))
 
     def last(self) -> int:
         """Return the number of the newest event, 0 where there was none."""
@@ -82,4 +100,4 @@ def _are_short(labels: Mapping[str, str]) -> bool:
     """Return whether labels have few bytes as JSON, without writing out long ones."""
     if sum(len(name) + len(value) for name, value in labels.items()) > LABELS:
         return False
-    return len(json.dumps(dict(labels))) <= LABELS
+    return len(plain_json.dumps(labels)) <= LABELS

@@ -8,13 +8,15 @@ directory: none of that means anything where blobs lie in memory or on another m
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.files import leftover_of
 from orlop.streams.files import explaining
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.store.blobs.files import FileBlobStore
     from orlop.store.blobs.incoming import IncomingFiles
     from orlop.store.blobs.store import Leftover

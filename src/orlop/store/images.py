@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import ItemsView, Mapping, ValuesView
 from functools import partial
-from typing import TYPE_CHECKING
 
 from orlop.errors import (
     AmbiguousID,
@@ -25,6 +24,7 @@ from orlop.store.layers import required
 from orlop.store.rows.metadata import PINNED, parent_of
 from orlop.streams.files import afterwards
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -227,19 +227,9 @@ class ImageStore:
 
     def _check_descent(self, parents: Mapping[ImageID, ImageID]) -> None:
         """Raise `InvalidInput` where an image with a new parent would be its own ancestor."""
-        clear: set[ImageID] = set()
-        for image_id, parent in parents.items():
-            way = {image_id}
-            above: ImageID | None = parent
-            while above is not None and above not in clear:
-                if above == image_id:
-                    msg = f"{parent} cannot be the parent of {image_id}: it descends from it"
-                    raise InvalidInput(msg)
-                if above in way:
-                    break
-                way.add(above)
-                above = parents.get(above) or self.get_parent(above)
-            clear |= way
+        for image_id in in_circles(parents, self.get_parent):
+            msg = f"{parents[image_id]} cannot be the parent of {image_id}: it descends from it"
+            raise InvalidInput(msg)
 
     def get_parent(self, image_id: ImageID) -> ImageID | None:
         """Return an image's parent, if it has one."""
@@ -454,6 +444,30 @@ def _parsed(config: bytes) -> Image:
     from orlop.model.image import Image  # noqa: PLC0415 - listing images reads no config
 
     return Image.from_json(config)
+
+
+def in_circles(parents: Mapping[ImageID, ImageID], parent_of: Callable[[ImageID], ImageID | None]) -> list[ImageID]:
+    """Return those of some images that would be their own ancestors with new parents.
+
+    Each image is looked at once, however many descend from it.
+
+    Args:
+        parents: the new parents.
+        parent_of: returns the parent that an image has now.
+    """
+    clear: set[ImageID] = set()
+    found: list[ImageID] = []
+    for image_id in parents:
+        way: dict[ImageID, None] = {}
+        above: ImageID | None = image_id
+        while above is not None and above not in clear and above not in way:
+            way[above] = None
+            above = parents.get(above) or parent_of(above)
+        if above in way:
+            order = list(way)
+            found += [one for one in order[order.index(above) :] if one in parents]
+        clear |= way.keys()
+    return found
 
 
 def not_found(name: str) -> ImageNotFound:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import (
     DatabaseDamaged,
@@ -15,11 +14,13 @@ from orlop.errors import (
     SizeMismatch,
 )
 from orlop.model.digest import ChainID, DiffID, chain_id
+from orlop.model.generic import Protocol
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, limits_or, option_of
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 

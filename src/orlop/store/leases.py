@@ -38,15 +38,16 @@ import weakref
 from collections import Counter
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Self
 
 from orlop.errors import LeaseLost
 from orlop.model.regex import regex
 from orlop.store.rows.metadata import EVERYTHING, LEFT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
+    from typing import Self
 
     from orlop.model.digest import Digest
     from orlop.store.owners import Claim, Owners

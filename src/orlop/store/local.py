@@ -10,7 +10,6 @@ import os
 import time
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from orlop.errors import PermissionDenied, ReadOnlyStore, StoreDamaged, StoreNotFound, UnsafeFileSystem
 from orlop.model.limits import DEFAULT_LIMITS
@@ -25,6 +24,7 @@ from orlop.streams.directory import Directory, ForeignFile
 from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories
 from orlop.streams.filesystems import file_system_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -81,14 +81,19 @@ def local_store(
     blobs = FileBlobStore(directory, leases, modes=modes)
     files = LocalFiles(directory, modes, blobs, rows)
     store = Store(rows, blobs, leases=leases, files=files, root=place.root, limits=limits, now=now)
-    if place.refusal is None:
-        # What looks for damage finds it later.
-        with explaining("open", place.root), suppress(ForeignFile, StoreDamaged) if mending else nullcontext():
-            store.recover()
-        rows.keep_reserve()
-    if group is not None:
-        with rows.read():
-            pass  # the database is made for the group before anybody else makes it for himself
+    try:
+        if place.refusal is None:
+            # What looks for damage finds it later.
+            with explaining("open", place.root), suppress(ForeignFile, StoreDamaged) if mending else nullcontext():
+                store.recover()
+            rows.keep_reserve()
+        if group is not None:
+            with rows.read():
+                pass  # the database is made for the group before anybody else makes it for himself
+    except BaseException:
+        rows.end()
+        blobs.close()
+        raise
     return store
 
 

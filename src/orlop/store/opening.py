@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
 
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.local import local_store
 from orlop.streams.given import path_text
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from orlop.model.limits import Limits
     from orlop.model.store_url import StoreURL

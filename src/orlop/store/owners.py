@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 from orlop.streams.directory import ForeignFile
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import PRIVATE, explaining, remove_leftover
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
 
     from orlop.streams.directory import Directory
     from orlop.streams.files import Modes

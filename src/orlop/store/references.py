@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.errors import InvalidReference, ReferenceNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.store.rows.metadata import ReferenceRow
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Self, TypeVar
+from contextlib import ExitStack, suppress
 
 from orlop.errors import NoSpace, NotSupported
+from orlop.model.generic import TypeVar
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.backends.sqlite import SQLiteStoreBackend
-from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
 from orlop.store.references import ReferenceStore
 from orlop.streams.files import PRIVATE, explaining
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Self
 
     from orlop.model.limits import Limits
     from orlop.store.blobs.incoming import IncomingFiles
     from orlop.store.blobs.store import BlobStore
     from orlop.store.content import ContentStore
+    from orlop.store.events import EventLog
     from orlop.store.files import LocalFiles
     from orlop.store.leases import Leases
     from orlop.store.rows.metadata import Metadata
@@ -78,7 +80,7 @@ class Store:
         self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
         self.references = ReferenceStore(metadata, now)
-        self.events = EventLog(metadata, now)
+        self._now = now
 
     @property
     def content(self) -> ContentStore:
@@ -88,9 +90,23 @@ class Store:
         return ContentStore(self.metadata, self.blobs)
 
     @property
+    def events(self) -> EventLog:
+        """What happened to images."""
+        from orlop.store.events import EventLog  # noqa: PLC0415 - commands that list images record nothing
+
+        return EventLog(self.metadata, self._now)
+
+    @property
     def is_local(self) -> bool:
         """Whether all of it lies in a directory of this machine, so that `files` can be asked for."""
         return self._files is not None
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The directories of this machine that it is known to write: its own, or the one for what is under way."""
+        if self._files is not None:
+            return (self.root,)
+        return () if self._scratch is None else (self._scratch.place,)
 
     @property
     def files(self) -> LocalFiles:
@@ -166,13 +182,15 @@ class Store:
             if not read_only:
                 self.leases.close()
         finally:
-            for closing in self._closing:
-                closing()
-            self.metadata.end()
-            if self._scratch is not None:
-                self._scratch.close()
-            # A file on its way in opens it again, if that is left.
-            self.blobs.close()
+            with ExitStack() as ending:
+                # The last is called first, and each of them whatever the others raise. A file on its way in opens the
+                # blobs again, if that is left.
+                ending.callback(self.blobs.close)
+                if self._scratch is not None:
+                    ending.callback(self._scratch.close)
+                ending.callback(self.metadata.end)
+                for closing in reversed(self._closing):
+                    ending.callback(closing)
         if not read_only:
             # What was given up comes back, now that SQLite needs nothing beside its database any more.
             self.metadata.keep_reserve()

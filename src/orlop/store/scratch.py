@@ -30,6 +30,15 @@ class Scratch:
         self._is_temporary = path is None
 
     @property
+    def place(self) -> str:
+        """Where it is, or what it is to be made in."""
+        if self._path is not None:
+            return self._path
+        import tempfile  # noqa: PLC0415 - only where content is kept for a moment
+
+        return tempfile.gettempdir()
+
+    @property
     def directory(self) -> Directory:
         """The directory. Raises `StorageError` where it cannot be made."""
         from orlop.streams.directory import Directory  # noqa: PLC0415 - only where content is pushed

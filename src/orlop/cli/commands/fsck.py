@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.source import source_of
 from orlop.cli.statuses import DAMAGED, FOUND
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records
@@ -59,7 +59,7 @@ def fsck(
     """
     records = _records(form) if form else None
     if sources and not repair:
-        raise WrongUsage("archives are read in a repair only; add --repair, or leave --from out")
+        raise WrongUsage("archives are read in a repair only; add --repair, or omit --from")
     origins = [source_of(source, option="--from") for source in sources]
     from orlop.service.stores import fsck  # noqa: PLC0415 - help needs no store
 

@@ -8,6 +8,9 @@ file is the same. A blob that is wrong is not there for clients, so that they pu
 mode once more, which moves the first of these times: a store of which a plain copy was made (``cp -r``) has such files
 only, and each of them is read once, not once for each run and each client.
 
+A file of which the disk cannot read some bytes is as wrong, and the next push replaces it. But a disk, or the way to
+it, may come back: the verdict on such a file is forgotten after some minutes, and it is read anew.
+
 What a disk has lost changes no time. But whoever pushes a blob has its bytes at hand: those of the store are compared
 with them. What differs is set aside in the quarantine, as a repair does, in the write that publishes the right bytes.
 And whoever pulls it may have found it wrong: what was given away is proved afterwards (`orlop.service.hosted.proofs`).
@@ -15,9 +18,11 @@ And whoever pulls it may have found it wrong: what was given away is proved afte
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import threading
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -26,9 +31,10 @@ from orlop.errors import IntegrityError, NotFound
 from orlop.model.tuples import NamedTuple
 from orlop.service.hosted.proofs import Proofs
 from orlop.streams.directory import ForeignFile
-from orlop.streams.files import CHUNK, explaining
+from orlop.streams.files import CHUNK, explaining, is_unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from orlop.model.digest import Digest
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
     from orlop.streams.files import NewFile
 
 _REMEMBERED: Final = 10_000
+_UNREADABLE_FOR: Final = 600
+"""For how many seconds a file counts as damaged that could not be read."""
 
 
 class _Mark(NamedTuple):
@@ -54,13 +62,27 @@ class _Mark(NamedTuple):
         return self.written == self.changed
 
 
-class Damage:
-    """What is known of a store's files that may be damaged. Threads may share it."""
+class _Verdict(NamedTuple):
+    """Whether a file is right, and how long that counts."""
 
-    def __init__(self, store: Store) -> None:
+    mark: _Mark
+    is_right: bool
+    until: float
+
+
+class Damage:
+    """What is known of a store's files that may be damaged. Threads may share it.
+
+    Args:
+        store: whose files they are.
+        clock: seconds, which never go back.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
         self._guard = threading.Lock()
-        self._verdicts: OrderedDict[Digest, tuple[_Mark, bool]] = OrderedDict()
+        self._verdicts: OrderedDict[Digest, _Verdict] = OrderedDict()
         self._reading: dict[Digest, threading.Lock] = {}
         self._proofs = Proofs(self._proved)
 
@@ -78,10 +100,10 @@ class Damage:
         mark = self._mark(blob)
         if mark is None:
             return None
-        is_right = self._is_right(blob)
+        is_right, holds = self._looked_at(blob)
         if self._mark(blob) != mark:
             return None
-        return self._note(blob, mark, is_right=is_right)
+        return self._note(blob, mark, is_right=is_right, holds=holds)
 
     def has(self, blob: BlobRow) -> bool:
         """Return whether a blob is there, and is not known to be damaged. May read it, so not inside a write."""
@@ -104,8 +126,9 @@ class Damage:
                 mark = self._mark(blob) or mark
                 if (known := self._verdict(blob, mark)) is not None:
                     return known
-                is_right = not mark.is_doubtful or self._is_right(blob)
-                return self._note(blob, self._settled(blob, mark) if is_right else mark, is_right=is_right)
+                is_right, holds = self._looked_at(blob) if mark.is_doubtful else (True, math.inf)
+                mark = self._settled(blob, mark) if is_right else mark
+                return self._note(blob, mark, is_right=is_right, holds=holds)
             finally:
                 with self._guard:
                     self._reading.pop(blob.digest, None)
@@ -140,21 +163,26 @@ class Damage:
     def _verdict(self, blob: BlobRow, mark: _Mark) -> bool | None:
         with self._guard:
             known = self._verdicts.get(blob.digest)
-        return known[1] if known is not None and known[0] == mark else None
+        is_good = known is not None and known.mark == mark and self._clock() < known.until
+        return known.is_right if known is not None and is_good else None
 
-    def _is_right(self, blob: BlobRow) -> bool:
-        """Read a blob, and return whether it has its digest."""
+    def _looked_at(self, blob: BlobRow) -> tuple[bool, float]:
+        """Read a blob, and return whether it has its digest, and for how many seconds that can be relied on."""
         try:
             with self._store.blobs.open(blob) as reader:
                 while reader.read(CHUNK):
                     pass
         except (IntegrityError, NotFound):
-            return False
-        return True
+            return False, math.inf
+        except OSError as error:
+            if not is_unreadable(error):
+                raise
+            return False, _UNREADABLE_FOR
+        return True, math.inf
 
-    def _note(self, blob: BlobRow, mark: _Mark, *, is_right: bool) -> bool:
+    def _note(self, blob: BlobRow, mark: _Mark, *, is_right: bool, holds: float = math.inf) -> bool:
         with self._guard:
-            self._verdicts[blob.digest] = mark, is_right
+            self._verdicts[blob.digest] = _Verdict(mark, is_right, self._clock() + holds)
             self._verdicts.move_to_end(blob.digest)
             while len(self._verdicts) > _REMEMBERED:
                 self._verdicts.popitem(last=False)
@@ -166,12 +194,13 @@ class Damage:
             return not self._store.blobs.has(blob)
         mark = self._mark(blob)
         try:
-            with self._store.blobs.open_unverified(blob) as kept, explaining("read", pushed.entry.path):
+            with self._store.blobs.open_unverified(blob) as kept:
                 is_same = _are_same(kept, pushed)
         except (IntegrityError, NotFound):
             return True
-        if mark is not None and not is_same:
-            self._note(blob, mark, is_right=False)
+        if mark is not None:
+            # It may have been unreadable a moment ago.
+            self._note(blob, mark, is_right=is_same)
         return not is_same
 
     def set_aside(self, digest: Digest, blob: BlobRow | None) -> None:
@@ -202,8 +231,16 @@ def _mark_of(state: os.stat_result) -> _Mark:
 
 def _are_same(kept: BinaryIO, pushed: NewFile) -> bool:
     done = 0
-    while chunk := kept.read(CHUNK):
-        if chunk != os.pread(pushed.descriptor, len(chunk), done):
-            return False
+    while True:
+        try:
+            chunk = kept.read(CHUNK)
+        except OSError as error:
+            if is_unreadable(error):
+                return False
+            raise
+        if not chunk:
+            return done == pushed.size
+        with explaining("read", pushed.entry.path):
+            if chunk != os.pread(pushed.descriptor, len(chunk), done):
+                return False
         done += len(chunk)
-    return done == pushed.size

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
 
 from orlop.errors import ContentNotFound, DigestMismatch, InvalidInput
 from orlop.model.digest import Digest
-from orlop.model.regex import regex
+from orlop.model.generic import Protocol, final, runtime_checkable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from orlop.model.digest import ImageID
     from orlop.model.image import Image
 
-_KEY = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_OTHERS = _FIRST | frozenset("._-")
+_MOST_KEY = 128
 
 
 class StoreBackend(ABC):
@@ -170,7 +172,7 @@ def _checked(digest: Digest) -> Digest:
 
 
 def _checked_key(key: str) -> str:
-    if not _KEY.match(key):
+    if not (0 < len(key) <= _MOST_KEY and key[0] in _FIRST and _OTHERS.issuperset(key)):
         msg = f"{key!r} is not a key for metadata; use letters, digits, '.', '_' and '-'"
         raise InvalidInput(msg)
     return key

@@ -66,6 +66,9 @@ def _layers(rows: Rows, held: set[str] | frozenset[str]) -> tuple[tuple[ChainID,
 
 def _content(rows: Rows, held: set[str]) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
     documents = Documents(rows)
+    if any(str(top.digest) not in documents.digests for top in documents.tops):
+        # A name has lost its manifest, and only that could tell what it led to.
+        return (), ()
     roots = {str(top.digest) for top in documents.tops}.union(held, *documents.came.values())
     reached = documents.reached(roots)
     stays = [one for one in documents.digests if one in reached]

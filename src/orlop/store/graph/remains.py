@@ -140,10 +140,21 @@ class Remains:
         self._forget((near - self._graph.reached(inside, there=self._documents)) & self._documents)
 
     def _is_kept_outside(self, document: str, near: set[str]) -> bool:
-        graph, there = self._graph, self._documents
+        if self._documents & self._outside(self._graph.parents(document), near):
+            return True
         # What is gone itself is not kept, whatever it referred to.
-        return document in there and any(
-            one in there and one not in near for one in (*graph.parents(document), *graph.subjects(document))
+        subjects = self._graph.subjects(document) if document in self._documents else ()
+        return any(map(self._is_known, self._outside(subjects, near)))
+
+    def _outside(self, documents: Iterable[str], near: set[str]) -> set[str]:
+        return {one for one in documents if one not in near}
+
+    def _is_known(self, document: str) -> bool:
+        """Return whether a document is there, or an index or a lease names it: then it leads to what refers to it."""
+        return (
+            document in self._documents
+            or self._held[document] > 0
+            or not self._documents.isdisjoint(self._graph.parents(document))
         )
 
     def _forget(self, documents: Iterable[str]) -> None:

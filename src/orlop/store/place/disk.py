@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orlop.model.digest import DiffID
 from orlop.store.trust import BLOBS_ON_DEMAND, INCOMING, PARTIAL, QUARANTINE
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explaining
@@ -74,10 +75,11 @@ def files_below(root: Directory) -> Iterator[StoredFile]:
 
 def objects_of(blobs: BlobStore, rows: Rows) -> Iterator[StoredFile]:
     """Yield what a store of blobs keeps that has no files here, in the places that files would have."""
-    for digest, size in blobs.sizes():
-        yield StoredFile(BLOB, f"blobs/{digest.algorithm}", digest.hex, size, size)
-    for diff_id, size in blobs.toc_sizes():
-        yield StoredFile(TOC, "toc/sha256", f"{diff_id.hex}.zst", size, size)
+    for digest, size in blobs.all_sizes():
+        if isinstance(digest, DiffID):
+            yield StoredFile(TOC, "toc/sha256", f"{digest.hex}.zst", size, size)
+        else:
+            yield StoredFile(BLOB, f"blobs/{digest.algorithm}", digest.hex, size, size)
     for one in blobs.unfinished():
         yield StoredFile(UNFINISHED, "ingest", f"{one.owner}.{one.key}", one.size, one.size)
     for one in blobs.partials():

@@ -88,7 +88,7 @@ def _elsewhere(store: Store) -> StoreInfo:
         counts = rows.counts()
         trash = list(blobs.trash(rows))
     unfinished = list(blobs.unfinished())
-    sizes = [*(size for _, size in blobs.sizes()), *(size for _, size in blobs.toc_sizes())]
+    sizes = [size for _, size in blobs.all_sizes()]
     return StoreInfo(
         root=store.root,
         schema=int(store.metadata.facts()["schema"]),

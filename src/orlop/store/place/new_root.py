@@ -55,11 +55,7 @@ class NewRoot:
             beside: what the database left beside its file and does not need any more; it goes.
         """
         with explaining("write", self.target.path):
-            descriptor = self.rows.open()
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            self.rows.sync()
             for leftover in beside:
                 with suppress(FileNotFoundError):  # what could not be removed; nothing in it counts
                     leftover.unlink()
@@ -96,7 +92,7 @@ def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
         group: whom it is for, besides its owner.
 
     Raises:
-        TargetExists: something is there. NotFound: the directory that it shall lie in is not there.
+        TargetExists: something is there. NotFound: the directory above it does not exist.
         PermissionDenied, ReadOnlyStore, NoSpace, StorageError: it cannot be written.
     """
     require_free(target)

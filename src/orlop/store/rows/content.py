@@ -21,13 +21,14 @@ names. What nothing reaches is garbage, and nothing else is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import ImageID
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
     from orlop.model.digest import Digest
 
@@ -161,6 +162,14 @@ class ContentRows(ABC):
 
         It does if the repository has a name for it, by tag or digest. What came without a name of its own belongs to
         the repositories of the images that it came with, of the indexes that name it, and of its subject.
+        """
+
+    @abstractmethod
+    def named_manifests(self, name: str, digests: Iterable[Digest]) -> dict[Digest, bool]:
+        """Return which of some manifests a repository has a name for, asked at once: they belong to it.
+
+        Those that only others name by their digests are false, and do not. What nobody names so is left out, and may
+        belong to it all the same.
         """
 
     @abstractmethod

@@ -15,4 +15,7 @@ class Going:
     blobs: set[str] = field(default_factory=set)
     manifests: set[str] = field(default_factory=set)
     leased: set[str] = field(default_factory=set)
-    """The layers and contents whose rows were deleted. A lease says nothing of what has only a file left."""
+    """The layers, contents and blobs whose rows were deleted, as no lease names them.
+
+    A lease says nothing of what has only a file left.
+    """

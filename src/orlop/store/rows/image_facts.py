@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput
+from orlop.model import plain_json
 from orlop.model.hashing import sha256_hex
 from orlop.model.timestamp import ZERO, Timestamp
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.model.digest import DiffID
 
@@ -53,7 +53,7 @@ def glimpsed_facts(config: bytes) -> ImageFacts | None:
     nobody need read the config by all the rules; else somebody has to.
     """
     try:
-        document = json.loads(config)
+        document = plain_json.loads(config)
         chain = None
         for diff_id in document["rootfs"].get("diff_ids") or ():
             chain = diff_id if chain is None else _link(chain, diff_id)
@@ -70,7 +70,7 @@ def glimpsed_type(content: bytes) -> str | None:
     It is right where the manifest says it once, and by its usual name. Nobody need then read it by all the rules.
     """
     try:
-        members = json.loads(content, object_pairs_hook=list)
+        members = plain_json.loads(content, object_pairs_hook=list)
         said = [(key, value) for key, value in members if key.lower() == "mediatype"]
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None

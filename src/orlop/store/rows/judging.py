@@ -1,18 +1,35 @@
-"""Whether single rows are right, by what their bytes and their names say: the same in every database."""
+"""Whether rows are right, by what their bytes, their names and other rows say: the same in every database."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
 from orlop.errors import InvalidInput
+from orlop.model import plain_json
 from orlop.model.digest import DiffID, Digest, chain_id
 from orlop.model.hashing import sha256_hex
 from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_facts, manifest_type
 from orlop.store.rows.rows import RowProblem
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any, Final
+
+LOST_NAMES: Final = """WITH lost AS MATERIALIZED (SELECT * FROM top
+        WHERE substr(suffix, 1, 1) = ':' AND substr(name, 1, 6) <> 'cache:'
+        AND NOT EXISTS (SELECT 1 FROM reference WHERE reference.name = top.name AND reference.suffix = top.suffix)
+        AND NOT EXISTS (SELECT 1 FROM top AS home WHERE home.name = top.name AND home.suffix = '@' || top.digest))
+    SELECT lost.name AS name, lost.suffix AS suffix, came.image AS image, lost.updated AS updated,
+        coalesce(up.position, -1) AS position, (SELECT count(*) FROM reference AS told
+            WHERE told.name = lost.name AND told.suffix = '@' || lost.digest AND told.image = came.image) AS told
+    FROM lost JOIN image_manifest AS came ON came.manifest = lost.digest JOIN image ON image.id = came.image
+    JOIN edge AS own ON own.child = came.image AND own.role = 'config'
+    LEFT JOIN edge AS up ON up.parent = lost.digest AND up.role = 'child' AND up.child = own.parent
+    WHERE own.parent = lost.digest OR up.child IS NOT NULL"""
+"""Tags that mean the manifest or the index of an image that is there, and that no image has, with that image.
+
+A tag that was pushed of what is not taken for an image stands beside the digest in its repository (its home), and a
+pull-through cache has no names of images. ``told`` is 1 where the repository calls the image by that digest.
+"""
 
 
 def chain_of(parent: str | None, diff: str) -> str:
@@ -93,7 +110,7 @@ def image_problem(image: str, config: bytes, *recorded: Any) -> RowProblem | Non
     if not Digest.unchecked(image).is_valid:
         return None
     if digest_of(config) != image:
-        message = f"the config of the image {image} is not what its ID says; load it again"
+        message = f"the config of the image {image} does not match its ID; load it again"
         return RowProblem("config-damaged", image, message)
     found = (*recorded[:3], _read_labels(recorded[3]))
     if found == glimpsed_facts(config):
@@ -120,7 +137,7 @@ def manifest_problem(digest: str, media_type: str, content: bytes, differ: Calla
     if not Digest.unchecked(digest).is_valid:
         return None
     if digest_of(content, digest) != digest:
-        message = f"the manifest {digest} is not what its digest says; load its image again"
+        message = f"the manifest {digest} does not match its digest; load its image again"
         return RowProblem("manifest-damaged", digest, message)
     if glimpsed_type(content) != media_type and manifest_type(content) not in {None, media_type}:
         message = f"the manifest {digest} is recorded as {media_type!r}, which is not what it says itself"
@@ -133,6 +150,6 @@ def manifest_problem(digest: str, media_type: str, content: bytes, differ: Calla
 
 def _read_labels(text: str | None) -> object:
     try:
-        return None if text is None else json.loads(text)
+        return None if text is None else plain_json.loads(text)
     except ValueError:
         return text

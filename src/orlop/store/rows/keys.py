@@ -37,13 +37,16 @@ from typing import TYPE_CHECKING, Final
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from orlop.store.rows.rows import WritableRows
 
 TOC: Final = "toc:"
 """What the names of tables of contents begin with; the rest is a diff ID."""
+
+BATCH: Final = 1000
+"""How many keys are collected at once: a bucket deletes as many with one request."""
 
 
 class StoredObject(NamedTuple):
@@ -63,10 +66,15 @@ class PendingUpload(NamedTuple):
 
 
 class Condemned(NamedTuple):
-    """A key in the state *deleting*; ``upload_id`` is that of an upload in parts which may have to be aborted first."""
+    """A key in the state *deleting*, as `ObjectKeys.collect` has found it.
+
+    ``upload_id`` is that of an upload in parts which may have to be aborted first; ``again`` says that the object was
+    deleted before, and is deleted for the last time.
+    """
 
     key: str
     upload_id: str = ""
+    again: bool = False
 
 
 class Identity(NamedTuple):
@@ -147,6 +155,10 @@ class ObjectKeys(ABC):
         """Yield all tables of contents, or all blobs, in no promised order; those of this moment."""
 
     @abstractmethod
+    def named_after(self, key: str, *, most: int) -> Sequence[StoredObject]:
+        """Return the first of what names lead to whose keys come after one, in the order of keys."""
+
+    @abstractmethod
     def reading(self) -> AbstractContextManager[None]:
         """Keep, for a block, every object that a name leads to now or later in it, even if it is doomed meanwhile.
 
@@ -164,28 +176,34 @@ class ObjectKeys(ABC):
         """Return what is doomed, without what is being deleted already; its name is empty where it never had one."""
 
     @abstractmethod
-    def collect(self, *, grace: float = 0.0) -> list[Condemned]:
-        """Declare sessions dead that are, move what may go to *deleting*, and return the keys to delete.
+    def collect(self, *, grace: float = 0.0, most: int = BATCH) -> list[Condemned]:
+        """Declare sessions dead that are, move what may go to *deleting*, and return keys to delete.
 
         Among them are those that were returned before and not reported by `deleted`, and those that are due for the
-        second time, see there.
+        second time, see there. What is left over is returned once these are reported.
 
         Args:
             grace: seconds, by the database's clock, for which what was doomed stays: as long as the URLs live that
                 were handed out for it.
+            most: how many keys are returned.
         """
 
     @abstractmethod
-    def deleted(self, keys: Iterable[str]) -> None:
+    def deleted(self, gone: Iterable[Condemned]) -> None:
         """Note that the objects of these keys are gone.
 
         The request of a process that hangs may make an object once more. So a key is returned by `collect` a second
-        time an hour later, and is forgotten when it is reported again.
+        time an hour later, and is forgotten when that is reported. What is reported is what `collect` has said, however
+        long ago: two sessions that delete a key at once, or one that hangs for hours before it reports, count once.
         """
 
     @abstractmethod
     def known(self, keys: Iterable[str]) -> set[str]:
-        """Return those of some keys that are in any state. A key that lies in the bucket and in none is garbage."""
+        """Return those of some keys that are in any state and were not reported by `deleted`.
+
+        What lies in the bucket under any other key is garbage: nobody has heard of it, or a request that hung has made
+        it again.
+        """
 
     # The store.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import threading
 import time
@@ -10,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
 from orlop.errors import LeaseLost, StorageError
-from orlop.store.rows.keys import TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
+from orlop.store.rows.keys import BATCH, TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orlop.store.rows.rows import WritableRows
 
@@ -171,6 +172,12 @@ class MemoryKeys(ObjectKeys):
             found = tuple(self._all.objects.values())
         return (one for one in found if one.name.startswith(TOC) is tocs)
 
+    def named_after(self, key: str, *, most: int) -> Sequence[StoredObject]:
+        """Return the first of what names lead to behind a key."""
+        with self._all.guard:
+            found = (one for one in self._all.objects.values() if one.key > key)
+            return heapq.nsmallest(most, found, key=lambda one: one.key)
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Pin the epoch for a block."""
@@ -207,7 +214,7 @@ class MemoryKeys(ObjectKeys):
         with self._all.guard:
             return tuple(one.stored for one in self._all.doomed.values())
 
-    def collect(self, *, grace: float = 0.0) -> list[Condemned]:
+    def collect(self, *, grace: float = 0.0, most: int = BATCH) -> list[Condemned]:
         """Move what may go to *deleting*, see `ObjectKeys.collect`."""
         with self._all.guard:
             self._require_alive()
@@ -217,8 +224,10 @@ class MemoryKeys(ObjectKeys):
             self._stamp()
             self._condemn(grace)
             now = self._all.now()
-            due = self._all.deleting.items()
-            return [Condemned(key, one.upload_id) for key, one in due if one.again is None or one.again <= now]
+            all_of_them = self._all.deleting.items()
+            first = [Condemned(key, one.upload_id) for key, one in all_of_them if one.again is None]
+            due = ((key, one.upload_id) for key, one in all_of_them if one.again is not None and one.again <= now)
+            return [*first, *(Condemned(*one, again=True) for one in due)][:most]
 
     def _stamp(self) -> None:
         unstamped = [one for one in self._all.doomed.values() if not one.stamp]
@@ -235,21 +244,22 @@ class MemoryKeys(ObjectKeys):
                 del self._all.doomed[key]
                 self._all.deleting[key] = _Deleting(one.upload_id)
 
-    def deleted(self, keys: Iterable[str]) -> None:
+    def deleted(self, gone: Iterable[Condemned]) -> None:
         """Note that objects are gone; a key is forgotten at the second time."""
         with self._all.guard:
-            for key in keys:
-                one = self._all.deleting.get(key)
+            for condemned in gone:
+                one = self._all.deleting.get(condemned.key)
                 if one is not None and one.again is None:
                     one.again = self._all.now() + _AGAIN
-                else:
-                    self._all.deleting.pop(key, None)
+                elif one is not None and condemned.again:
+                    del self._all.deleting[condemned.key]
 
     def known(self, keys: Iterable[str]) -> set[str]:
-        """Return those of some keys that are in any state."""
+        """Return those of some keys whose objects may have to stay, see `ObjectKeys.known`."""
         with self._all.guard:
             named = {one.key for one in self._all.objects.values()}
-            return set(keys) & named.union(self._all.uploads, self._all.doomed, self._all.deleting)
+            deleting = {key for key, one in self._all.deleting.items() if one.again is None}
+            return set(keys) & named.union(self._all.uploads, self._all.doomed, deleting)
 
     def identity(self) -> Identity:
         """Return whose rows these are."""

@@ -113,6 +113,13 @@ class RowMender(ABC):
     # What follows from other rows.
 
     @abstractmethod
+    def record_lost_names(self) -> list[tuple[str, str]]:
+        """Name images again whose manifests or indexes names mean, and return the names with their images.
+
+        Of several images of an index that is the one that the repository calls by its digest, else the first.
+        """
+
+    @abstractmethod
     def set_image(self, image: ImageID, config: bytes) -> bool:
         """Record what follows from an image's config, and return whether something else was recorded.
 

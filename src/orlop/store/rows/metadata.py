@@ -8,7 +8,6 @@ Whoever uses rows finds their names here as well.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
 from orlop.store.rows.rows import (
@@ -27,6 +26,7 @@ from orlop.store.rows.rows import (
     parent_of,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager

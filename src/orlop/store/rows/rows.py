@@ -7,15 +7,16 @@ repository's name is the canonical one (``docker.io/library/alpine``).
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidDigest
 from orlop.model.digest import Digest, ImageID
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.content import ContentRows, WritableContentRows
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Final
 
     from orlop.model.digest import ChainID, DiffID
     from orlop.store.rows.content import BlobRow

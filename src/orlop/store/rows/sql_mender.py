@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
 from orlop.store.rows.image_facts import image_facts
-from orlop.store.rows.judging import digest_of, is_name
+from orlop.store.rows.judging import LOST_NAMES, digest_of, is_name
 from orlop.store.rows.mender import RowMender
 
 if TYPE_CHECKING:
@@ -211,6 +211,17 @@ class SQLMender(RowMender):
         self._change("UPDATE manifest SET media_type = ? WHERE digest = ?", (media_type, digest))
 
     # What follows from other rows.
+
+    def record_lost_names(self) -> list[tuple[str, str]]:
+        """Name images again whose manifests or indexes names mean, see `RowMender`."""
+        found: dict[tuple[str, str], tuple[str, int]] = {}
+        for name, suffix, image, updated in self._found(
+            f"SELECT name, suffix, image, updated FROM ({LOST_NAMES}) AS lost ORDER BY told DESC, position, image"  # noqa: S608 - constants
+        ):
+            found.setdefault((name, suffix), (image, updated))
+        for (name, suffix), (image, updated) in sorted(found.items()):
+            self._change("INSERT INTO reference VALUES (?, ?, ?, ?)", (name, suffix, image, updated))
+        return [(f"{name}{suffix}", image) for (name, suffix), (image, _) in sorted(found.items())]
 
     def set_image(self, image: ImageID, config: bytes) -> bool:
         """Record what follows from an image's config, see `RowMender`."""

@@ -98,7 +98,7 @@ class BlobsLook:
                 self.exams[digest] = exam
             tell.done()
             return found
-        message = f"the blob {path} changed each time it was read; see who writes to it"
+        message = f"the blob {path} changed each time it was read; find out what writes to it"
         return [Problem(DAMAGE, "blob-unreadable", str(digest), message)]
 
     def _lonely_tocs(self) -> Iterator[Callable[[Rows], Iterable[Problem]]]:
@@ -132,7 +132,7 @@ def compared(exam: Exam, digest: Digest, path: str, rows: Rows) -> Iterator[Prob
             message = f"the blob {path} has {exam.blob.size} bytes instead of {row.size}; load its image again"
             yield Problem(DAMAGE, "blob-size", subject, message)
         else:
-            message = f"the blob {path} is not what its digest says; load its image again"
+            message = f"the blob {path} does not match its digest; load its image again"
             yield Problem(DAMAGE, "blob-damaged", subject, message)
     elif not rows.diffs_of(digest):
         # Of what is not a layer only the size is recorded, and how it begins.

@@ -173,14 +173,15 @@ class FilesLook:
     def _leftovers(self, rows: Rows) -> Iterator[Problem]:
         # What is there is listed before the owners: an owner that begins now is not taken for a dead one.
         ingests, leases = self._names("ingest"), rows.leases()
+        copies = [leftover.key for leftover in self._store.files.unfinished_rows()]
         try:
             alive = self._store.leases.alive(sweep=False)
         except OrlopError:
             return  # the directory itself is wrong, which is told
-        for name in ingests:
+        for name in (*ingests, *copies):
             path = self._path(name)
             # An owner that has just ended has taken its files away before.
-            if os.path.basename(name).partition(".")[0] not in alive and self._is_file(name):
+            if alive.isdisjoint(os.path.basename(name).split(".")) and self._is_file(name) and self._state(name):
                 message = f"{path} was left by a process that died; orlop gc removes it"
                 yield Problem(NOTE, "unfinished", path, message)
         for name in leases:

@@ -210,7 +210,7 @@ class _Collection:
 
 
 def _is_named(rows: Rows, stray: Leftover) -> bool:
-    """Return whether a manifest names a file that has no row: a repair records it again."""
+    """Return whether a manifest or a lease names a file that has no row."""
     folder, algorithm, name = (*stray.key.split("/"), "", "")[:3]
     digest = Digest(algorithm, name)
-    return folder == "blobs" and digest.is_valid and bool(rows.edges_to(digest))
+    return folder == "blobs" and digest.is_valid and bool(rows.edges_to(digest) or rows.leases_of(digest))

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ContentNotFound, InvalidInput, OrlopError, StorageError, TocDamaged
+from orlop.model.digest import DiffID
 from orlop.model.limits import NO_LIMITS
 from orlop.store.blobs.ingest import measure_layer
 from orlop.store.blobs.progress import BlobProgress
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
-    from orlop.model.digest import DiffID, Digest
+    from orlop.model.digest import Digest
     from orlop.model.progress import Progress
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow, DiffRow, Rows
@@ -51,16 +52,17 @@ class ObjectsLook:
         store = self._store
         with store.metadata.read() as rows:
             # What is not a digest is told of the rows.
-            blobs = [row for row in rows.blobs() if row.digest.is_valid]
-            diff_ids = [diff_id for diff_id in rows.diff_ids() if diff_id.is_valid]
-        sizes = dict(store.blobs.sizes())
-        for row in blobs:
-            if sizes.get(row.digest) != row.size:
-                yield partial(self._blob, row.digest)
-        there = {diff_id for diff_id, size in store.blobs.toc_sizes() if size}
-        for diff_id in diff_ids:
-            if diff_id not in there:
-                yield partial(self._toc, diff_id)
+            blobs = {row.digest: row.size for row in rows.blobs() if row.digest.is_valid}
+            tables = dict.fromkeys(diff_id for diff_id in rows.diff_ids() if diff_id.is_valid)
+        # What is as it should be is forgotten at once.
+        for digest, size in store.blobs.all_sizes():
+            if isinstance(digest, DiffID):
+                if size:
+                    tables.pop(digest, None)
+            elif blobs.get(digest) == size:
+                del blobs[digest]
+        yield from (partial(self._blob, digest) for digest in blobs)
+        yield from (partial(self._toc, diff_id) for diff_id in tables)
         if not store.read_only:
             with store.metadata.read() as rows:
                 left = any(self._leftovers(rows))

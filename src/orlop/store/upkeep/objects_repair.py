@@ -14,6 +14,7 @@ from orlop.model.digest import DiffID, Digest
 from orlop.model.limits import NO_LIMITS
 from orlop.store.upkeep.objects_look import examined
 from orlop.store.upkeep.problem import Repair
+from orlop.store.upkeep.repair_part import RepairPart
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.files import CHUNK
 from orlop.streams.seek_index import packed
@@ -21,41 +22,22 @@ from orlop.streams.toc import TocWriter
 from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow
     from orlop.store.upkeep.fsck_content import Exam
-    from orlop.store.upkeep.problem import Problem
 
 _BAD: Final = ("blob-damaged", "blob-size")
 
 
-class ObjectsRepair:
-    """The part of a repair that is about content; takes what `repair_files.FilesRepair` takes."""
-
-    def __init__(
-        self,
-        store: Store,
-        problems: Iterable[Problem],
-        exams: dict[Digest, Exam],
-        done: Callable[[Repair], object],
-        progress: Callable[[int], object] | None,
-    ) -> None:
-        self._store = store
-        self._problems = tuple(problems)
-        self._exams = dict(exams)
-        self._done = done
-        self._progress = progress
-
-    def _subjects(self, *kinds: str) -> list[str]:
-        return list(dict.fromkeys(one.subject for one in self._problems if one.kind in kinds))
-
-    def _kind(self, subject: str) -> str:
-        return next(one.kind for one in self._problems if one.subject == subject)
+class ObjectsRepair(RepairPart):
+    """The part of a repair that is about content."""
 
     def put_directories_right(self) -> None:
         """Do nothing: there are none."""
+
+    def keep_log(self) -> None:
+        """Do nothing: the rows are in no file."""
 
     def go_on_from_earlier(self) -> None:
         """Do nothing: the rows are in no file."""

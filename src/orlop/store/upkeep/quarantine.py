@@ -74,11 +74,7 @@ class Quarantine:
         """Put a file where content lies, from the quarantine or from elsewhere in the store; its bytes are on disk."""
         with explaining("move", file.path):
             file.set_mode(self._modes.content)
-            descriptor = file.open()
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            file.sync()
             file.rename(target)
             self._touched |= {file.folder, target.folder}
             self.sync()

@@ -68,6 +68,8 @@ class Repairer:
 
     def mend(self) -> None:
         """Put right what the store's own content is enough for."""
+        if self._subjects("earlier"):
+            self._files.keep_log()
         self._rows.correct_documents()
         self._rows.put_keys_right()
         self._files.put_directories_right()
@@ -127,6 +129,7 @@ class Repairer:
         self._rows.forget_nowhere()
         self._rows.forget_loose_ends()
         self._rows.put_manifests_right()
+        self._rows.record_lost_names()
         self._rows.put_sums_right()
         self._rows.forget_invalid_names()
         self._files.make_tables()

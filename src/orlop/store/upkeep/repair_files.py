@@ -14,6 +14,7 @@ from orlop.store.trust import BLOBS_ON_DEMAND
 from orlop.store.upkeep.fsck_content import Unreadable, examine, open_content, place_of
 from orlop.store.upkeep.problem import Repair
 from orlop.store.upkeep.quarantine import Quarantine
+from orlop.store.upkeep.repair_part import RepairPart
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import CHUNK, SHARED, explaining
@@ -35,16 +36,8 @@ _BLOBS: Final = ("blobs/sha256", *BLOBS_ON_DEMAND)
 _BAD: Final = ("blob-damaged", "blob-size", "blob-no-file", "blob-unreadable")
 
 
-class FilesRepair:
-    """The part of a repair that is about files. Every step looks at the rows again under the write lock.
-
-    Args:
-        store: a store that can be written.
-        problems: what was found.
-        exams: what the look has found in blobs; others are read when that is needed.
-        done: called with each repair.
-        progress: called with the number of bytes read since the last call.
-    """
+class FilesRepair(RepairPart):
+    """The part of a repair that is about files. Every step looks at the rows again under the write lock."""
 
     def __init__(
         self,
@@ -54,19 +47,9 @@ class FilesRepair:
         done: Callable[[Repair], object],
         progress: Callable[[int], object] | None,
     ) -> None:
-        self._store = store
-        self._problems = tuple(problems)
-        self._exams = dict(exams)
-        self._done = done
-        self._progress = progress
+        super().__init__(store, problems, exams, done, progress)
         self._root, self._modes, self._blobs, _ = store.files
         self._quarantine = Quarantine(store.files)
-
-    def _subjects(self, *kinds: str) -> list[str]:
-        return list(dict.fromkeys(one.subject for one in self._problems if one.kind in kinds))
-
-    def _kind(self, subject: str) -> str:
-        return next(one.kind for one in self._problems if one.subject == subject)
 
     def exam(self, digest: Digest) -> Exam | None:
         """Read a blob, if that was not done yet; nothing where there is no file. Raises `Unreadable`."""
@@ -221,6 +204,14 @@ class FilesRepair:
                 ingest.commit(rows, row)
         self._done(Repair("blob-missing", str(row.digest), message))
         return True
+
+    def keep_log(self) -> None:
+        """Keep a copy of the log of an earlier database: what is written next replaces a damaged end of it."""
+        log = self._root.at("metadata.db-wal")
+        state = log.state()
+        if state is not None and state.st_size > 0:
+            aside = self._quarantine.keep(log)
+            self._done(Repair("earlier", log.name, f"{log.path} was kept as {aside}"))
 
     def go_on_from_earlier(self) -> None:
         """Take an earlier database for the latest; the blobs of later writes, which it does not name, are kept."""

@@ -268,6 +268,16 @@ class RowsRepair:
                 mender.set_media_type(one.subject, media_type)
             self._done(Repair(one.kind, one.subject, f"the manifest {one.subject} is recorded as {media_type} now"))
 
+    def record_lost_names(self) -> None:
+        """Name the images again whose manifests or indexes names mean."""
+        if not self._has("name-lost"):
+            return
+        with self._store.metadata.write():
+            found = self._store.metadata.mender().record_lost_names()
+        for name, image in found:
+            message = f"the name {name} was recorded again for the image {image}, whose manifest it means"
+            self._done(Repair("name-lost", name, message))
+
     def forget_invalid_names(self) -> None:
         """Forget names that nobody can ask for, of images that have another one."""
         for one in self._problems:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final
-
+from orlop.model import plain_json
 from orlop.model.digest import Digest, ImageID
 from orlop.store.rows.content import ELSEWHERE, LISTED
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
@@ -12,9 +10,11 @@ from orlop.store.rows.sqlite.passing import PassingRows, digests_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB
 from orlop.store.rows.sqlite.values import blob_row, edge_row, manifest_row, text, top_row
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
     from orlop.store.rows.metadata import BlobRow, EdgeRow, ManifestRow, TopRow
     from orlop.store.rows.sqlite.doubts import Doubts
@@ -25,14 +25,17 @@ _NEAR: Final = """WITH RECURSIVE near (digest) AS (
     UNION SELECT edge.parent FROM near JOIN edge ON edge.child = near.digest AND edge.role = 'subject')"""
 """What may go where something goes: all that it leads to."""
 
+_IS_MEANT: Final = "SELECT 1 FROM top WHERE digest = ? LIMIT 1"
 _ALL_NEAR: Final = f"{_NEAR} SELECT digest FROM near"  # noqa: S608 - constants
 _UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
     SELECT digest FROM near WHERE digest IN (SELECT digest FROM top)
         OR digest IN (SELECT manifest FROM image_manifest) OR digest IN (SELECT digest FROM lease)
         OR EXISTS (SELECT 1 FROM edge WHERE child = near.digest AND role = 'child'
             AND parent NOT IN (SELECT digest FROM near))
-        OR EXISTS (SELECT 1 FROM edge JOIN manifest ON manifest.digest = edge.child
-            WHERE edge.parent = near.digest AND role = 'subject' AND edge.child NOT IN (SELECT digest FROM near))
+        OR EXISTS (SELECT 1 FROM edge AS about WHERE about.parent = near.digest AND about.role = 'subject'
+            AND about.child NOT IN (SELECT digest FROM near) AND (about.child IN (SELECT digest FROM manifest)
+                OR about.child IN (SELECT digest FROM lease)
+                OR EXISTS (SELECT 1 FROM edge WHERE edge.child = about.child AND edge.role = 'child')))
     UNION SELECT edge.child FROM reached JOIN edge ON edge.parent = reached.digest AND edge.role = 'child'
     UNION SELECT edge.parent FROM reached JOIN edge ON edge.child = reached.digest AND edge.role = 'subject')
     SELECT digest FROM manifest WHERE digest IN (SELECT digest FROM near)
@@ -66,14 +69,21 @@ _UP: Final = f"""WITH RECURSIVE up (digest) AS (
         WHERE NOT {_IS_NAMED.format("up.digest")} AND {_TOGETHER}
     UNION SELECT edge.child FROM up JOIN edge ON edge.parent = up.digest AND edge.role = 'subject'
         WHERE NOT {_IS_NAMED.format("up.digest")})
-    SELECT EXISTS (SELECT 1 FROM up JOIN top ON top.digest = up.digest AND top.name = ?1)
-        OR EXISTS (SELECT 1 FROM up JOIN reference ON reference.name = ?1 AND reference.suffix = '@' || up.digest)
-        OR EXISTS (SELECT 1 FROM up JOIN image_manifest AS came ON came.manifest = up.digest
-            JOIN reference ON reference.image = came.image AND reference.name = ?1
-            WHERE NOT {_IS_NAMED.format("up.digest")})"""  # noqa: S608 - constants
-"""Whether a repository has any of some manifests, or what these belong to."""
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM up JOIN top ON top.digest = up.digest AND top.name = ?1) THEN 1
+        WHEN EXISTS (SELECT 1 FROM up JOIN reference ON reference.name = ?1 AND reference.suffix = '@' || up.digest)
+        THEN 1 ELSE EXISTS (SELECT 1 FROM up CROSS JOIN image_manifest AS came ON came.manifest = up.digest
+            CROSS JOIN reference ON reference.image = came.image AND reference.name = ?1
+            WHERE NOT {_IS_NAMED.format("up.digest")}) END"""  # noqa: S608 - constants
+"""Whether a repository has any of some manifests, or what these belong to.
+
+Neither is what would do asked in vain, as with OR, nor whether a manifest is named for each of its tags.
+"""
 
 _HOLDS_MANIFEST: Final = _UP.format("SELECT digest FROM manifest WHERE digest = ?2")
+_NAMED_MANIFESTS: Final = f"""SELECT one, is_here FROM (
+    SELECT value AS one, EXISTS (SELECT 1 FROM top WHERE top.digest = value AND top.name = ?1)
+        OR EXISTS (SELECT 1 FROM reference WHERE name = ?1 AND suffix = '@' || value) AS is_here FROM json_each(?2))
+    WHERE is_here OR {_IS_NAMED.format("one")}"""  # noqa: S608 - constants
 _NAMES_BLOB: Final = f"""edge.child = ?2 AND (edge.role IN ('config', 'layer')
     OR edge.role = 'child' AND edge.media_type IN ({", ".join(f"'{kind}'" for kind in LISTED)}))"""
 _ELSEWHERE: Final = " OR ".join(f"substr(edge.media_type, 1, {len(kind)}) = '{kind}'" for kind in ELSEWHERE)
@@ -149,6 +159,7 @@ class SQLiteContentRows(PassingRows):
 
     def all_edges(self) -> Iterator[EdgeRow]:
         """Yield where all manifests and indexes lead."""
+        self._doubts.require_edges()
         return map(edge_row, self._run("SELECT * FROM edge").fetchall())
 
     def came(self) -> Iterator[tuple[ImageID, Digest]]:
@@ -185,6 +196,11 @@ class SQLiteContentRows(PassingRows):
     def holds_manifest(self, name: str, digest: Digest) -> bool:
         """Return whether a manifest or an index belongs to a repository."""
         return bool(self._value(_HOLDS_MANIFEST, name, str(digest)))
+
+    def named_manifests(self, name: str, digests: Iterable[Digest]) -> dict[Digest, bool]:
+        """Return which of some manifests a repository has a name for."""
+        found = self._run(_NAMED_MANIFESTS, (name, plain_json.dumps(list(map(str, digests)))))
+        return {Digest.unchecked(text("manifest", one)): bool(is_here) for one, is_here in found}
 
     def names_elsewhere(self, name: str, digest: Digest) -> bool:
         """Return whether a manifest of a repository names content that all manifests say is elsewhere."""
@@ -230,7 +246,7 @@ class SQLiteContentRows(PassingRows):
             (row.name, row.suffix, str(row.digest), row.updated),
         )
         if before is not None and before.digest != row.digest:
-            self._prune_near([str(before.digest)])
+            self._prune_unmeant([str(before.digest)])
 
     def touch_top(self, name: str, suffix: str, updated: int) -> None:
         """Record that a name still means what it does."""
@@ -240,7 +256,7 @@ class SQLiteContentRows(PassingRows):
         """Forget what a name means, and all that nothing else reaches."""
         statement = "DELETE FROM top WHERE name = ? AND suffix = ? RETURNING digest"
         gone = [text("top", digest) for (digest,) in self._run(statement, (name, suffix)).fetchall()]
-        self._prune_near(gone)
+        self._prune_unmeant(gone)
         return bool(gone)
 
     def delete_image_manifests(self, image: str, came: Iterable[str]) -> None:
@@ -251,7 +267,7 @@ class SQLiteContentRows(PassingRows):
         own = """SELECT parent FROM edge WHERE parent = ? AND role = 'config' AND child = ?
             AND parent NOT IN (SELECT digest FROM lease)"""
         mine = [one for one in left if self._run(own, (one, image)).fetchone()]
-        near = digests_of(Digest, self._run(_ALL_NEAR, (json.dumps(left),)).fetchall())
+        near = digests_of(Digest, self._run(_ALL_NEAR, (plain_json.dumps(left),)).fetchall())
         self._delete_manifests([*mine, *self._speaking_of(mine, left)])
         self._prune_near(map(str, near))
 
@@ -267,10 +283,17 @@ class SQLiteContentRows(PassingRows):
         candidates = [one for one in others if gone and self._run(free, (str(one),)).fetchone()]
         return list(map(str, speaking_of(self, gone, candidates)))
 
+    def _prune_unmeant(self, digests: Iterable[str]) -> None:
+        """Do what `_prune_near` does where a name no longer means these manifests.
+
+        What another one means stays, with all that is near it: a manifest may have very many names and referrers.
+        """
+        self._prune_near(one for one in digests if not self._run(_IS_MEANT, (one,)).fetchone())
+
     def _prune_near(self, digests: Iterable[str]) -> None:
         """Forget those of these manifests, and of all below them and about them, that nothing reaches any more."""
         if starts := sorted(set(digests)):
-            found = self._run(_UNREACHED_NEAR, (json.dumps(starts),)).fetchall()
+            found = self._run(_UNREACHED_NEAR, (plain_json.dumps(starts),)).fetchall()
             self._delete_manifests([text("manifest", digest) for (digest,) in found])
 
     def _delete_manifests(self, digests: Iterable[str]) -> None:
@@ -292,7 +315,7 @@ class SQLiteContentRows(PassingRows):
         )
         if needed or self.manifest(digest) is None:
             return False
-        near = digests_of(Digest, self._run(_ALL_NEAR, (json.dumps([str(digest)]),)).fetchall())
+        near = digests_of(Digest, self._run(_ALL_NEAR, (plain_json.dumps([str(digest)]),)).fetchall())
         self._run("DELETE FROM image_manifest WHERE manifest = ?", (str(digest),))
         self._delete_manifests([str(digest)])
         self._prune_near(map(str, near))
@@ -300,7 +323,7 @@ class SQLiteContentRows(PassingRows):
 
     def forget_manifests(self, digests: Iterable[Digest]) -> list[Digest]:
         """Forget manifests and indexes that nothing else needs."""
-        found = self._run(_UNNEEDED_MANIFESTS, (json.dumps(sorted(map(str, digests))),)).fetchall()
+        found = self._run(_UNNEEDED_MANIFESTS, (plain_json.dumps(sorted(map(str, digests))),)).fetchall()
         gone = sorted(digests_of(Digest, found))
         self._delete_manifests(map(str, gone))
         return gone
@@ -319,4 +342,5 @@ class SQLiteContentRows(PassingRows):
         gone = digests_of(Digest, [row for one in digests for row in self._run(statement, (one,)).fetchall()])
         if gone:
             self._going().blobs.update(map(str, gone))
+            self._going().leased.update(map(str, gone))
         return sorted(gone)

@@ -1,14 +1,14 @@
 """The rows in SQLite: connections, the write lock, schema versions and what SQLite's errors mean.
 
 One connection belongs to one thread of one process, and is kept. A block is a read or a write; one inside another one
-of the same thread joins it.
-Readers never wait, as the database is in WAL mode. Writers wait on ``write.lock`` (``flock``), which covers files as
-well as rows, since SQLite's own waiting is unfair. A commit is durable (``synchronous=FULL``) before it returns. A
-write ends in one of three ways, and each runs its own actions of `WritableRows`. It is committed, or undone, with the
-last action first; or it is unsure: the commit failed, but a crash could bring its bytes in the log back. Then an empty
-commit is written over it, and where that fails too, only actions run that do no harm if the rows come back.
+of the same thread joins it. Readers never wait, as the database is in WAL mode. Writers wait on ``write.lock``
+(``flock``), which covers files as well as rows, since SQLite's own waiting is unfair. A commit is durable
+(``synchronous=FULL``) before it returns. A write ends in one of three ways, and each runs its own actions of
+`WritableRows`. It is committed, or undone, with the last action first; or it is unsure: the commit failed, but a crash
+could bring its bytes in the log back. Then an empty commit is written over it, and where that fails too, only actions
+run that do no harm if the rows come back.
 
-Before anything is read, the log is judged by its bytes (`damage.log`) and the tables must be those of the version.
+Before anything is read, the log is judged by its bytes (`damage.gate`) and the tables must be those of the version.
 
 SQLite must not be carried over a fork: closing a file ends all POSIX locks of a process. `BLOCKS` makes a fork wait for
 writes and closes idle connections; the child abandons what it inherited.
@@ -20,13 +20,13 @@ import os
 import sqlite3
 import threading
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
 from orlop.model.logger import Logger
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
-from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, require_whole_log
+from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault, require_whole_log
+from orlop.store.rows.sqlite.damage.unopened import close_all
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
@@ -42,6 +42,7 @@ from orlop.store.rows.sqlite.sound import Soundness
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import PRIVATE, explaining
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from threading import Thread
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 
 _log = Logger(__name__)
 
-_WAIT_SECONDS = 60
 _WAIT_FOR_OTHERS = 2
 
 # A forked child must not close what it inherited: SQLite would end locks and logs that its parent still uses.
@@ -185,6 +185,7 @@ class SQLiteMetadata(Metadata):
                     # Another process may be of a newer orlop.
                     version_of(connection, self._path, self._schema)
                     self._require_shape(connection)
+                    self._last_write.begin(connection)
                     sound.begin()
                     self._local.rows = rows
                     before = connection.total_changes
@@ -224,8 +225,7 @@ class SQLiteMetadata(Metadata):
         """Close the connections of all threads; their owners must not be inside a block."""
         self._after_fork()
         with self._guard:
-            for connection in self._connections.values():
-                connection.close()
+            self._close([*self._connections.values()])
             self._connections = {}
             self._local = threading.local()
             self._place.forget()
@@ -276,8 +276,12 @@ class SQLiteMetadata(Metadata):
         """Close the connections that are in no block, before a fork."""
         if self._pid == os.getpid():
             with self._guard:
-                for thread in [thread for thread in self._connections if thread.ident not in busy]:
-                    self._connections.pop(thread).close()
+                self._close([self._connections.pop(one) for one in [*self._connections] if one.ident not in busy])
+
+    def _close(self, going: Sequence[sqlite3.Connection]) -> None:
+        # A search for damage may have opened a database that is not the one that was written last.
+        is_other = not self._wary and any(map(self._last_write.is_ahead_of, going[:1]))
+        close_all(going, self._path, keeps_log=is_other)
 
     def _connection(self) -> sqlite3.Connection:
         self.require_open()
@@ -309,10 +313,12 @@ class SQLiteMetadata(Metadata):
         (known if is_current else look_through(self._reading, self._path)).require_none(but=but)
 
     def _require_shape(self, connection: sqlite3.Connection) -> None:
-        """Check, whenever it may have changed, that the database has the tables and triggers of its version alone."""
+        """Check, whenever it may have changed, that the shape is known, and has the tables and triggers of it alone."""
         moment = (connection, moment_of_shape(connection))
-        if self._wary and getattr(self._local, "shape", None) != moment:
-            require_shape(connection, self._path)
+        if getattr(self._local, "shape", None) != moment:
+            version_of(connection, self._path, self._schema)
+            if self._wary:
+                require_shape(connection, self._path)
             self._local.shape = moment
 
     def log_fault(self) -> str | None:
@@ -331,8 +337,6 @@ class SQLiteMetadata(Metadata):
         self._make_file()
         connection = self._connect_newest()
         try:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
             if version_of(connection, self._path, self._schema) != self._schema.version:
                 self._update(connection)
             self._place.require_database()
@@ -343,7 +347,7 @@ class SQLiteMetadata(Metadata):
                     connection.execute("PRAGMA journal_mode=WAL")
             self._local.sound = Soundness(connection, self._path)
         except BaseException:
-            connection.close()
+            close_all([connection], self._path, keeps_log=True)
             raise
         return connection
 
@@ -393,8 +397,8 @@ class SQLiteMetadata(Metadata):
         """Put a damaged database right, see `RowsFile.repair`."""
         from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
 
-        begin, mode = self._last_write.begin_anew, self._modes.file
-        DatabaseRepair(self, self.mender, self._file, mode, aside, begin_anew=begin, done=done, lost=lost).run()
+        replacing, mode = self._last_write.replace, self._modes.file
+        DatabaseRepair(self, self.mender, self._file, mode, aside, replacing=replacing, done=done, lost=lost).run()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -432,19 +436,18 @@ class SQLiteMetadata(Metadata):
         """Replace all rows by those of another database. Atomic, durable."""
         if self._refusal is not None:
             raise self._refusal()
-        with BLOCKS.block(), explaining_sqlite(self._path):
-            from orlop.store.rows.sqlite.snapshot import give_page_size, succeed  # noqa: PLC0415 - only for backups
+        from orlop.store.rows.sqlite.snapshot import give_page_size, succeed  # noqa: PLC0415 - only for backups
 
-            connection = self._connection()
-            source = connect(file)
-            try:
+        try:
+            with BLOCKS.block(), explaining_sqlite(self._path), closing(connect(file)) as source:
+                connection = self._connection()
                 give_page_size(source, connection)
                 with self.lock():
                     succeed(source, connection)
                     source.backup(connection)
                     self._last_write.note(connection)
-            finally:
-                source.close()
+        finally:
+            self._leave()
 
     @contextmanager
     def alone(self) -> Iterator[FileSnapshot]:
@@ -455,7 +458,7 @@ class SQLiteMetadata(Metadata):
             raise self._refusal()
         self.close()
         with self.lock(), explaining_sqlite(self._path):
-            connection = self._connect_newest(_WAIT_FOR_OTHERS)
+            connection = connect_newest(self._file, self._last_write, timeout=_WAIT_FOR_OTHERS)
             try:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 try:
@@ -476,23 +479,20 @@ class SQLiteMetadata(Metadata):
         """Bring an older database to this orlop's schema, see `Metadata.update`."""
         if self._refusal is not None:
             raise self._refusal()
-        with BLOCKS.block(), explaining_sqlite(self._path), closing(self._connect_newest()) as connection:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
-            with self.lock():
-                version = version_of(connection, self._path, self._schema)
-                kept = migrate(connection, self._file, self._schema)
-                self._last_write.note(connection)
-                return version, kept
+        with BLOCKS.block(), explaining_sqlite(self._path), closing(self._connect_newest()) as connection, self.lock():
+            version = version_of(connection, self._path, self._schema)
+            kept = migrate(connection, self._file, self._schema)
+            self._last_write.note(connection)
+            return version, kept
 
     def _update(self, connection: sqlite3.Connection) -> None:
         """Lay out an empty database, or bring an older one up to date; nobody calls this with the write lock."""
         with self.lock():
             if version_of(connection, self._path, self._schema) != 0:
+                self._last_write.begin(connection)
                 kept = migrate(connection, self._file, self._schema)
                 if kept is not None:
-                    what = "the store at %s is of a newer schema now; the old database is %s"
-                    _log.warning(what, self._root.path, kept)
+                    _log.warning("the store at %s has a newer schema now; its old rows are %s", self._root.path, kept)
             else:
                 # SQLite gives what it makes beside a database the mode that this has at that moment.
                 with explaining("write", self._path), suppress(PermissionError):
@@ -501,8 +501,8 @@ class SQLiteMetadata(Metadata):
                 lay_out(connection, self._path, self._schema)
             self._last_write.note(connection)
 
-    def _connect_newest(self, timeout: float = _WAIT_SECONDS) -> sqlite3.Connection:
-        return connect_newest(self._file, self._last_write, timeout=timeout)
+    def _connect_newest(self) -> sqlite3.Connection:
+        return connect_newest(self._file, self._last_write)
 
     def _connect_reading(self) -> sqlite3.Connection:
         noted = self._last_write.read()

@@ -15,14 +15,15 @@ has it, and a bit that flips in a name shows in its index as well.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
+    from typing import Final
 
     from orlop.model.digest import Digest
     from orlop.store.rows.metadata import ChainRow, ImageRow, ManifestRow, RowProblem
@@ -45,6 +46,7 @@ _SINGLE: Final = frozenset(
         "manifest-damaged",
         "manifest-wrong",
         "name-invalid",
+        "name-lost",
         "parent-loop",
         "parent-missing",
     }
@@ -89,12 +91,16 @@ class Doubts:
             self._require(kind, str(row.id))
         self._require("chain-wrong", str(row.chain_id))
 
-    def require_list(self, rows: Iterable[ImageRow], *, heads: bool) -> None:
-        """Refuse a list of images with such a one, or with a wrong name; and one of ``heads`` that would miss some."""
-        for kind in ("name-invalid", "layers-missing", "chain-wrong", *(("head-wrong",) if heads else ())):
+    def require_list(self, rows: Iterable[ImageRow]) -> None:
+        """Refuse a list of images with one of these or a wrong name, or without some images or their parents."""
+        for kind in ("name-invalid", "name-lost", "head-wrong", "layers-missing", "chain-wrong"):
             self._require(kind)
         for row in rows:
             self.require_image(row)
+
+    def require_name(self, name: str, suffix: str) -> None:
+        """Refuse a name that has lost its image."""
+        self._require("name-lost", f"{name}{suffix}")
 
     def require_labels(self, images: Iterable[Digest]) -> None:
         """Refuse labels that are not those of the config."""
@@ -111,10 +117,16 @@ class Doubts:
         for kind in ("blob-wrong", "content-missing", "form-wrong"):
             self._require(kind)
 
+    def require_edges(self) -> None:
+        """Refuse to tell where all manifests lead where that is not recorded of one as its bytes say."""
+        self._require("edges-wrong")
+
     def require_manifests(self, rows: Iterable[ManifestRow]) -> None:
-        """Refuse manifests that are not what their digests say, or are recorded as something else."""
+        """Refuse manifests that are recorded as something else, or as leading elsewhere.
+
+        Whether their bytes are what their digests say, whoever reads them verifies: they may have been put anew since.
+        """
         for row in rows:
-            self._require("manifest-damaged", str(row.digest))
             self._require("manifest-wrong", str(row.digest))
             self._require("edges-wrong", str(row.digest))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreClosed
+from orlop.streams.files import exhausted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from orlop.errors import OrlopError
 
@@ -47,6 +49,9 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
     if code == sqlite3.SQLITE_CANTOPEN and (length := len(os.fsencode(os.path.realpath(path)))) > _LONGEST_PATH:
         msg = f"cannot open {path}: its path has {length} bytes, and SQLite takes {_LONGEST_PATH}; use a shorter root"
         return StorageError(msg)
+    # SQLite does not say why it cannot open a file.
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR} and (found := exhausted(path)) is not None:
+        return found
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
     if code in _DAMAGE or _is_undecodable(error) or str(error) == _UNKNOWN_FORMAT:

@@ -27,10 +27,13 @@ import threading
 import weakref
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
 
+from orlop.model.generic import Protocol
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
 _PATIENCE: Final = 5.0
 """Seconds that a fork waits for the writes of other threads: one of them may itself wait for the fork."""

@@ -24,6 +24,7 @@ from orlop.errors import InvalidInput
 from orlop.store.rows.image_facts import diff_ids_of
 from orlop.store.rows.metadata import EVERYTHING
 from orlop.store.rows.sqlite.errors import damaged
+from orlop.store.rows.sqlite.tables import itself
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,12 +62,13 @@ _LINKS: Final = (
 )
 _TWICE: Final = (
     (
-        "SELECT name, suffix FROM reference NOT INDEXED WHERE +image IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
+        f"""SELECT name, suffix FROM {itself("reference")}
+        WHERE +image IN (SELECT value FROM json_each(?)) ORDER BY 1, 2""",  # noqa: S608 - constants
         "SELECT name, suffix FROM reference WHERE image IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
     ),
     (
-        """SELECT image FROM image_metadata NOT INDEXED
-        WHERE +key = 'parent' AND CAST(value AS TEXT) IN (SELECT value FROM json_each(?)) ORDER BY 1""",
+        f"""SELECT image FROM {itself("image_metadata")}
+        WHERE +key = 'parent' AND CAST(value AS TEXT) IN (SELECT value FROM json_each(?)) ORDER BY 1""",  # noqa: S608 - constants
         """SELECT child.image FROM json_each(?) AS gone JOIN image_metadata AS child
         ON child.key = 'parent' AND child.value = CAST(gone.value AS BLOB) ORDER BY 1""",
     ),
@@ -88,7 +90,7 @@ def require_unneeded(going: Going, connection: sqlite3.Connection) -> None:
 def _require_no_image(going: Going, connection: sqlite3.Connection) -> None:
     """Read every image, at once for all that goes."""
     columns = "id, chain, config" if going.chains or going.contents else "id, NULL, NULL"
-    for image, chain, config in connection.execute(f"SELECT {columns} FROM image NOT INDEXED"):  # noqa: S608 - constants
+    for image, chain, config in connection.execute(f"SELECT {columns} FROM {itself('image')}"):  # noqa: S608 - constants
         if image in going.images:
             _refuse("image", image, "its own row")
         if chain in going.chains:
@@ -110,9 +112,9 @@ def _require_true_indexes(going: Going, connection: sqlite3.Connection) -> None:
 
 def _require_no_row(connection: sqlite3.Connection, link: _Link, gone: set[str]) -> None:
     values = [*gone, str(EVERYTHING)] if link.table == "lease" else [*gone]
-    # Without an index, and with the sign that keeps SQLite from searching the table's own order.
+    # With the sign that keeps SQLite from searching the table's own order.
     found = connection.execute(
-        f"""SELECT {link.column} FROM {link.table} NOT INDEXED
+        f"""SELECT {link.column} FROM {itself(link.table)}
         WHERE +{link.column} IN (SELECT value FROM json_each(?))""",  # noqa: S608 - constants
         (json.dumps(values),),
     ).fetchone()

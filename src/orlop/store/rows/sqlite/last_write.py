@@ -7,7 +7,8 @@ brought is garbage. So whoever has written notes the number here as well, after 
 The note of a write is never synced and may be lost, or be older than the database: by a kill, a loss of power, or an
 orlop that makes none. It is never newer, unless the database is an earlier one or another. So whoever opens a database
 reads the note first, and then the number. Where a database takes the place of a later one on purpose, by a repair, the
-note is made anew, and synced.
+note is made anew, and synced. Until a repair has come to that, whatever it writes in such a database before, the note
+is one that no database has.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 from orlop.store.rows.sqlite.errors import damaged
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.streams.directory import Directory, Entry
 
 _LENGTH: Final = len("0123abcd\n")
 _MASK: Final = (1 << 32) - 1
 _COUNTS: Final = 1 << 16
+_NO_DATABASE: Final = 1 << 31
+"""Makes the name of a database in a number one that none has."""
 
 
 class LastWrite:
@@ -61,11 +66,40 @@ class LastWrite:
         if fault is not None:
             raise damaged(self._database.path, fault)
 
+    def is_ahead_of(self, connection: sqlite3.Connection) -> bool:
+        """Return whether a database is not the one that was written last, or cannot be read."""
+        try:
+            return fault_in(connection, self.read()) is not None
+        except sqlite3.Error:
+            return True
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Keep it known, before a write, that the database is not the one that was written last; with the write lock.
+
+        A repair writes more than once before it is done, and an older database is brought up to date before that.
+        """
+        noted = None if self._wary else self.read()
+        if noted is not None and not noted & _NO_DATABASE and fault_in(connection, noted) is not None:
+            self._write(b"%08x\n" % (noted | _NO_DATABASE), durable=True)
+
     def note(self, connection: sqlite3.Connection) -> None:
-        """Note the number of a write that is durable; with the write lock."""
+        """Note the number of a write that is durable, unless `begin` has found the database; with the write lock."""
+        if not self._wary and (self.read() or 0) & _NO_DATABASE:
+            return
         # The write is done, whatever happens here.
         with suppress(sqlite3.Error):
             self._write(b"%08x\n" % (_number(connection) & _MASK))
+
+    def replace(self, number: int) -> None:
+        """Note, durably, that a database without a number takes the place of one of a ``number``; with the write lock.
+
+        Where that was not the one that was written last, neither is the new one.
+        """
+        noted = self.read()
+        if noted is not None and number and fault_of(number, noted) is not None:
+            self._write(b"%08x\n" % (noted | _NO_DATABASE), durable=True)
+        else:
+            self.begin_anew()
 
     def begin_anew(self, connection: sqlite3.Connection | None = None) -> None:
         """Note the number of an earlier or another database, durably, or that none is known; with the write lock."""

@@ -19,11 +19,12 @@ A copy of a database begins without a number, and so becomes another one with it
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+    from typing import Final
 
 NUMBER: Final = slice(68, 72)
 """Where the number is in the first page of a database."""

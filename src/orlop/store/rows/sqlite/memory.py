@@ -52,7 +52,11 @@ class MemoryRows:
             # No thread waits in SQLite: whoever would have to, waits for the guard.
             uri = f"file:/orlop-{self._name}?vfs=memdb"
             connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA foreign_keys=ON")
+            try:
+                connection.execute("PRAGMA foreign_keys=ON")
+            except BaseException:
+                connection.close()
+                raise
             return connection
 
 

@@ -16,14 +16,17 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
-from orlop.store.rows.sqlite.damage.log import opening
+from orlop.store.rows.sqlite.damage.gate import opening
+from orlop.store.rows.sqlite.damage.unopened import close_all
 from orlop.store.rows.sqlite.shape import reading_schema
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explained, explaining
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.store.rows.sqlite.last_write import LastWrite
     from orlop.streams.directory import Entry
 
@@ -48,7 +51,7 @@ def connect(file: Entry, *, timeout: float = 5.0) -> sqlite3.Connection:
     return _opened(file, "mode=rw", timeout)
 
 
-def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float) -> sqlite3.Connection:
+def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float = 60) -> sqlite3.Connection:
     """Open a database that was written last, whose log is whole, and which has its name still, to be read and written.
 
     A repair may put a new file in the place of one that is being opened, and that waits for its lock.
@@ -67,7 +70,7 @@ def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float) -> sql
     try:
         last_write.require(connection, noted)
     except BaseException:
-        connection.close()
+        close_all([connection], file.path, keeps_log=True)
         raise
     return connection
 
@@ -76,7 +79,11 @@ def _connect_named(file: Entry, timeout: float) -> sqlite3.Connection:
     while True:
         before = file.state()
         connection = _connected(file, timeout)
-        after = file.state()
+        try:
+            after = file.state()
+        except BaseException:
+            close_all([connection], file.path, keeps_log=True)
+            raise
         if before is None or after is None or os.path.samestat(before, after):
             return connection
         connection.close()
@@ -88,9 +95,11 @@ def _connected(file: Entry, timeout: float) -> sqlite3.Connection:
         try:
             # What a large write may have to undo would else lie in a file outside of the store.
             connection.execute("PRAGMA temp_store=MEMORY")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except BaseException:
-            connection.close()
+            close_all([connection], file.path, keeps_log=True)
             raise
         return connection
 

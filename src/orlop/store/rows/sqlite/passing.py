@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, TypeVar
-
+from orlop.model import plain_json
 from orlop.model.digest import Digest
+from orlop.model.generic import TypeVar
 from orlop.store.rows.pending import PendingRows
 from orlop.store.rows.sqlite.values import event, text
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
+    from typing import Any
 
     from orlop.store.rows.metadata import Event
 
@@ -47,7 +48,7 @@ class PassingRows(PendingRows):
         """Add an event and forget the oldest."""
         added = self._run(
             "INSERT INTO event (time, kind, action, actor, attributes) VALUES (?, ?, ?, ?, ?)",
-            (event.time, event.kind, event.action, event.actor, json.dumps(dict(event.attributes))),
+            (event.time, event.kind, event.action, event.actor, plain_json.dumps(event.attributes)),
         )
         self._run("DELETE FROM event WHERE number <= ?", ((added.lastrowid or 0) - keep,))
 

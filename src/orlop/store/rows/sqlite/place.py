@@ -7,10 +7,10 @@ would end in a place that nobody looks into any more.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from orlop.errors import StoreMoved
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.streams.directory import Directory, Entry
 

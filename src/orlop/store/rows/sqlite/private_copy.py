@@ -6,15 +6,18 @@ import os
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 from orlop.model.logger import Logger
-from orlop.store.rows.sqlite.damage.log import BESIDE, require_whole_log
+from orlop.store.rows.sqlite.damage.gate import require_whole_log
+from orlop.store.rows.sqlite.damage.unopened import BESIDE
 from orlop.streams.directory import Directory
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import explained, explaining
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.streams.directory import Entry
 
 _log = Logger(__name__)

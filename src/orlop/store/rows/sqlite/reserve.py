@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 from orlop.streams.files import allocate
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
 

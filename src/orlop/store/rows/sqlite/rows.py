@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
-
+from orlop.model import plain_json
 from orlop.model.digest import ChainID, DiffID, ImageID
 from orlop.store.rows.metadata import EVERYTHING
 from orlop.store.rows.sqlite.content import SQLiteContentRows
@@ -22,6 +20,7 @@ from orlop.store.rows.sqlite.values import (
     text,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,15 +69,15 @@ class SQLiteRows(SQLiteContentRows):
     def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
         """Yield all images, or those that are listed, newest first."""
         if not listed_only:
-            return self._listed(self._run(_IMAGE_ROW + _NEWEST_FIRST).fetchall(), heads=False)
+            return self._listed(self._run(_IMAGE_ROW + _NEWEST_FIRST).fetchall())
         found = self._run(f"{_IMAGE_ROW} WHERE image.head{_NEWEST_FIRST}").fetchall()
         if others := self._run(f"{_IMAGE_ROW} WHERE {_NAMED_PARENTS}").fetchall():
             found = sorted((*found, *others), key=lambda row: (-row[2], -row[3], row[0]))
-        return self._listed(found, heads=True)
+        return self._listed(found)
 
-    def _listed(self, found: Sequence[Sequence[object]], *, heads: bool) -> Iterator[ImageRow]:
+    def _listed(self, found: Sequence[Sequence[object]]) -> Iterator[ImageRow]:
         if self._doubts:
-            self._doubts.require_list(map(image_row, found), heads=heads)
+            self._doubts.require_list(map(image_row, found))
         return map(image_row, found)
 
     def image_row(self, image: Digest) -> ImageRow | None:
@@ -103,7 +102,7 @@ class SQLiteRows(SQLiteContentRows):
 
     def heads(self) -> Iterator[ImageID]:
         """Yield the images that are nobody's parent."""
-        self._doubts.require_list((), heads=True)
+        self._doubts.require_list(())
         return iter(digests_of(ImageID, self._run("SELECT id FROM image WHERE head")))
 
     def children(self, image: Digest) -> list[ImageID]:
@@ -147,7 +146,7 @@ class SQLiteRows(SQLiteContentRows):
         self._came(images=image)
         if labels is not None:
             self._run(
-                "INSERT INTO image_labels VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), json.dumps(dict(labels)))
+                "INSERT INTO image_labels VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), plain_json.dumps(labels))
             )
 
     def delete_image(self, image: Digest) -> bool:
@@ -175,6 +174,7 @@ class SQLiteRows(SQLiteContentRows):
 
     def reference(self, name: str, suffix: str) -> ReferenceRow | None:
         """Return what a name points to."""
+        self._doubts.require_name(name, suffix)
         row = self._run("SELECT * FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).fetchone()
         return None if row is None else reference_row(row)
 
@@ -322,7 +322,9 @@ class SQLiteRows(SQLiteContentRows):
     def standing(self, chains: Iterable[ChainID]) -> Iterable[ChainID]:
         """Return those of some layers in their place on which an image stands."""
         statement = "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM image WHERE chain = value)"
-        return digests_of(ChainID, self._run(statement, (json.dumps(list(map(str, chains))),)).fetchall())
+        return digests_of(
+            ChainID, self._run(statement, (plain_json.dumps([str(chain) for chain in chains]),)).fetchall()
+        )
 
     def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
         """Return those layers and contents that only leases keep."""
@@ -333,6 +335,7 @@ class SQLiteRows(SQLiteContentRows):
 
     def counts(self) -> Mapping[str, int]:
         """Return how many rows there are of each kind."""
+        self._doubts.require_none()
         found = self._run(
             """SELECT (SELECT count(*) FROM image), (SELECT count(*) FROM reference), (SELECT count(*) FROM chain),
             (SELECT count(*) FROM diff), (SELECT count(*) FROM blob), (SELECT count(*) FROM manifest),

@@ -7,21 +7,21 @@ with a step that leads to it, and a new version has a new shape: a number that t
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreDamaged, StoreTooNew
 from orlop.model.values import dataclass, field
 from orlop.store.rows.sqlite.errors import damaged
-from orlop.store.rows.sqlite.open import connect, make
+from orlop.store.rows.sqlite.open import beside, connect, make
 from orlop.store.rows.sqlite.shape import version_by_shape
-from orlop.store.rows.sqlite.tables import EDGE_TABLE, EDGES, SCHEMA, SCHEMA_VERSION, TOP_TABLE
-from orlop.streams.files import explaining
+from orlop.store.rows.sqlite.tables import EDGE_TABLE, EDGES, PINNED_INDEX, SCHEMA, SCHEMA_VERSION, TOP_TABLE
+from orlop.streams.files import explaining, remove_leftover
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Final
 
     from orlop.streams.directory import Entry
 
@@ -62,7 +62,12 @@ def _add_content(connection: sqlite3.Connection) -> None:
     connection.execute(_TOPS)
 
 
-CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA, {1: _add_content})
+def _add_pins(connection: sqlite3.Connection) -> None:
+    """Bring version 2 to 3: record pins once more."""
+    connection.execute(PINNED_INDEX)
+
+
+CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA, {1: _add_content, 2: _add_pins})
 """What this orlop writes. Version 1 is the first."""
 
 
@@ -78,10 +83,10 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     version, has_tables = connection.execute(_VERSION).fetchone()
     if not 0 <= version < _NO_VERSION or (version == 0 and has_tables):
         raise damaged(path, f"it says that its schema is {version}")
+    if version != schema.version and has_tables and (shape := version_by_shape(connection)) not in {None, version}:
+        # One wrong bit makes another number, which no other orlop would write beside the shape of this version.
+        raise damaged(path, f"it says that its schema is {version}, and has the tables of {shape}")
     if version > schema.version:
-        # One wrong bit makes a higher number, which no newer orlop would write beside the shape of an older version.
-        if (shape := version_by_shape(connection)) is not None:
-            raise damaged(path, f"it says that its schema is {version}, and has the tables of {shape}")
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
         raise StoreTooNew(msg)
     return version
@@ -115,7 +120,7 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
     Args:
         connection: to the database, outside a transaction.
         file: where it lies.
-        schema: what it shall become.
+        schema: the version to reach.
         keep: put a copy of the old one beside it first, as ``<path>.schema-<old version>``.
 
     Gives the path of that copy, or nothing where none was made.
@@ -187,21 +192,24 @@ def _take_steps(connection: sqlite3.Connection, path: str, schema: Schema, versi
 def _kept(connection: sqlite3.Connection, file: Entry, version: int) -> str:
     kept = file.named(f"{file.name}.schema-{version}")
     part = file.named(f"{kept.name}.part")
+    parts = (part, *beside(part))
     state = file.state()
     with explaining("write", kept.path):
-        with suppress(FileNotFoundError):
-            part.unlink()
+        for leftover in parts:
+            with suppress(FileNotFoundError):
+                leftover.unlink()
         make(part, 0o600 if state is None else state.st_mode & 0o777)
-    with closing(connect(part)) as copy:
-        connection.backup(copy)
-        # A single file, without a log beside it.
-        copy.execute("PRAGMA journal_mode=DELETE")
-    with explaining("write", kept.path):
-        descriptor = part.open()
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        part.rename(kept)
-        kept.directory.sync()
+    try:
+        with closing(connect(part)) as copy:
+            connection.backup(copy)
+            # A single file, without a log beside it.
+            copy.execute("PRAGMA journal_mode=DELETE")
+        with explaining("write", kept.path):
+            part.sync()
+            part.rename(kept)
+            kept.directory.sync()
+    except BaseException:
+        for leftover in parts:
+            remove_leftover(leftover)
+        raise
     return kept.path

@@ -7,16 +7,17 @@ view in a table's place answers for it. What is missing makes answers slow, or w
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged
 from orlop.model.regex import regex
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
+    from typing import Final
 
 _BY_SQLITE: Final = {("table", "sqlite_sequence"): b"CREATE TABLE sqlite_sequence(name,seq)"}
 _STATISTICS: Final = regex(r"sqlite_stat[134]")

@@ -12,7 +12,7 @@ from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.lineage import set_number, succeed
 from orlop.store.rows.sqlite.open import connect, make
 from orlop.store.rows.sqlite.schema import version_of
-from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED
+from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED, itself
 from orlop.store.rows.sqlite.values import blob_row, diff_row
 from orlop.streams.files import explaining
 
@@ -107,7 +107,7 @@ def finish_rows(file: Entry, source: str) -> SavedRows:
 def _counted(connection: sqlite3.Connection) -> list[int]:
     """Count what a copy must hold, in the tables themselves."""
     tables = ("image", "image_metadata", "image_labels", "reference", "image_manifest", "top", "event")
-    return [connection.execute(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()[0] for table in tables]  # noqa: S608 - constants
+    return [int(connection.execute(f"SELECT total(1) FROM {itself(table)}").fetchone()[0]) for table in tables]  # noqa: S608 - constants
 
 
 def _needs(connection: sqlite3.Connection) -> SavedRows:

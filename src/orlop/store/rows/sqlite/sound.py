@@ -11,11 +11,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final
 
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.store.rows.going import Going
 
 _PATIENCE: Final = 32

@@ -6,10 +6,9 @@ that it should be, raises `DatabaseDamaged` here, before anybody works with it.
 
 from __future__ import annotations
 
-import json
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
 
+from orlop.model import plain_json
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.rows.metadata import (
     BlobRow,
@@ -25,9 +24,10 @@ from orlop.store.rows.metadata import (
 )
 from orlop.store.rows.sqlite.errors import damaged
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Any, Final, NoReturn
 
 _Types = frozenset[tuple[type, ...]]
 _TEXT, _NUMBER, _BYTES = (str,), (int,), (bytes,)
@@ -112,7 +112,7 @@ def event(row: Sequence[Any]) -> Event:
     """Return an event from its columns."""
     _require("event", row, _EVENT)
     try:
-        attributes = json.loads(row[5])
+        attributes = plain_json.loads(row[5])
     except (ValueError, RecursionError):
         attributes = None
     if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
@@ -155,7 +155,7 @@ def _refuse(table: str, row: Sequence[object]) -> NoReturn:
 def labels_of(text: str) -> dict[str, str] | None:
     """Return the labels that are kept as JSON; nothing for what is not an object of texts."""
     try:
-        labels = json.loads(text)
+        labels = plain_json.loads(text)
     except (ValueError, RecursionError):
         return None
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 from functools import partial
 from itertools import starmap
-from typing import TYPE_CHECKING, Final
 
-from orlop.store.rows.judging import chain_problem, image_problem, loops_of, manifest_problem, name_problem
+from orlop.store.rows.judging import LOST_NAMES, chain_problem, image_problem, loops_of, manifest_problem, name_problem
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
 from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from typing import Final
 
 DATABASE: Final = "metadata.db"
 """The subject of problems with the database as a whole."""
@@ -91,6 +92,11 @@ _STATEMENTS: Final = (
         "edges-wrong",
         f"SELECT DISTINCT manifest FROM ({LOST_LINKS}) ORDER BY 1",  # noqa: S608 - constants
         "the manifest {} is not recorded as that of its image, whose name means it",
+    ),
+    (
+        "name-lost",
+        f"SELECT DISTINCT name || suffix FROM ({LOST_NAMES}) ORDER BY 1",  # noqa: S608 - constants
+        "the name {} means the manifest of an image, and is not recorded as a name of that image; a repair records it",
     ),
 )
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
@@ -211,7 +217,7 @@ def no_digest(column: str) -> str:
 
 def _loops(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     for loop in parent_loops(connection):
-        yield RowProblem("parent-loop", loop[0], f"the parents of the image {loop[0]} lead in a circle back to itself")
+        yield RowProblem("parent-loop", loop[0], f"the parents of the image {loop[0]} form a loop")
 
 
 def parent_loops(connection: sqlite3.Connection) -> list[list[str]]:

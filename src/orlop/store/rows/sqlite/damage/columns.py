@@ -31,25 +31,31 @@ kind of the problem by which a look at the rows or at the blobs names it.
 | | all | what names of an image mean, and is a manifest of it, is there | `edges-wrong` |
 | `edge` | all | what the `content` of the manifest `parent` says | `edges-wrong` |
 | `top` | `name`, `suffix` | a name that can be asked for | `name-invalid` |
+| | | a name of the image whose manifest it means, if that is there | `name-lost` |
 | | `digest` | is there | `name-dangling` |
 | | `updated` | a time; nothing else is known of it | |
 | `lease` | all | a digest, or `*` | |
 | `event` | all | a time, words, and an object of texts | |
+| | `number` | one to which many can be added, as that of the last event, beside the table | |
 
 Entries of indexes are compared with their tables by ``PRAGMA integrity_check``.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final
-
+from orlop.model import plain_json
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.sqlite.values import labels_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
+    from typing import Final
+
+
+_MOST: Final = (1 << 53) - 1
+"""The number of an event that no store comes to."""
 
 
 class Column(NamedTuple):
@@ -112,7 +118,7 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     ),
     "lease": (Column("lease", "text"), Column("digest", "text")),
     "event": (
-        Column("number", "number"),
+        Column("number", "count"),
         Column("time", "number"),
         Column("kind", "text"),
         Column("action", "text"),
@@ -137,9 +143,14 @@ def _is_texts(value: object) -> bool:
 
 def _is_document(value: object) -> bool:
     try:
-        return isinstance(value, bytes) and isinstance(json.loads(value), dict)
+        return isinstance(value, bytes) and isinstance(plain_json.loads(value), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def is_count(value: object) -> bool:
+    """Return whether something is the number of an event, after which others can come."""
+    return isinstance(value, int) and 0 < value <= _MOST
 
 
 _CHECKS: Final[dict[str, tuple[str, Callable[[object], bool]]]] = {
@@ -148,6 +159,7 @@ _CHECKS: Final[dict[str, tuple[str, Callable[[object], bool]]]] = {
     "bytes": ("blob", lambda value: isinstance(value, bytes)),
     "document": ("blob", _is_document),
     "number": ("integer", lambda value: isinstance(value, int)),
+    "count": ("integer", is_count),
 }
 """For each kind what SQLite calls the type of its values, and whether a value is one; of text, its bytes."""
 
@@ -182,11 +194,21 @@ def invalid_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, s
                 for column, value in zip(free, values, strict=True):
                     if not is_valid(column, value):
                         yield table, column.name, _shown(key)
+    yield from _counters(connection)
+
+
+def _counters(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
+    for name, value in connection.execute("SELECT CAST(name AS BLOB), seq FROM sqlite_sequence"):
+        # A database that was made anew may have counted nothing yet.
+        if value != 0 and not is_count(value):
+            yield "sqlite_sequence", "seq", _shown(name)
 
 
 def _mistyped(column: Column) -> str:
     right = _CHECKS[column.kind][0]
     test = f"typeof({column.name}) <> '{right}'"
+    if column.kind == "count":
+        test = f"({test} OR {column.name} NOT BETWEEN 1 AND {_MOST})"
     return f"({column.name} IS NOT NULL AND {test})" if column.optional else test
 
 

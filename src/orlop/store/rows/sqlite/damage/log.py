@@ -1,4 +1,4 @@
-"""Whether SQLite's log is whole, asked before SQLite itself reads it.
+"""Whether SQLite's log is whole, judged by its bytes before SQLite itself reads it (`gate`).
 
 A database in WAL mode is ``metadata.db`` and its log ``metadata.db-wal``. The first process that opens them recovers:
 it reads the log up to the first frame whose checksum is wrong, takes the last commit before that for the newest state,
@@ -26,33 +26,21 @@ salts say that it is of a later log.
 What must never happen: SQLite opens a log that is cut, or not of this database. What must not be taken for a cut: what
 a crash, a loss of power or a failed commit leaves. One case stays open: damage of the very last transaction, without
 the witness, looks like the loss of power that may have been its cause.
-
-While some process has the database open, nobody recovers, and nothing is asked. Whether one has, the lock says that
-each of them holds on a byte of ``metadata.db-shm``. Closing a file ends all locks that a process has on it: where this
-process has the database open itself, the files must not be touched at all.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import stat
 import struct
 import sys
-import threading
 from array import array
-from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import DatabaseDamaged
 from orlop.model.tuples import NamedTuple
+from orlop.store.rows.sqlite.damage.unopened import DATABASE_HEADER, DATABASE_MAGIC, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-BESIDE: Final = ("-wal", "-journal")
-"""What SQLite reads beside a database, by the ends of the names."""
 
 _HEADER: Final = struct.Struct(">8I")
 _FRAME: Final = struct.Struct(">6I")
@@ -65,30 +53,11 @@ _PAGES: Final = frozenset(1 << power for power in range(9, 17))
 _INDEX: Final = struct.Struct("=4x4x4xBBHII2I8s2I")
 _INDEX_SIZE: Final = 48
 _BACKFILLED: Final = 2 * _INDEX_SIZE
-_OPEN_LOCK: Final = 128
-_FLOCK: Final = struct.Struct("hhqqi4x")
-
-_DATABASE_MAGIC: Final = b"SQLite format 3\0"
-DATABASE_HEADER: Final = 100
-"""How many bytes are the header of a database."""
 _RESTARTS: Final = 1 << 20
 """How often a log may have been begun again since the index of it was written; salts of other logs are random."""
 
 _HIGH_BIT: Final = (1 << 31).to_bytes(4, sys.byteorder)
 _OTHER_BITS: Final = ((1 << 31) - 1).to_bytes(4, sys.byteorder)
-
-# Neither a link is followed nor a pipe waited for.
-_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-_guard = threading.Lock()
-
-
-def _forked() -> None:
-    global _guard  # noqa: PLW0603 - a lock that another thread holds is held for ever in a child
-    _guard = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forked)
 
 
 class Witness(NamedTuple):
@@ -259,7 +228,7 @@ class Log:
 
 def read_log(path: str) -> Log | None:
     """Return the log of the database at ``path``, or nothing where there is none. Raises OSError."""
-    data = _read(f"{path}-wal")
+    data = read_file(f"{path}-wal")
     return None if data is None else Log(data)
 
 
@@ -268,7 +237,7 @@ def read_witness(path: str) -> Witness | None:
 
     No connection of this process may have the database open. Raises OSError.
     """
-    data = _read(f"{path}-shm", _BACKFILLED + 4)
+    data = read_file(f"{path}-shm", _BACKFILLED + 4)
     if data is None or len(data) < _BACKFILLED + 4 or data[:_INDEX_SIZE] != data[_INDEX_SIZE:_BACKFILLED]:
         return None
     ready, _, _, frames, _, _, _, salts, *sums = _INDEX.unpack_from(data)
@@ -279,29 +248,10 @@ def read_witness(path: str) -> Witness | None:
     return Witness(salts, frames, int.from_bytes(data[_BACKFILLED:], sys.byteorder))
 
 
-def log_fault(path: str) -> str | None:
-    """Return what is wrong with the log of the database at ``path``, as a clause, or nothing.
-
-    Nothing is changed. With no log, or one that some process works with, this costs a few small calls; else the whole
-    log is read, as SQLite will do.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    while True:
-        before = _stamp(path)
-        if before == () or is_open(path):
-            return None
-        fault = _fault(path)
-        # Somebody may have opened the database meanwhile, and may write.
-        if fault is None or (_stamp(path) == before and not is_open(path)):
-            return fault
-
-
 def is_own(database: bytes, log: Log, witness: Witness | None) -> bool:
     """Return whether a log may be the one that was written last for the database with a header, see `lineage`."""
     # A loss of power while a log is carried over takes the header, which the log has too.
-    if log.committed == 0 or not database.startswith(_DATABASE_MAGIC):
+    if log.committed == 0 or not database.startswith(DATABASE_MAGIC):
         return True
     if witness is not None and witness.frames > 0:
         ahead = (_begun(witness.salts) - _begun(log.salts)) & _MASK
@@ -318,39 +268,18 @@ def _begun(salts: bytes) -> int:
     return int.from_bytes(salts[:4], "big")
 
 
-def require_whole_log(path: str, name: str | None = None) -> None:
-    """Raise `DatabaseDamaged` where the log or the journal of a database is cut or another's, before anybody opens it.
-
-    The error speaks of ``name`` where the database is a copy of that one.
-    """
-    # What may not be read SQLite cannot read either, and says so.
-    with suppress(PermissionError):
-        fault = log_fault(path) or journal_fault(path)
-        if fault is not None:
-            fault = fault.replace(path, name or path)
-            msg = f"{fault}; run `orlop fsck --repair`, or restore it from a backup"
-            raise DatabaseDamaged(msg)
-
-
-@contextmanager
-def opening(path: str) -> Iterator[None]:
-    """Check the log of a database; in the block, open it and read from it once, so that others know that it is open.
+def fault_of(path: str) -> str | None:
+    """Return what is wrong with the log of a database that no process has open, as a clause, or nothing.
 
     Raises:
-        DatabaseDamaged: the log is cut, or that of another database.
+        OSError: it cannot be read.
     """
-    with _guard:
-        require_whole_log(path)
-        yield
-
-
-def _fault(path: str) -> str | None:
     log, witness = read_log(path), read_witness(path)
     if log is None or len(log.data) < _HEADER.size:
         return _gone(path, witness)
     lost = log.lost(witness)
     if lost == 0:
-        own = is_own(_read(path, DATABASE_HEADER) or b"", log, witness)
+        own = is_own(read_file(path, DATABASE_HEADER) or b"", log, witness)
         return None if own else f"the log {path}-wal is not of this database, or of another moment of it"
     if not log.has_header:
         return f"the header of the log {path}-wal is damaged, and with it {lost} frames are lost"
@@ -363,80 +292,6 @@ def _gone(path: str, witness: Witness | None) -> str | None:
     if witness is None or witness.frames <= witness.backfilled:
         return None
     # A database that one process had for itself since has another mode, and may have left the index behind.
-    if (_read(path, 20) or b"")[18:20] != b"\2\2":
+    if (read_file(path, 20) or b"")[18:20] != b"\2\2":
         return None
     return f"the log {path}-wal is empty or missing, and {witness.frames} frames of committed changes with it"
-
-
-def journal_fault(path: str) -> str | None:
-    """Return what is wrong with the journal of the database at ``path``, as a clause, or nothing. See `journal`.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    data = _read(f"{path}-journal")
-    if not data or data[0] == 0:
-        return None
-    from orlop.store.rows.sqlite.damage.journal import fault_of  # noqa: PLC0415 - few databases have one
-
-    # The file of a database that this process works with must not be closed; SQLite plays no journal back then.
-    header = b"" if is_open(path) else _read(path, DATABASE_HEADER) or b""
-    if not header.startswith(_DATABASE_MAGIC):
-        header = b""
-    return fault_of(path, data, header, os.stat(path, follow_symlinks=False).st_size if header else 0)
-
-
-def _read(path: str, size: int = -1) -> bytes | None:
-    """Return what is in a regular file, or its first bytes; nothing where there is none."""
-    try:
-        descriptor = os.open(path, _FLAGS)
-    except FileNotFoundError:
-        return None
-    with open(descriptor, "rb") as file:
-        return file.read(size) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """Return what changes when the log does; nothing where there is neither a log nor an index."""
-    stamp: list[int] = []
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            state = os.stat(f"{path}{suffix}", follow_symlinks=False)
-            stamp += [state.st_ino, state.st_size, state.st_mtime_ns if suffix == "-wal" else 0]
-    return tuple(stamp)
-
-
-def is_open(path: str) -> bool:
-    """Return whether any process has the database open, this one included.
-
-    The last process that closes the database removes the file that is asked, at any moment.
-    """
-    with suppress(FileNotFoundError):
-        state = os.stat(f"{path}-shm", follow_symlinks=False)
-        if _is_open_here(state):
-            return True
-        if stat.S_ISREG(state.st_mode):
-            return _is_locked(f"{path}-shm")
-    return False
-
-
-def _is_locked(path: str) -> bool:
-    with open(os.open(path, _FLAGS), "rb") as file:
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _OPEN_LOCK, 1, 0)
-        kind, *_ = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
-    return bool(kind != fcntl.F_UNLCK)
-
-
-def _is_open_here(state: os.stat_result) -> bool:
-    for descriptor in _descriptors():
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(descriptor), state):
-                return True
-    return False
-
-
-def _descriptors() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:
-        return list(range(os.sysconf("SC_OPEN_MAX")))

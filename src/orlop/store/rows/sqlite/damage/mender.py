@@ -11,7 +11,7 @@ from orlop.store.rows.judging import chain_of
 from orlop.store.rows.sql_mender import SQLMender, named
 from orlop.store.rows.sqlite.damage.check import no_digest, parent_loops, row_problems
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
-from orlop.store.rows.sqlite.tables import LOST_LINKS
+from orlop.store.rows.sqlite.tables import LOST_LINKS, itself
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,6 +34,15 @@ _LEADING_NOWHERE: Final = (
     ("edge", "parent NOT IN (SELECT digest FROM manifest)"),
     ("diff_blob", "diff NOT IN (SELECT id FROM diff) OR blob NOT IN (SELECT digest FROM blob)"),
 )
+_TWICE: Final = (
+    ("reference", "reference_image", "TRUE"),
+    ("top", "top_digest", "TRUE"),
+    ("image_metadata", "image_pinned", "key = 'pinned'"),
+    ("image_metadata", "image_children", "key = 'parent'"),
+    ("image_manifest", "image_manifest_manifest", "TRUE"),
+    ("diff_blob", "diff_blob_blob", "TRUE"),
+)
+"""Tables whose rows an index has as a whole, the index, and which rows these are."""
 
 
 class SQLiteMender(SQLMender):
@@ -71,7 +80,7 @@ class SQLiteMender(SQLMender):
         Returns what each repair is about, and a sentence.
 
         Raises:
-            StoreDamaged: a table is not what it should be.
+            StoreDamaged: a table is not what it should be, or an index has more rows than it: they would be lost.
         """
         (version,) = self._run("PRAGMA user_version").fetchone()
         done: list[tuple[str, str]] = []
@@ -88,9 +97,20 @@ class SQLiteMender(SQLMender):
             done.append((name, f"the {kind} {name!r} {word}"))
         lines = [line for (line,) in self._run("PRAGMA integrity_check")]
         if lines != ["ok"]:
+            self._require_no_lost_rows()
             self._run("REINDEX")
             done.append(("metadata.db", f"all indexes were made again from their tables ({lines[0]})"))
         return done
+
+    def _require_no_lost_rows(self) -> None:
+        for table, index, rows in _TWICE:
+            (known,), (there,) = (
+                self._run(f"SELECT total(1) FROM {one} WHERE {rows}").fetchone()  # noqa: S608 - constants
+                for one in (f"{table} INDEXED BY {index}", itself(table))
+            )
+            if known > there:
+                msg = f"the table {table} has lost rows that its index has"
+                raise StoreDamaged(msg)
 
     def has_damaged_rows(self) -> bool:
         """Return whether anything is wrong with rows that a repair of rows could only guess at."""

@@ -26,17 +26,11 @@ from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError,
 from orlop.store.rows.file import RowRepair
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.check import row_problems
-from orlop.store.rows.sqlite.damage.log import (
-    BESIDE,
-    DATABASE_HEADER,
-    is_open,
-    is_own,
-    journal_fault,
-    log_fault,
-    read_log,
-    read_witness,
-)
+from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
+from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
+from orlop.store.rows.sqlite.damage.unopened import BESIDE, DATABASE_HEADER, DATABASE_MAGIC, is_open
 from orlop.store.rows.sqlite.errors import explaining_sqlite
+from orlop.store.rows.sqlite.lineage import number_of
 from orlop.streams.files import CHUNK, explaining, fsync_directory
 
 if TYPE_CHECKING:
@@ -75,7 +69,7 @@ class DatabaseRepair:
         file: where it lies.
         mode: of its files.
         aside: where the old files are kept.
-        begin_anew: called before a database that has no number takes the place of the old one, see `last_write`.
+        replacing: called with the old one's number before a database without one takes its place, see `last_write`.
         done: called with each repair.
         lost: called with each thing that could not be brought back.
 
@@ -92,14 +86,14 @@ class DatabaseRepair:
         mode: int,
         aside: Aside,
         *,
-        begin_anew: Callable[[], object],
+        replacing: Callable[[int], object],
         done: Callable[[RowRepair], object],
         lost: Callable[[RowProblem], object],
     ) -> None:
         self._metadata = metadata
         self._mender = mender
         self._aside = aside
-        self._begin_anew = begin_anew
+        self._replacing = replacing
         self._root = file.directory.path
         self._file = file
         self._path = file.path
@@ -253,8 +247,8 @@ class DatabaseRepair:
                 with suppress(FileNotFoundError):
                     os.unlink(f"{self._path}{suffix}")
             fsync_directory(self._root)
-            # The new database begins without a number.
-            self._begin_anew()
+            header = os.pread(database, DATABASE_HEADER, 0)
+            self._replacing(number_of(header) if header.startswith(DATABASE_MAGIC) else 0)
             os.rename(new, self._path)
             fsync_directory(self._root)
         finally:

@@ -29,10 +29,11 @@ from orlop.model.digest import Digest
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.image_facts import image_facts, manifest_type
 from orlop.store.rows.judging import chain_of, digest_of, is_name
+from orlop.store.rows.rows import PINNED
 from orlop.store.rows.sqlite.damage.carve import carved
-from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_valid, raw
+from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_count, is_valid, raw
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
-from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION
+from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +129,7 @@ class _Found:
             with self._content:
                 self.tables = {table: self._table(table) for table in COLUMNS}
                 self.names = self._names()
+                self.tops = self._tops()
                 self.links = self._pairs("image_manifest", "image_manifest_manifest", "image", "manifest")
                 self.forms = self._pairs("diff_blob", "diff_blob_blob", "diff", "blob")
                 self.metadata = self._metadata()
@@ -152,7 +154,7 @@ class _Found:
         words = ", ".join(map(raw, columns))
         found: dict[Row, Row] = {}
         by = order or ", ".join(one.name for one in columns[:keys])
-        for row in self._rows(f"SELECT {words} FROM {table} NOT INDEXED", by):  # noqa: S608 - constants
+        for row in self._rows(f"SELECT {words} FROM {itself(table)}", by):  # noqa: S608 - constants
             if all(is_valid(column, value) for column, value in zip(columns, row, strict=True)):
                 texts = tuple(
                     value.decode() if isinstance(value, bytes) and column.kind in {"text", "texts"} else value
@@ -193,6 +195,15 @@ class _Found:
                 names[name, suffix] = (image, time)
         return names
 
+    def _tops(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """Return what names mean, and since when: what the table says, and what its index says if that has more."""
+        tops = {row[:2]: (row[2], row[3]) for row in self.tables["top"].values()}
+        told = self._index("top", "top_digest", "name", "suffix", "digest")
+        for name, suffix, digest in sorted(told) if len(told) > len(tops) else ():
+            if is_name(name, suffix) and Digest.unchecked(digest).is_valid:
+                tops.setdefault((name, suffix), (digest, self._time(name, suffix, digest)))
+        return tops
+
     def _is_image(self, image: str) -> bool:
         return (image,) in self.tables["image"]
 
@@ -231,7 +242,7 @@ class _Found:
     def _manifests(self) -> Iterator[tuple[str, tuple[str, bytes]]]:
         rows = self.tables["manifest"]
         ids = {row[0] for row in rows.values()} | {manifest for _, manifest in self.links}
-        ids |= {row[2] for row in self.tables["top"].values()}
+        ids |= {digest for digest, _ in self.tops.values()}
         ids |= {manifest for (manifest,) in self._index("manifest", "sqlite_autoindex_manifest_1", "digest")}
         for digest in sorted(one for one in ids if Digest.unchecked(one).is_valid):
             row = rows.get((digest,)) or (
@@ -276,13 +287,15 @@ class _Found:
         for image, parent in sorted(parents, key=lambda one: (self._is_image(one[1]), one)):
             if Digest.unchecked(parent).is_valid:
                 found[image, "parent"] = parent.encode()
+        for (image,) in self._index("image_metadata", "image_pinned", "image", where=f"WHERE key = '{PINNED}'"):
+            found.setdefault((image, PINNED), b"\1")
         return {key: value for key, value in found.items() if Digest.unchecked(key[0]).is_valid}
 
     def _last_event(self) -> int:
         numbers = [key[0] for key in self.tables["event"]]
         with suppress(*_UNREADABLE):
             numbers += [row[0] for row in self._connection.execute("SELECT seq FROM sqlite_sequence")]
-        return max((number for number in numbers if isinstance(number, int) and 0 < number < 1 << 53), default=0)
+        return max(filter(is_count, numbers), default=0)
 
 
 _KEYS: Final = {
@@ -322,7 +335,9 @@ def _fill(connection: sqlite3.Connection, found: _Found) -> None:
         if image in found.images and digest in found.manifests:
             put("INSERT INTO image_manifest VALUES (?, ?)", (image, digest))
     _fill_layers(connection, found)
-    for table in ("top", "lease", "event"):
+    for (name, suffix), (digest, time) in found.tops.items():
+        put("INSERT INTO top VALUES (?, ?, ?, ?)", (name, suffix, digest, time))
+    for table in ("lease", "event"):
         for row in found.tables[table].values():
             put(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - constants
     put("DELETE FROM sqlite_sequence")
