@@ -1,6 +1,6 @@
 """What it costs to put content into a bucket and to get it back, over what a client of such stores takes for the bytes.
 
-`./dev run python -m benchmarks.bench_remote_bytes [--turns N] [--size MIB]`
+`./dev run python benchmarks/bench_remote_bytes.py [--turns N] [--size MIB]`
 
 Prints a table. A server of SeaweedFS on this machine keeps the bytes; its work is a part of all times, and the time of
 its processor is told apart. The floor is `obstore` with a SHA-256 beside, in the same pieces and parts.
@@ -14,6 +14,7 @@ import os
 import random
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from functools import partial
@@ -31,6 +32,9 @@ from orlop.store.rows.memory_keys import MemoryKeys
 from orlop.store.rows.metadata import DiffRow
 from orlop.store.rows.sqlite.memory import MemoryMetadata
 from orlop.testing.blob_store import row_of
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from tests.seaweed import CREDENTIALS, Seaweed
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """How fast `orlop serve --registry` over PostgreSQL and SeaweedFS is, beside `docker-registry` on the same SeaweedFS.
 
-`./dev run python -m benchmarks.bench_remote_registry [--turns N] [--size MIB]`
+`./dev run python benchmarks/bench_remote_registry.py [--turns N] [--size MIB]`
 
 Both servers are new, and are asked by the same clients in turn. orlop's PostgreSQL syncs its log. The processor time is
 that of everything but the clients: the registry, PostgreSQL and SeaweedFS. Prints what `docs/benchmarks/remote.md` has.
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
-sys.path.insert(0, str(Path(__file__).parent))  # the others begin as scripts
-
 from bench_registry import Server, blob, fetch, send
 from measure import ENVIRONMENT, MIB, ORLOP
 from psycopg.conninfo import conninfo_to_dict
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.needs import need
 from tests.postgres import Postgres

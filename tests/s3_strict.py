@@ -13,6 +13,7 @@ import base64
 import hashlib
 import hmac
 import re
+import socket
 import threading
 import time
 import zlib
@@ -102,17 +103,32 @@ class StrictS3:
         self.pending: dict[str, Pending] = {}
         self.plan: Callable[[Asked], Trouble | None] = lambda _: None
         self.asked: list[Asked] = []
-        self.versioning = ""
+        self.versioning: str | Refused = ""
+        self.retains = False
+        """Whether objects cannot be removed for a while, so that what comes must have a checksum."""
         self.region = ""
+        self.elsewhere = ""
+        """Where redirects lead."""
         self.home = ""
         """The region in which requests must be signed; any where it is empty."""
         self.exists = True
+        self.survives = 0
+        """How many aborts leave an upload, as one does that a part was on its way to."""
+        self.creates_twice = False
+        """Whether If-None-Match is passed over."""
+        self.misses_uploads = False
+        """Whether a list of uploads is refused where there are none."""
+        self.plain_ranges = False
+        """Whether ranges are answered with status 200."""
         self.token = ""
         self.offset = 0.0
         self.guard = threading.RLock()
         self._numbers = count(1)
         self.port = 0
+        self.host = "127.0.0.1"
         self.scheme = "http"
+        self.virtual = False
+        """Whether the bucket is named in the host."""
 
     def now(self) -> float:
         """Return the time of day by this server."""
@@ -121,7 +137,7 @@ class StrictS3:
     @property
     def endpoint(self) -> str:
         """Where it is."""
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def settings(self, *, prefix: str = "pre/fix", part_size: int = 5 << 20, **more: Any) -> S3Settings:
         """Return how it is spoken to."""
@@ -158,8 +174,12 @@ class StrictS3:
             if "uploadId" in query:
                 return self._part(asked, body)
             if asked.method == "PUT":
-                if asked.headers.get("if-none-match") == "*" and asked.key in self.objects:
+                is_new = asked.headers.get("if-none-match") == "*" and not self.creates_twice
+                if is_new and asked.key in self.objects:
                     raise Refused(412, "PreconditionFailed")
+                _require_key(asked.headers, asked.headers)
+                if self.retains and not {"content-md5", "x-amz-sdk-checksum-algorithm"} & asked.headers.keys():
+                    raise Refused(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required")
                 self.objects[asked.key] = kept = _kept(body, asked.headers, self.largest)
                 return 200, {"ETag": kept.etag}, b""
             if asked.method == "DELETE":
@@ -171,6 +191,7 @@ class StrictS3:
         kept = self.objects.get(asked.key)
         if kept is None:
             raise Refused(404, "NoSuchKey")
+        _require_key(asked.headers, kept.headers)
         if asked.headers.get("if-match", kept.etag) != kept.etag:
             raise Refused(412, "PreconditionFailed")
         headers = {"ETag": kept.etag}
@@ -181,7 +202,7 @@ class StrictS3:
         if first > last:
             raise Refused(416, "InvalidRange")
         headers["Content-Range"] = f"bytes {first}-{last}/{len(kept.data)}"
-        return 206, headers, kept.data[first : last + 1]
+        return 200 if self.plain_ranges else 206, headers, kept.data[first : last + 1]
 
     def _bucket(self, asked: Asked, body: bytes) -> tuple[int, dict[str, str], bytes]:
         query = asked.query
@@ -205,6 +226,8 @@ class StrictS3:
                 self.objects.pop(key, None)
             return 200, {}, _xml("DeleteResult", "")
         if "versioning" in query:
+            if isinstance(self.versioning, Refused):
+                raise self.versioning
             status = f"<Status>{self.versioning}</Status>" if self.versioning else ""
             return 200, {}, _xml("VersioningConfiguration", status)
         if "uploads" in query:
@@ -232,6 +255,8 @@ class StrictS3:
     def _uploads(self, query: Mapping[str, str]) -> bytes:
         after = (query.get("key-marker", ""), query.get("upload-id-marker", ""))
         places = sorted((one.key, name) for name, one in self.pending.items() if one.key.startswith(query["prefix"]))
+        if self.misses_uploads and not places:
+            raise Refused(404, "NoSuchUpload")
         left = [place for place in places if place > after]
         page = left[:PAGE]
         encoded = query.get("encoding-type") == "url"
@@ -256,6 +281,8 @@ class StrictS3:
         pending = self.pending.get(name)
         if pending is None or pending.key != asked.key:
             raise Refused(404, "NoSuchUpload")
+        if asked.method != "DELETE":
+            _require_key(asked.headers, pending.headers)
         if asked.method == "PUT":
             number = int(asked.query["partNumber"])
             if not 1 <= number <= 10_000:
@@ -263,7 +290,10 @@ class StrictS3:
             pending.parts[number] = kept = _kept(body, asked.headers, self.largest)
             return 200, {"ETag": kept.etag}, b""
         if asked.method == "DELETE":
-            del self.pending[name]
+            if self.survives:
+                self.survives -= 1
+            else:
+                del self.pending[name]
             return 204, {}, b""
         return 200, {}, self._complete(name, pending, body.decode())
 
@@ -288,10 +318,23 @@ class StrictS3:
         return _xml("CompleteMultipartUploadResult", f"<Key>{pending.key}</Key>")
 
 
+def _require_key(headers: Mapping[str, str], kept: Mapping[str, str]) -> None:
+    """Refuse a request whose key is not that of the object, or not what its checksum says."""
+    names = [f"x-amz-server-side-encryption-customer-{word}" for word in ("algorithm", "key", "key-md5")]
+    given = [headers.get(name) for name in names]
+    if given != [kept.get(name) for name in names]:
+        raise Refused(400, "InvalidRequest", "The object was stored using a form of Server Side Encryption.")
+    if given[1] is not None:
+        digest = base64.b64encode(hashlib.md5(base64.b64decode(given[1])).digest()).decode()
+        if (given[0], given[2]) != ("AES256", digest):
+            raise Refused(400, "InvalidArgument")
+
+
 def _kept(body: bytes, headers: Mapping[str, str], largest: int) -> Kept:
     if len(body) > largest:
         raise Refused(400, "EntityTooLarge")
-    crc = headers.get("x-amz-checksum-crc32")
+    # Ceph passes over a checksum without this name beside it.
+    crc = headers.get("x-amz-checksum-crc32") if headers.get("x-amz-sdk-checksum-algorithm") == "CRC32" else None
     if crc is not None and base64.b64decode(crc) != zlib.crc32(body).to_bytes(4, "big"):
         raise Refused(400, "BadDigest")
     return Kept(body, f'"{hashlib.md5(body).hexdigest()}"', headers)
@@ -323,7 +366,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        bucket, _, key = parts.path.removeprefix("/").partition("/")
+        path = parts.path.removeprefix("/")
+        bucket, _, key = (headers["host"].partition(".")[0], "", path) if self.s3.virtual else path.partition("/")
         asked = self.s3.note(self.command, unquote(key), query, headers)
         trouble = self.s3.plan(asked) or Trouble(200)
         body = self._body(headers, trouble)
@@ -338,8 +382,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer = self._answered(asked, bucket, body, trouble)
         except Refused as error:
-            region = {"x-amz-bucket-region": self.s3.home} if self.s3.home else {}
-            self._send(error.status, region, _error(error.code, error.message), trouble)
+            more = {"x-amz-bucket-region": self.s3.home} if self.s3.home else {}
+            more |= {"x-amz-request-id": f"TX{asked.number}"}
+            more |= {"Location": self.s3.elsewhere + self.path} if 300 <= error.status < 400 else {}
+            self._send(error.status, more, _error(error.code, error.message), trouble)
             return
         if trouble.status == 0:
             self.close_connection = True
@@ -474,12 +520,17 @@ class _Server(ThreadingHTTPServer):
         """Ignore it: clients hang up, and that is what is tested."""
 
 
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 @contextmanager
-def strict_s3(*, tls: ssl.SSLContext | None = None, **rules: Any) -> Iterator[StrictS3]:
-    """Run a server for a block, with TLS if there is a context; takes what `StrictS3` takes."""
+def strict_s3(*, tls: ssl.SSLContext | None = None, six: bool = False, **rules: Any) -> Iterator[StrictS3]:
+    """Run a server for a block, with TLS if there is a context, of IPv6 if ``six``; takes what `StrictS3` takes."""
     s3 = StrictS3(**rules)
     handler = type("_BoundHandler", (_Handler,), {"s3": s3})
-    with _Server(("127.0.0.1", 0), handler) as server:
+    with _Server6(("::1", 0), handler) if six else _Server(("127.0.0.1", 0), handler) as server:
+        s3.host = "[::1]" if six else s3.host
         s3.port = server.server_address[1]
         if tls is not None:
             s3.scheme = "https"

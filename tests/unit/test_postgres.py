@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from orlop import errors
-from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+from orlop.model.digest import Digest, ImageID
 from orlop.store.leases import Leases
-from orlop.store.rows.metadata import BlobRow, DiffRow, Event, ManifestRow, ReferenceRow, TopRow
+from orlop.store.rows.keys import Condemned
+from orlop.store.rows.metadata import (
+    Event,
+    ReferenceRow,
+)
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.keys import PostgresKeys
 from orlop.store.rows.postgres.rows import PostgresRows
-from orlop.store.rows.postgres.sending import Sending
 from orlop.store.rows.postgres.sessions import Session
 from orlop.store.sessions import SessionOwners
-from tests.postgres import Postgres, database, opened, the_server
+from tests.postgres import Postgres, database, opened, sql, tag, tags, the_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,40 +38,12 @@ IMAGE = ImageID.of(b"{}")
 
 
 @pytest.fixture
-def url() -> str:
-    return database()
-
-
-@pytest.fixture
-def metadata(url: str) -> Iterator[PostgresMetadata]:
-    one = PostgresMetadata(url)
-    yield one
-    one.end()
-
-
-@pytest.fixture
 def own(public: Path) -> Iterator[Postgres]:
     """A server of the test's own, which it may kill."""
     server = Postgres(public, durable=True)
     server.start()
     yield server
     server.stop()
-
-
-def tag(metadata: PostgresMetadata, suffix: str) -> None:
-    with metadata.write() as rows:
-        rows.put_reference(ReferenceRow("docker.io/library/a", f":{suffix}", IMAGE, 1))
-
-
-def tags(metadata: PostgresMetadata) -> list[str]:
-    with metadata.read() as rows:
-        return [row.suffix[1:] for row in rows.references()]
-
-
-def sql(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    with psycopg.connect(url, autocommit=True, options="-c search_path=orlop") as connection:
-        found = connection.execute(statement.encode(), values or None)
-        return found.fetchall() if found.description else []
 
 
 # Sessions.
@@ -189,16 +163,59 @@ def test_a_session_beats_and_a_reader_keeps_what_it_may_have_found(url: str, met
         assert others.collect() == []
     session.beat()
     assert sql(url, "SELECT max(seen) FROM session") > before
-    assert [one.key for one in keys.collect()] == [key]
+    first = keys.collect()
+    assert first == [Condemned(key)]
     # Until somebody says that it is gone, and once more an hour later.
-    assert [one.key for one in keys.collect()] == [key]
-    keys.deleted([key])
-    assert keys.collect() == []
+    assert keys.collect() == first
     assert keys.known([key, "other"]) == {key}
+    keys.deleted(first)
+    # Another session deleted it at the same time.
+    keys.deleted(first)
+    assert keys.collect() == []
+    assert keys.known([key, "other"]) == set()
     sql(url, "UPDATE deleting SET since = since - interval '2 hours'")
-    assert [one.key for one in keys.collect()] == [key]
-    keys.deleted([key])
-    assert keys.known([key]) == set()
+    # Or hung meanwhile, and reports the first deletion now.
+    keys.deleted(first)
+    again = keys.collect()
+    assert again == [Condemned(key, again=True)]
+    keys.deleted(again)
+    assert sql(url, "SELECT key FROM deleting") == []
+
+
+def test_collectors_do_not_wait_for_each_other(url: str, metadata: PostgresMetadata) -> None:
+    """What one of them is just moving or reporting is passed over, so that no order of rows can be a deadlock."""
+    keys = PostgresKeys(metadata, Session(metadata))
+    sql(url, "INSERT INTO doomed (key, name, size, stamp) SELECT key, '', 0, 0 FROM unnest('{a,b,c}'::text[]) AS key")
+    with psycopg.connect(url, options="-c search_path=orlop") as other:
+        other.execute("SELECT 1 FROM doomed WHERE key = 'b' FOR UPDATE")
+        first = keys.collect()
+        assert first == [Condemned("a"), Condemned("c")]
+        other.execute("SELECT 1 FROM deleting WHERE key = 'a' FOR UPDATE")
+        keys.deleted(first)
+        assert keys.collect() == [Condemned("a")]
+    # The other one ended, and left both to be done.
+    left = keys.collect()
+    assert left == [Condemned("a"), Condemned("b")]
+    keys.deleted(left)
+    assert keys.collect() == []
+
+
+def test_many_keys_go_in_turns(url: str, metadata: PostgresMetadata) -> None:
+    """A process holds some of them at a time; those of the second time are not forgotten over the first."""
+    keys = PostgresKeys(metadata, Session(metadata))
+    sql(
+        url,
+        """INSERT INTO deleting (key, upload_id, since, reported) SELECT 'first' || number, '', now(), false
+        FROM generate_series(1, 5) AS number
+        UNION ALL SELECT 'again' || number, '', now() - interval '2 hours', true FROM generate_series(1, 2) AS number
+        UNION ALL SELECT 'later' || number, '', now(), true FROM generate_series(1, 9) AS number""",
+    )
+    turns = []
+    while due := keys.collect(most=3):
+        turns.append(sorted(one.key[:5] for one in due))
+        keys.deleted(due)
+    assert turns == [["first"] * 3, ["again", "first", "first"], ["again"]]
+    assert sql(url, "SELECT count(*) FROM deleting WHERE reported") == [(14,)]
 
 
 def test_a_child_leaves_the_connections_and_the_session_to_its_parent(metadata: PostgresMetadata) -> None:
@@ -235,79 +252,6 @@ def test_a_server_that_was_killed_is_used_again(own: Postgres) -> None:
             own.start()
             rows.put_reference(ReferenceRow("docker.io/library/a", ":4", IMAGE, 1))
         assert tags(metadata) == ["1", "2"]
-
-
-class Cutting:
-    """What lies between a client and the server, and cuts the connection at a commit: before it, or after it."""
-
-    def __init__(self, folder: Path, server: Postgres) -> None:
-        self._target = str(server.folder / ".s.PGSQL.5432")
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(folder / ".s.PGSQL.5432"))
-        self._listener.listen()
-        self.cut: str | None = None
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._target)
-                stop = threading.Event()
-                for run in (self._forth, self._back):
-                    threading.Thread(target=run, args=(client, server, stop), daemon=True).start()
-
-    def _forth(self, client: socket.socket, server: socket.socket, stop: threading.Event) -> None:
-        with client, server, suppress(OSError):
-            while data := client.recv(1 << 16):
-                if b"COMMIT\0" in data and self.cut is not None:
-                    stop.set()
-                    where, self.cut = self.cut, None
-                    if where == "after":
-                        server.sendall(data)
-                        server.settimeout(5)
-                        server.recv(1 << 16)
-                    server.close()
-                    return
-                server.sendall(data)
-
-    @staticmethod
-    def _back(client: socket.socket, server: socket.socket, stop: threading.Event) -> None:
-        with suppress(OSError):
-            while not stop.is_set():
-                server.settimeout(0.2)
-                try:
-                    data = server.recv(1 << 16)
-                except TimeoutError:
-                    continue
-                if not data:
-                    break
-                client.sendall(data)
-
-
-@pytest.mark.parametrize("where", ["before", "after"])
-def test_a_lost_answer_to_a_commit_is_asked_for(tmp_path: Path, where: str) -> None:
-    postgres = the_server()
-    with closing(Cutting(tmp_path, postgres)) as proxy:
-        url = postgres.database()
-        with opened(make_conninfo(url, host=str(tmp_path))) as metadata:
-            tag(metadata, "1")
-            proxy.cut = where
-            undone: list[str] = []
-            try:
-                with metadata.write() as rows:
-                    rows.put_reference(ReferenceRow("docker.io/library/a", ":2", IMAGE, 1))
-                    rows.after_rollback(lambda: undone.append("undone"), if_sure=True)
-                    rows.after_commit(lambda: undone.append("done"))
-            except errors.StorageError:
-                assert where == "before"
-            assert undone == (["undone"] if where == "before" else ["done"])
-            assert tags(metadata) == (["1"] if where == "before" else ["1", "2"])
-            tag(metadata, "3")
 
 
 @pytest.mark.parametrize(
@@ -420,96 +364,6 @@ def test_values_that_a_text_cannot_hold_are_told(metadata: PostgresMetadata) -> 
 
 
 # How it is asked.
-
-
-_TEXT = "'sha256:' || encode(sha256(number::text::bytea), 'hex')"
-_SERIES = "FROM generate_series(1, 5000) AS number"
-FILLING = (
-    f"INSERT INTO image SELECT {_TEXT}, 'c', {_TEXT}, number, 0 {_SERIES}",
-    f"INSERT INTO image_metadata SELECT {_TEXT}, 'parent', ({_TEXT})::bytea {_SERIES}",
-    f"INSERT INTO image_labels SELECT {_TEXT}, '{{}}' {_SERIES}",
-    f"INSERT INTO reference SELECT 'r.test/' || number % 500, ':' || number, {_TEXT}, 1 {_SERIES}",
-    f"INSERT INTO blob SELECT {_TEXT}, 1, 'none' {_SERIES}",
-    f"INSERT INTO diff SELECT {_TEXT}, 1, 1, 1 {_SERIES}",
-    f"INSERT INTO diff_blob SELECT {_TEXT}, {_TEXT} {_SERIES}",
-    f"INSERT INTO chain SELECT {_TEXT}, NULL, {_TEXT}, 1, 1 {_SERIES}",
-    f"INSERT INTO manifest SELECT {_TEXT}, 'm', 'c' {_SERIES}",
-    f"INSERT INTO image_manifest SELECT {_TEXT}, {_TEXT} {_SERIES}",
-    f"INSERT INTO edge SELECT {_TEXT}, 'layer', 0, {_TEXT}, '', 1 {_SERIES}",
-    f"INSERT INTO edge SELECT {_TEXT}, 'child', 0, {_TEXT}, '', 1 {_SERIES}",
-    f"INSERT INTO top SELECT 'r.test/' || number % 500, ':' || number, {_TEXT}, 1 {_SERIES}",
-    f"INSERT INTO lease SELECT number % 50, {_TEXT} {_SERIES}",
-    f"INSERT INTO event SELECT number + 100, 1, '', '', '', '{{}}' {_SERIES}",
-    "UPDATE store SET last_event = 6000",
-    "VACUUM ANALYZE",
-)
-"""A store of some size: with few rows a scan is the best plan of all."""
-
-
-def _questions(rows: PostgresRows) -> None:
-    """Ask everything that is asked with a name or a digest."""
-    digest, diff, chain = Digest.of(b"1"), DiffID.of(b"1"), None
-    assert chain is None
-    rows.image_ids_with_prefix("sha256:abc", 2)
-    rows.config(IMAGE), rows.image_row(IMAGE), rows.labels([IMAGE], most=100)
-    rows.children(IMAGE), rows.has_children(IMAGE), rows.metadata(IMAGE, "parent")
-    rows.reference("a", ":1"), rows.references(image=IMAGE), rows.references(name="a")
-    rows.chain(digest), rows.diff(diff), rows.blobs_of(diff), rows.blob(digest), rows.diffs_of(digest)  # type: ignore[arg-type]
-    rows.leases_of(digest), rows.leases(), rows.lease_digests("one"), rows.events(5, most=100), rows.last_event()
-    rows.manifests(IMAGE), rows.manifest_digests(IMAGE), rows.manifest(digest), rows.images_of(digest)
-    rows.edges(digest), rows.edges_to(digest), rows.top("a", ":1"), rows.tops(digest)
-    rows.repositories("r.test", most=10), rows.tags("r.test/a", most=10), rows.has_names("r.test/a")
-    (
-        rows.holds_manifest("r.test/a", digest),
-        rows.holds_blob("r.test/a", digest),
-        rows.loose_of([digest]),
-        rows.standing([ChainID.of(b"1")]),
-    )
-
-
-def _changes(rows: PostgresRows) -> None:
-    """Change what is named, and remove it again."""
-    blob, diff = BlobRow(Digest.of(b"1"), 1, "none"), DiffID.of(b"1")
-    rows.put_image(IMAGE, b"{}", chain_id=None, created=(1, 1), labels={"a": "b"})
-    rows.set_metadata(IMAGE, "parent", str(IMAGE).encode())
-    rows.put_reference(ReferenceRow("a", ":1", IMAGE, 1))
-    rows.put_diff(DiffRow(diff, 1, 1, 1), blob)
-    rows.put_manifest(ManifestRow(Digest.of(b"m"), "m", b'{"layers": []}'), [IMAGE])
-    rows.put_top(TopRow("a", ":1", Digest.of(b"m"), 1))
-    rows.put_lease("one", [blob.digest])
-    rows.put_event(Event(0, 1, "image", "tag", "a", {}), keep=5)
-    rows.delete_lease("one")
-    rows.delete_top("a", ":1")
-    rows.drop_manifest(Digest.of(b"m"))
-    rows.delete_reference("a", ":1")
-    rows.delete_metadata(IMAGE, "parent")
-    rows.delete_image(IMAGE)
-    rows.prune_diff(diff)
-    rows.prune_freed()
-
-
-@pytest.mark.parametrize("ask", [_questions, _changes])
-def test_there_is_an_index_for_every_question(url: str, metadata: PostgresMetadata, ask: Any) -> None:
-    asked: list[tuple[str, Any]] = []
-
-    class Recording(Sending):
-        def execute(self, statement: str, values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-            asked.append((statement, values))
-            return super().execute(statement, values)
-
-    with metadata.short() as rows:
-        rows.sending = Recording(rows.connection)
-        ask(rows)
-        rows.sending.flush()
-        rows.sending = Sending(rows.connection)
-    assert len(asked) > 15
-    for statement in FILLING:
-        sql(url, statement)
-    with metadata.short() as rows:
-        for statement, values in asked:
-            plan = "\n".join(line for (line,) in rows.rows(f"EXPLAIN {statement}", values))
-            scans = [line for line in plan.splitlines() if "Seq Scan on" in line and "Seq Scan on store" not in line]
-            assert scans == [], f"{statement}\n{plan}"
 
 
 def test_readers_write_nothing(url: str, metadata: PostgresMetadata) -> None:

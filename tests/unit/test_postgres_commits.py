@@ -19,30 +19,14 @@ from orlop.store.rows.metadata import ReferenceRow
 from orlop.store.rows.postgres import commits
 from orlop.store.rows.postgres.schema import LOCKS
 from orlop.store.rows.postgres.sending import Sending
-from tests.postgres import Postgres, database, opened
+from tests.postgres import Postgres, opened, tag, tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from orlop.store.rows.postgres.database import PostgresMetadata
 
 _PATIENCE = 60
-
-
-@pytest.fixture
-def metadata() -> Iterator[PostgresMetadata]:
-    with opened(database()) as one:
-        yield one
-
-
-def tag(metadata: PostgresMetadata, suffix: str) -> None:
-    with metadata.write() as rows:
-        rows.put_reference(ReferenceRow("docker.io/library/a", f":{suffix}", ImageID.of(b"{}"), 1))
-
-
-def tags(metadata: PostgresMetadata) -> list[str]:
-    with metadata.read() as rows:
-        return [row.suffix[1:] for row in rows.references()]
 
 
 def losing(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None], *, sent: bool) -> None:
@@ -176,8 +160,13 @@ def test_a_commit_that_a_crash_takes_back_is_not_taken_for_another(
 
             def crash() -> None:
                 assert "mine" in tags(other)
-                os.kill(writer[0], signal.SIGKILL)
                 until = time.monotonic() + _PATIENCE
+                with psycopg.connect(url, autocommit=True) as witness, suppress(psycopg.OperationalError):
+                    os.kill(writer[0], signal.SIGKILL)
+                    # Until the server has noticed, whoever writes brings the commit to the disk.
+                    while True:
+                        witness.execute("SELECT 1")
+                        assert time.monotonic() < until
                 while True:
                     try:
                         tag(other, "other")

@@ -11,21 +11,11 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from orlop.errors import ReadOnlyStore
-from orlop.model.digest import ImageID
-from orlop.store.rows.metadata import ReferenceRow
 from orlop.store.rows.postgres.tables import SCHEMA_VERSION, STEPS
-from tests.postgres import database, opened
+from tests.postgres import database, make_older, opened, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from orlop.store.rows.postgres.database import PostgresMetadata
-
-BACK = {
-    1: "ALTER TABLE store DROP COLUMN blobs",
-    2: "DROP TABLE committed",
-}
-"""For each version what makes it of the next one, as far as its rows can tell."""
 
 
 def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
@@ -37,9 +27,8 @@ def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
 def older(version: int) -> str:
     """Return how to connect to a store of an older version."""
     url = database()
-    for number in range(SCHEMA_VERSION - 1, version - 1, -1):
-        sql(url, BACK[number])
-    sql(url, f"UPDATE store SET version = {version}")
+    with psycopg.connect(url, autocommit=True) as connection:
+        make_older(connection, version)
     return url
 
 
@@ -63,11 +52,6 @@ def role(url: str) -> Iterator[str]:
         yield name
     finally:
         sql(url, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
-
-
-def tag(metadata: PostgresMetadata, suffix: str) -> None:
-    with metadata.write() as rows:
-        rows.put_reference(ReferenceRow("docker.io/library/a", f":{suffix}", ImageID.of(b"{}"), 1))
 
 
 @pytest.mark.parametrize("version", sorted(STEPS))

@@ -10,29 +10,21 @@ import pytest
 from orlop import errors
 from orlop.model.digest import DiffID, Digest, ImageID, chain_id
 from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, Event, ManifestRow, ReferenceRow
-from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sending import Sending
-from tests.postgres import database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import psycopg
 
     from orlop.model.digest import ChainID
     from orlop.store.rows.metadata import WritableRows
+    from orlop.store.rows.postgres.database import PostgresMetadata
 
 IMAGE = ImageID.of(b"{}")
 MANIFEST = b'{"schemaVersion": 2, "layers": []}'
-
-
-@pytest.fixture
-def metadata() -> Iterator[PostgresMetadata]:
-    one = PostgresMetadata(database())
-    yield one
-    one.end()
 
 
 def put_layers(rows: WritableRows, count: int) -> ChainID | None:

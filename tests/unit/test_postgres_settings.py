@@ -172,3 +172,35 @@ def test_every_text_that_is_compared_is_compared_by_its_bytes() -> None:
     )
     assert len(found) > 20
     assert [row for row in found if row[2] != "C"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PGSSLMODE", "always", "invalid sslmode value"),
+        ("PGSERVICE", "none", "definition of service"),
+        ("PGOPTIONS", "-c none=1", "unrecognized configuration parameter"),
+        ("PGTARGETSESSIONATTRS", "standby", "standby mode"),
+    ],
+)
+def test_a_variable_that_cannot_be_met_is_told_as_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    """The server runs, and to look after it would be of no use."""
+    url = database()
+    monkeypatch.setenv(name, value)
+    advice = rf"{words}.*; check what PG… variables say"
+    with opened(url) as metadata, pytest.raises(DatabaseUnavailable, match=advice):
+        metadata.refusal()
+
+
+def test_a_server_looks_after_a_client_that_does_nothing() -> None:
+    """One that vanishes between two transactions would have its connection for two hours, and others none left."""
+    url = database()
+    with opened(url) as metadata:
+        metadata.refusal()
+        # A thread that comes later has a connection of its own.
+        with metadata.pool.connection() as first, metadata.pool.connection() as second:
+            asked = "SELECT count(*) FROM pg_settings WHERE name LIKE 'tcp_keepalives_%' AND source = 'session'"
+            for connection in (first, second):
+                assert connection.execute(asked.encode()).fetchone() == (3,)

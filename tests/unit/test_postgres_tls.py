@@ -19,7 +19,7 @@ from orlop.model.store_url import StoreURL
 from orlop.store.remote import init_store, remote_store
 from tests import engines
 from tests.needs import need
-from tests.postgres import database, the_server
+from tests.postgres import database, pooler, the_server
 from tests.seaweed import free_ports
 from tests.seaweed import the_server as the_bucket
 
@@ -57,7 +57,7 @@ def authority(folder: Path, name: str) -> None:
 @pytest.fixture
 def encrypted(tmp_path: Path) -> Iterator[Encrypted]:
     """A pooler that takes TLS only, with a certificate for localhost and no other name."""
-    program, server = need("pgbouncer"), the_server()
+    program, server = pooler(), the_server()
     authority(tmp_path, "ours")
     authority(tmp_path, "others")
     openssl(tmp_path, "req", *_CURVE, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=db")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,10 +20,10 @@ from orlop.store.rows.memory_keys import MemoryKeys
 from orlop.store.rows.sqlite.memory import MemoryMetadata
 from orlop.testing.blob_store import Opened
 from tests.s3_strict import strict_s3
+from tests.socket_files import make_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.s3_strict import StrictS3
 
@@ -217,3 +220,87 @@ def test_a_cache_that_cannot_be_used_is_left_alone(
     if trouble != "a link":
         assert len(caplog.records) == 1
         assert trouble == "a file" or list(site.folder.iterdir()) == []
+
+
+def _spoiled(block: Path, what: str) -> None:
+    """Put something else in the place of a block."""
+    block.unlink()
+    if what == "a pipe":
+        os.mkfifo(block)
+    elif what == "a directory":
+        block.mkdir()
+        (block / "kept").touch()
+    elif what == "a huge file":
+        with block.open("wb") as file:
+            file.truncate(1 << 40)
+    elif what == "a file without rights":
+        block.touch(0o000)
+    elif what == "a link to a device":
+        block.symlink_to("/dev/zero")
+    elif what == "a socket":
+        make_socket(block)
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["a pipe", "a directory", "a huge file", "a file without rights", "a link to a device", "a socket"],
+)
+def test_whatever_lies_in_place_of_a_block_the_bytes_are_right(site: Site, what: str) -> None:
+    row = site.opened.keep(_DATA)
+    site.opened.read(row)
+    for block in site.blocks():
+        _spoiled(block, what)
+    assert site.opened.read(row) == _DATA
+    assert site.blobs().read_range(row, BLOCK - 1, 2) == _DATA[BLOCK - 1 : BLOCK + 1]
+
+
+@pytest.mark.needs("root")
+def test_a_block_of_another_user_is_not_used(site: Site) -> None:
+    """Its bytes may be anything, and its checksum right."""
+    row = site.opened.keep(_DATA)
+    site.opened.read(row)
+    wrong = BlockCache(str(site.folder), most=64 << 20)
+    key = site.blocks()[0].name.rpartition("-")[0]
+    wrong.put(key, 0, bytes(BLOCK))
+    os.chown(site.folder / f"{key}-0", 65534, 65534)
+    assert site.opened.blobs.read_range(row, 0, 100) == _DATA[:100]
+    wrong.put(key, 1, bytes(BLOCK))
+    (site.folder / f"{key}-1").chmod(0o666)
+    assert site.opened.blobs.read_range(row, BLOCK, 100) == _DATA[BLOCK : BLOCK + 100]
+
+
+@pytest.mark.parametrize("what", ["removed", "emptied", "replaced"])
+def test_a_cache_that_goes_while_it_is_used_is_not_missed(site: Site, what: str) -> None:
+    row = site.opened.keep(_DATA)
+    with site.opened.blobs.open(row) as reader:
+        first = reader.read(BLOCK + 5)
+        # What reads ahead keeps blocks meanwhile.
+        for block in site.blocks():
+            block.unlink(missing_ok=True)
+        while what != "emptied" and site.folder.exists():
+            shutil.rmtree(site.folder, ignore_errors=True)
+        if what == "replaced":
+            site.folder.write_bytes(b"not a directory")
+        assert first + b"".join(reader.chunks()) == _DATA
+    for _ in range(2):
+        assert site.opened.read(row) == _DATA
+
+
+def test_a_full_disk_of_the_cache_costs_no_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun does not stay behind either."""
+    row = site.opened.keep(_DATA)
+    real = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if len(data) > 1000 and str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith(str(site.folder)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    assert site.opened.read(row) == _DATA
+    assert site.blocks() == []
+    monkeypatch.undo()
+    assert site.opened.read(row) == _DATA
+    site.fetched()
+    assert site.opened.read(row) == _DATA
+    assert site.fetched() == 0

@@ -14,6 +14,7 @@ from orlop.errors import (
     BucketUnavailable,
     ContentNotFound,
     IntegrityError,
+    NoSpace,
     OrlopError,
     PermissionDenied,
     StorageError,
@@ -199,6 +200,9 @@ def clear(error: OrlopError) -> None:
     [
         (Trouble(403, "AccessDenied"), PermissionDenied),
         (Trouble(403, "InvalidAccessKeyId"), PermissionDenied),
+        (Trouble(403, "QuotaExceeded"), NoSpace),
+        (Trouble(507, "XMinioStorageFull"), NoSpace),
+        (Trouble(507), NoSpace),
         (Trouble(404, "NoSuchBucket"), StorageError),
         (Trouble(400, "InvalidArgument"), StorageError),
         (Trouble(501, "NotImplemented"), StorageError),
@@ -309,6 +313,23 @@ def test_an_odd_answer_to_the_end_of_an_upload_is_looked_after(rig: Rig) -> None
         rig.opened.keep(_DATA)
 
 
+@pytest.mark.parametrize("tokens", ["a", "ab", "abc"])
+def test_a_list_that_leads_to_where_it_has_been_ends(rig: Rig, tokens: str) -> None:
+    """One page after another says that there is more, under tokens that come again."""
+
+    def page(asked: Asked) -> Trouble | None:
+        if asked.query.get("list-type") != "2":
+            return None
+        before = asked.query.get("continuation-token", tokens[-1])
+        token = tokens[(tokens.index(before) + 1) % len(tokens)]
+        found = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+        return Trouble(200, page=f"<ListBucketResult>{found}</ListBucketResult>".encode())
+
+    rig.s3.plan = page
+    with pytest.raises(StorageError, match="not one of S3"):
+        list(rig.blobs.bucket.objects("blobs/"))
+
+
 @pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
 def test_a_wrong_region_is_told_with_the_right_one(rig: Rig, method: str) -> None:
     row = rig.opened.keep(_SMALL)
@@ -367,6 +388,67 @@ def test_credentials_that_expire_are_asked_for_again() -> None:
         row = rig.opened.keep(_DATA)
         assert rig.opened.read(row) == _DATA
         assert fresh
+
+
+def test_an_object_is_looked_for_again_with_credentials_that_have_not_expired() -> None:
+    """The answer to a HEAD has no body, and does not say what is wrong."""
+    fresh: list[bool] = []
+
+    def credentials(expired: bool) -> Credentials:  # noqa: FBT001 - as above
+        if expired:
+            fresh.append(True)
+        return Credentials(ACCESS, SECRET, f"token-{len(fresh)}")
+
+    with strict_s3(smallest=_PART) as s3:
+        s3.token = "token-0"
+        bucket = rigged(s3, credentials=credentials).blobs.bucket
+        bucket.put("some", Pieces([b"bytes"]))
+        bucket.put("none", Pieces())
+        s3.token = "token-1"
+        assert bucket.size("some") == 5
+        s3.token = "token-2"
+        assert bucket.size("none") == 0
+
+
+def test_credentials_that_expired_and_cannot_be_renewed_are_told_at_once(rig: Rig) -> None:
+    row = rig.opened.keep(_SMALL)
+    rig.s3.token = "a later one"
+    looking = partial(rig.blobs.bucket.size, "some")
+    for action, requests in ((partial(rig.opened.read, row), 1), (partial(rig.opened.keep, b"other"), 1), (looking, 2)):
+        before = len(rig.s3.asked)
+        with pytest.raises(PermissionDenied, match=r"ExpiredToken.* get new ones") as caught:
+            action()
+        clear(caught.value)
+        assert len(rig.s3.asked) == before + requests
+
+
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "AccessDenied"])
+def test_credentials_that_are_revoked_in_the_middle_are_one_error(rig: Rig, code: str) -> None:
+    """What was begun is removed once somebody may remove it, and the work succeeds when it is repeated."""
+    row = rig.opened.keep(_DATA)
+    answers = iter([Trouble(200, cut=len(_DATA) // 2)])
+    rig.s3.plan = lambda _: next(answers, Trouble(403, code))
+    with pytest.raises(PermissionDenied) as told:
+        rig.opened.read(row)
+    clear(told.value)
+    for spared in range(1, 6):
+        left = [spared]
+
+        def revoking(asked: Asked, left: list[int] = left) -> Trouble | None:
+            left[0] -= asked.method in {"PUT", "POST"}
+            return Trouble(403, code) if left[0] < 0 else None
+
+        rig.s3.plan = revoking
+        with pytest.raises(PermissionDenied) as caught, rig.blobs.begin() as ingest:  # noqa: PT012 - one upload
+            ingest.write(_DATA[::-1] * 2)
+            ingest.sync()
+        clear(caught.value)
+        rig.blobs._senders.close()
+        rig.s3.plan = lambda _: None
+        rig.blobs.reclaim()
+        assert rig.s3.pending == {}
+        assert len(rig.s3.objects) == 2
+    assert rig.opened.read(row) == _DATA
 
 
 def test_what_fails_leaves_no_upload_behind(rig: Rig) -> None:

@@ -177,7 +177,7 @@ def test_a_refusal_is_one_error_that_shows_nothing_of_it(
 def test_keys_of_profiles_sign(authority: Authority, place: Callable[[str, str], str], tmp_path: Path) -> None:
     keys = f"aws_access_key_id = {ACCESS}\naws_secret_access_key = {SECRET}\naws_session_token = token-1\n"
     (tmp_path / ".aws").mkdir()
-    place(".aws/credentials", f"[default]\naws_access_key_id = other\n[ci]\n{keys}")
+    place(".aws/credentials", f"[default]\naws_access_key_id = other\naws_secret_access_key = s\n[ci]\n{keys}")
     place(".aws/config", "[default]\nregion = x\n[profile ci]\ns3 =\n  addressing_style = path\n")
     assert taken(usual(authority, HOME=str(tmp_path), AWS_PROFILE="ci"))
     assert usual(authority, HOME=str(tmp_path)).access_key == "other"
@@ -206,7 +206,10 @@ def test_the_default_profile_may_be_called_one(
 def test_a_default_profile_that_is_called_one_comes_first(
     authority: Authority, place: Callable[[str, str], str]
 ) -> None:
-    config = place("config", "[default]\naws_access_key_id = a\n[profile default]\naws_access_key_id = b\n")
+    config = place(
+        "config",
+        "[default]\naws_access_key_id = a\n[profile default]\naws_access_key_id = b\naws_secret_access_key = c\n",
+    )
     assert usual(authority, AWS_CONFIG_FILE=config).access_key == "b"
 
 
@@ -270,6 +273,8 @@ def test_a_command_that_cannot_run_is_one_error(command: str, error: type[OrlopE
     [
         ({"AWS_PROFILE": "none"}, "", "the profile 'none' does not exist"),
         ({"AWS_PROFILE": "ci"}, "[profile ci]\nregion = x\n", "has no credentials"),
+        ({"AWS_PROFILE": "ci"}, "[profile ci]\naws_access_key_id = x\n", "set aws_secret_access_key as well"),
+        ({"AWS_ACCESS_KEY_ID": "x"}, "", "set AWS_SECRET_ACCESS_KEY as well"),
         ({"AWS_PROFILE": "ci"}, "[profile ci]\nsso_session = corp\n", "uses sso_session"),
         ({"AWS_PROFILE": "ci"}, f"[profile ci]\nrole_arn = {_ROLE}\nsource_profile = x\n", "uses source_profile"),
         ({}, "aws_secret_access_key = the-secret\n", "not a valid file"),

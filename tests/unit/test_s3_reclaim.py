@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import random
 import signal
+import tracemalloc
 import urllib.request
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 import pytest
 
 from orlop.errors import BucketUnavailable, ContentNotFound, StorageError, StoreInUse, StoreNotFound
+from orlop.model.digest import DiffID, Digest
 from orlop.store.blobs.s3 import ingest
+from orlop.store.blobs.s3 import reclaim as reclaim_module
 from orlop.store.blobs.s3.client import Pieces
 from orlop.store.blobs.s3.reclaim import MARKER, adopt_bucket, bucket_warnings, init_bucket
 from orlop.store.blobs.s3.store import S3BlobStore
+from orlop.store.rows.keys import TOC, StoredObject
 from orlop.store.rows.memory_keys import MemoryKeys, MemoryObjects
 from orlop.store.rows.sqlite.memory import MemoryMetadata
 from orlop.testing.blob_store import Opened, row_of
-from tests.s3_strict import Trouble, strict_s3
+from tests import s3_strict
+from tests.s3_strict import Kept, Refused, Trouble, strict_s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orlop.store.blobs.s3.client import Request
+    from orlop.store.rows.keys import Condemned, PendingUpload
     from orlop.store.rows.metadata import BlobRow
     from tests.s3_strict import Asked, StrictS3
 
@@ -136,19 +144,93 @@ def test_what_a_dead_machine_uploaded_goes_and_it_commits_nothing(site: Site) ->
         site.here.opened.read(row_of(b"whole"))
 
 
-def test_a_request_of_a_dead_machine_that_arrives_late_is_cleared_away(site: Site) -> None:
+def send_late(site: Site) -> None:
+    """Make an object whose machine is dead and whose key was reported as deleted."""
     dead = site.machine()
     dead.opened.begin(b"late")
     [upload] = dead.keys.uploads()
     site.objects.declare_dead(dead.keys.session)
     site.here.blobs.reclaim()
     site.here.blobs.bucket.put(ingest.path_of(upload.key), Pieces([b"late"]))
+
+
+def test_a_request_of_a_dead_machine_that_arrives_late_is_cleared_away(site: Site) -> None:
+    send_late(site)
     site.here.blobs.reclaim()
     assert site.kept == 1
     site.clock.now += 3601
     site.here.blobs.reclaim()
     assert site.kept == 0
-    assert not site.here.keys.known([upload.key])
+    site.clock.now += 3601
+    assert site.here.keys.collect() == []
+
+
+def test_a_sweep_clears_away_at_once_what_a_late_request_made_again(site: Site) -> None:
+    send_late(site)
+    assert site.here.blobs.sweep_bucket(dry_run=True).objects == 1
+    assert site.kept == 1
+    assert site.here.blobs.sweep_bucket().objects == 1
+    assert site.kept == 0
+
+
+@pytest.mark.parametrize("how", ["an hour later", "by a sweep"])
+def test_an_upload_that_outlives_its_abort_is_aborted_again(site: Site, how: str) -> None:
+    """As a part that was on its way makes it do: it costs storage until then."""
+    dead = site.machine()
+    begun = dead.blobs.begin()
+    begun.write(_DATA)
+    dead.blobs.close()
+    site.objects.declare_dead(dead.keys.session)
+    site.s3.survives = 1
+    site.here.blobs.reclaim()
+    assert len(site.s3.pending) == 1
+    if how == "by a sweep":
+        assert site.here.blobs.sweep_bucket().uploads == 1
+    else:
+        site.here.blobs.reclaim()
+        assert len(site.s3.pending) == 1
+        site.clock.now += 3601
+        site.here.blobs.reclaim()
+    assert site.s3.pending == {}
+
+
+def _collected_by_two(site: Site) -> tuple[PendingUpload, list[Condemned]]:
+    """Return the upload of a dead machine, and what one machine has to report of it after another one has."""
+    dead = site.machine()
+    dead.opened.begin(b"late")
+    [upload] = dead.keys.uploads()
+    site.objects.declare_dead(dead.keys.session)
+    collected = site.here.keys.collect()
+    site.machine().blobs.reclaim()
+    return upload, collected
+
+
+def test_two_that_delete_a_key_at_once_delete_it_again_an_hour_later(site: Site) -> None:
+    """Of two machines that collect, each reports what it deleted: the second report is not that of the hour."""
+    upload, collected = _collected_by_two(site)
+    site.here.keys.deleted(collected)
+    site.here.blobs.bucket.put(ingest.path_of(upload.key), Pieces([b"late"]))
+    site.clock.now += 3601
+    site.here.blobs.reclaim()
+    assert site.kept == 0
+
+
+def test_who_hung_for_hours_before_its_report_forgets_nothing(site: Site) -> None:
+    """What it reports is the first deletion, whatever has happened to the object since."""
+    upload, collected = _collected_by_two(site)
+    site.here.blobs.bucket.put(ingest.path_of(upload.key), Pieces([b"late"]))
+    site.clock.now += 7200
+    site.here.keys.deleted(collected)
+    site.here.blobs.reclaim()
+    assert site.kept == 0
+
+
+def test_more_goes_than_one_request_can_delete(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reclaim_module, "BATCH", 2)
+    rows = [site.here.opened.keep(bytes([number])) for number in range(5)]
+    with site.here.opened.metadata.write() as changed:
+        site.here.blobs.remove(changed, [row.digest for row in rows])
+    assert site.kept == 0
 
 
 def test_what_cannot_be_deleted_is_deleted_the_next_time(site: Site) -> None:
@@ -198,8 +280,9 @@ def test_what_a_url_leads_to_outlives_the_url_whoever_collects(site: Site) -> No
     assert urllib.request.urlopen(url).read() == _DATA
     site.clock.now += 2
     lender.blobs.reclaim()
-    with pytest.raises(HTTPError):
+    with pytest.raises(HTTPError) as refused:
         urllib.request.urlopen(url)
+    refused.value.close()
 
 
 def test_urls_of_one_minute_share_a_loan_and_loans_end_with_the_store(site: Site) -> None:
@@ -247,8 +330,9 @@ def test_a_url_serves_ranges_and_nothing_but_its_object(site: Site) -> None:
     asked = urllib.request.Request(url, headers={"Range": "bytes=5-9"})
     assert urllib.request.urlopen(asked).read() == _DATA[5:10]
     for other in (url.replace("/blobs/", "/blobs/x"), url[:-1] + ("0" if url[-1] != "0" else "1")):
-        with pytest.raises(HTTPError):
+        with pytest.raises(HTTPError) as refused:
             urllib.request.urlopen(other)
+        refused.value.close()
 
 
 # Machines that die.
@@ -344,6 +428,66 @@ def test_a_sweep_takes_what_no_row_knows_and_nothing_else(site: Site) -> None:
     assert site.here.opened.read(row_of(_DATA)) == _DATA
 
 
+def doubting(site: Site) -> S3BlobStore:
+    """Return a store that asks the bucket what is there, as a check of it does."""
+    return S3BlobStore(site.s3.settings(), site.here.keys, doubting=True)
+
+
+def test_sizes_are_those_of_the_bucket_whatever_the_rows_say(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reclaim_module, "BATCH", 3)
+    monkeypatch.setattr(s3_strict, "PAGE", 7)
+    dice = random.Random(5)
+    rows = [site.here.opened.keep(bytes([number]) * (number + 1)) for number in range(20)]
+    for name in (f"{TOC}{row.digest}" for row in rows[:7]):
+        key = dice.randbytes(16).hex()
+        site.objects.objects[name] = StoredObject(name, key, 2)
+        site.s3.objects[f"pre/fix/blobs/{key}"] = Kept(b"it", '"e"', {})
+    for name in ("README", "0" * 32, "f" * 32, *(dice.randbytes(16).hex() for _ in range(9))):
+        site.s3.objects[f"pre/fix/blobs/{name}"] = Kept(b"other", '"e"', {})
+    expected: dict[tuple[type[Digest], Digest], int] = {(Digest, row.digest): row.size for row in rows}
+    expected |= {(DiffID, DiffID.wrap(row.digest)): 2 for row in rows[:7]}
+    for row, content in zip(rows, (b"", None, b"longer than it was"), strict=False):
+        place = f"pre/fix/blobs/{site.objects.objects[str(row.digest)].key}"
+        del site.s3.objects[place]
+        if content is not None:
+            site.s3.objects[place] = Kept(content, '"e"', {})
+        expected[Digest, row.digest] = len(content or b"")
+    blobs = doubting(site)
+    assert {(type(digest), digest): size for digest, size in blobs.all_sizes()} == expected
+    assert dict(blobs.sizes()) == {digest: size for (kind, digest), size in expected.items() if kind is Digest}
+    assert dict(blobs.toc_sizes()) == {digest: size for (kind, digest), size in expected.items() if kind is DiffID}
+    site.s3.objects.clear()
+    assert {size for _, size in blobs.all_sizes()} == {0}
+    blobs.close()
+
+
+def test_a_bucket_is_compared_with_the_rows_in_one_list_and_no_more_memory(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reclaim_module, "BATCH", 50)
+    monkeypatch.setattr(s3_strict, "PAGE", 200)
+    blobs, held = doubting(site), []
+    for count in (400, 1600):
+        for number in range(len(site.objects.objects), count):
+            digest, key = Digest.of(b"%d" % number), hashlib.md5(b"%d" % number).hexdigest()
+            site.objects.objects[str(digest)] = StoredObject(str(digest), key, 1)
+            site.s3.objects[f"pre/fix/blobs/{key}"] = Kept(b"1", '"e"', {})
+        site.s3.asked.clear()
+        tracemalloc.start()
+        found = iter(blobs.all_sizes())
+        assert sum(1 for _ in islice(found, count - 20)) == count - 20
+        snapshot = tracemalloc.take_snapshot()
+        tracemalloc.stop()
+        mine = snapshot.filter_traces([tracemalloc.Filter(True, "*/orlop/*")])
+        held.append(sum(one.size for one in mine.statistics("filename")))
+        assert sum(1 for _ in found) == 20
+        requests = len(site.s3.asked)
+        assert sum(1 for _ in blobs.bucket.objects("blobs/")) == count
+        assert len(site.s3.asked) == 2 * requests
+    assert held[1] < held[0] * 1.5
+    blobs.close()
+
+
 # Whose bucket it is.
 
 
@@ -412,3 +556,23 @@ def test_old_versions_are_warned_of(site: Site) -> None:
     assert "keeps old versions" in warning
     site.s3.versioning = "Suspended"
     assert bucket_warnings(site.here.blobs.bucket) == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "AccessDenied"), (501, "NotImplemented"), (405, "MethodNotAllowed")]
+)
+def test_where_old_versions_cannot_be_asked_for_a_store_is_made_and_that_is_told(
+    site: Site, status: int, code: str
+) -> None:
+    """Some servers know no versions, and not every role may ask for them."""
+    site.s3.versioning = Refused(status, code)
+    [warning] = init_bucket(site.here.blobs.bucket, site.here.keys)
+    assert "if s3://" in warning
+    assert code in warning
+
+
+def test_what_is_kept_by_the_bucket_for_a_while_comes_with_a_checksum(site: Site) -> None:
+    site.s3.retains = True
+    site.here.blobs.bucket.delete([MARKER])
+    assert init_bucket(site.here.blobs.bucket, site.here.keys) == ()
+    site.here.opened.keep(b"kept")

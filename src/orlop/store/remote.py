@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, NotSupported
@@ -21,6 +22,7 @@ from orlop.store.leases import Leases
 from orlop.store.root import Store
 from orlop.store.scratch import Scratch
 from orlop.streams.files import explaining
+from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 _KNOWN: Final = frozenset(
     (
-        *("PGPASSWORD", "PGPASSFILE", "PGSSLMODE", "PGSSLROOTCERT"),
+        *("PGPASSWORD", "PGPASSFILE", "PGSSLMODE", "PGSSLROOTCERT", "PGTARGETSESSIONATTRS"),
         *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
         *("AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HOME"),
         *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS"),
@@ -42,7 +44,7 @@ _KNOWN: Final = frozenset(
         *("AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT"),
         *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_CA_BUNDLE", "SSL_CERT_FILE"),
         *("ORLOP_S3_PUBLIC_ENDPOINT", "ORLOP_S3_VIRTUAL_HOST", "ORLOP_S3_EQUAL_PARTS"),
-        *("ORLOP_S3_SSE", "ORLOP_S3_SSE_KEY", "ORLOP_SPOOL", "ORLOP_CACHE", "ORLOP_CACHE_SIZE"),
+        *("ORLOP_S3_SSE", "ORLOP_S3_SSE_KEY", "ORLOP_S3_SSE_C_KEY", "ORLOP_SPOOL", "ORLOP_CACHE", "ORLOP_CACHE_SIZE"),
     )
 )
 """The variables that a store beyond one machine knows; see `docs/remote.md`."""
@@ -50,7 +52,7 @@ _YES: Final = frozenset(("1", "true", "yes", "on"))
 _NO: Final = frozenset(("", "0", "false", "no", "off"))
 _LIBPQ: Final = (
     *(("PGPASSWORD", "password"), ("PGPASSFILE", "passfile")),
-    *(("PGSSLMODE", "sslmode"), ("PGSSLROOTCERT", "sslrootcert")),
+    *(("PGSSLMODE", "sslmode"), ("PGSSLROOTCERT", "sslrootcert"), ("PGTARGETSESSIONATTRS", "target_session_attrs")),
 )
 _CONNECTING: Final = 10
 _CACHED: Final = 10_000_000_000
@@ -81,13 +83,13 @@ def remote_store(
     """
     variables = variables_of(url)
     metadata = _metadata(url, variables)
-    try:
+    with ExitStack() as opened:
+        opened.callback(metadata.end)
         store = _composed(url, variables, metadata, mending=mending, limits=limits, now=now)
+        opened.callback(store.blobs.close)
         store.metadata.refusal()
         _require_here(store)
-    except BaseException:
-        metadata.end()
-        raise
+        opened.pop_all()
     return store
 
 
@@ -128,6 +130,7 @@ def init_store(url: StoreURL, *, adopt: bool = False, warn: Callable[[str], obje
         metadata.make(_conninfo(url, variables), _place(url))
     except BaseException:
         metadata.end()
+        blobs.close()
         raise
     try:
         if adopt:
@@ -178,6 +181,15 @@ def _composed(
     )
 
 
+def directories_of(url: StoreURL) -> tuple[str, ...]:
+    """Return the directories of this machine that the store of a URL writes, beside those for temporary files.
+
+    Raises what `variables_of` raises.
+    """
+    variables = variables_of(url)
+    return tuple(filter(None, (variables.get(name) for name in ("ORLOP_SPOOL", "ORLOP_CACHE"))))
+
+
 def _cache(variables: Mapping[str, str]) -> BlockCache | None:
     path, most = variables.get("ORLOP_CACHE", ""), variables.get("ORLOP_CACHE_SIZE", "")
     if not path:
@@ -221,11 +233,12 @@ def variables_of(url: StoreURL) -> Mapping[str, str]:
 
 
 def _configured(path: str) -> dict[str, str]:
-    with explaining("read", path), open(path, "rb") as file:
-        state = os.fstat(file.fileno())
-        content = file.read(_LONGEST)
-    if stat.S_IMODE(state.st_mode) & 0o077:
-        raise InvalidInput(f"{path} may hold secrets, and others can read it; run: chmod 600 {path}")
+    def require_private(state: os.stat_result) -> None:
+        if stat.S_IMODE(state.st_mode) & 0o077:
+            raise InvalidInput(f"{path} may hold secrets, and others can read it; run: chmod 600 {path}")
+
+    with explaining("read", path):
+        content = content_of(path, _LONGEST, judge=require_private)
     try:
         document = toml.loads(content.decode())
     except ValueError as error:
@@ -263,6 +276,7 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
         allow_http=allow_http,
         sse=value("ORLOP_S3_SSE"),
         sse_key=value("ORLOP_S3_SSE_KEY"),
+        sse_c_key=value("ORLOP_S3_SSE_C_KEY"),
         equal_parts=_flag(variables, "ORLOP_S3_EQUAL_PARTS"),
     )
 
@@ -300,10 +314,18 @@ def _conninfo(url: StoreURL, variables: Mapping[str, str]) -> str:
     given = {word: variables[name] for name, word in _LIBPQ if variables.get(name)}
     if url.user:
         given["user"] = url.user
-    if url.port is not None:
-        given["port"] = str(url.port)
+    servers = url.servers()
+    if any(port for _, port in servers):
+        given["port"] = ",".join(str(port or "") for _, port in servers)
+    if len(servers) > 1:
+        # Of several that are up one is the primary, which changes.
+        given.setdefault("target_session_attrs", "read-write")
     return make_conninfo(
-        host=url.host, dbname=url.database, application_name="orlop", connect_timeout=_CONNECTING, **given
+        host=",".join(host for host, _ in servers),
+        dbname=url.database,
+        application_name="orlop",
+        connect_timeout=_CONNECTING,
+        **given,
     )
 
 

@@ -36,7 +36,6 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
 from orlop.store.blobs.places import blob_folders, blob_name, make_room_for, toc_name
@@ -45,8 +44,10 @@ from orlop.store.trust import INCOMING, PARTIAL
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import PRIVATE, NewFile, explained, explaining, remove_unlocked, write_all
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import BinaryIO, Final
 
     from _typeshed import WriteableBuffer
 

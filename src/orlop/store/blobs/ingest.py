@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _PIECE: Final = 1 << 18
 """What is decompressed at once: several layers are on their way at the same time, and each holds a dozen pieces."""
 _WAITING: Final = 3
-"""So many pieces wait at most for whoever writes or hashes them."""
+"""How many pieces wait at most to be written or hashed."""
 
 
 class Readable(Protocol):

@@ -187,7 +187,7 @@ class _MemoryIngest(Ingest):
 
     def _append(self, data: bytes) -> None:
         if self._pieces is None:
-            raise StorageError("cannot write to memory: the content was committed or discarded; begin anew")
+            raise StorageError("cannot write to memory: the content was committed or discarded; start again")
         self._pieces.append(bytes(data))
 
     def finish(self) -> None:

@@ -211,6 +211,6 @@ class PartialIngest(Ingest):
     @property
     def _own(self) -> NewFile:
         if self._file is None:
-            msg = f"the content of {self._expected} was committed or discarded; begin anew"
+            msg = f"the content of {self._expected} was committed or discarded; start again"
             raise ValueError(msg)
         return self._file

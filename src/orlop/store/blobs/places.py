@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidDigest
 from orlop.store.trust import BLOBS_ON_DEMAND
 from orlop.streams.files import explaining
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.model.digest import DiffID, Digest
     from orlop.streams.directory import Directory

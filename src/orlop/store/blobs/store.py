@@ -21,15 +21,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, final
+from itertools import chain
 
 from orlop.errors import DigestMismatch, InvalidInput, SizeMismatch
+from orlop.model.generic import final
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
-    from typing import Self
+    from typing import BinaryIO, ClassVar, Self
 
     from orlop.model.digest import DiffID, Digest
     from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
@@ -235,7 +237,7 @@ class BlobStore(ABC):
             InvalidInput: a number is negative. Beside it, what `open` raises.
         """
         if start < 0 or size < 0:
-            msg = f"{size} bytes from byte {start} on are not a range; use numbers from 0 on"
+            msg = f"{size} bytes from byte {start} on are not a range; use numbers of 0 or more"
             raise InvalidInput(msg)
         return self._read_range(blob, start, size)
 
@@ -327,6 +329,10 @@ class BlobStore(ABC):
     def toc_sizes(self) -> Iterable[tuple[DiffID, int]]:
         """Return the layer and the size of each table of contents that is kept, as `sizes` does for blobs."""
         return ((diff_id, self.toc_size_of(diff_id).size) for diff_id in self.tocs())
+
+    def all_sizes(self) -> Iterable[tuple[Digest, int]]:
+        """Return what `sizes` and `toc_sizes` do; the layer of a table of contents is a `DiffID`."""
+        return chain(self.sizes(), self.toc_sizes())
 
     def require_own(self) -> None:  # noqa: B027 - most places are one store's alone
         """Check that what holds the bytes is this store's, where it could be another's.

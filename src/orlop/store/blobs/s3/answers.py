@@ -17,13 +17,14 @@ _DEEPEST: Final = 8
 class Fault(NamedTuple):
     """A refusal: the HTTP ``status``, the server's ``code`` for it and what it says beside.
 
-    The ``region`` is that of the bucket, where the server says it.
+    The ``region`` is that of the bucket, and ``request`` what the server calls the request, where it says so.
     """
 
     status: int
     code: str
     message: str = ""
     region: str = ""
+    request: str = ""
 
 
 class Document(NamedTuple):
@@ -111,7 +112,7 @@ def fault_of(status: int, raw: bytes) -> Fault:
     if document is None or document.root != "Error":
         return Fault(status, "")
     texts = document.texts
-    return Fault(status, texts.get("Code", ""), texts.get("Message", ""), texts.get("Region", ""))
+    return Fault(status, *(texts.get(name, "") for name in ("Code", "Message", "Region", "RequestId")))
 
 
 def is_fault(raw: bytes) -> bool:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 1000
 """Keys that one request deletes or lists."""
+_UNTOLD: Final = frozenset({400, 403})
+"""Refusals for many reasons, of which the answer to a HEAD names none, as it has no body."""
+_NO_BYTE: Final = 416
 
 
 class Part(NamedTuple):
@@ -55,8 +58,7 @@ class Bucket:
 
     def put(self, key: str, body: Pieces, unwanted: Event | None = None) -> None:
         """Make an object of some bytes, in one request."""
-        crc = self._crc32(body)
-        headers = {**self._encryption(), **({"x-amz-checksum-crc32": crc} if crc else {})}
+        headers = {**self._encryption(), **_checked(self._crc32(body))}
         request = Request("PUT", self._key(key), headers=headers, body=body)
         self._require_etag(self._done(request, f"write {key}", unwanted=unwanted), key)
 
@@ -65,7 +67,7 @@ class Bucket:
 
         Where the answer is lost it may have been made all the same: look what is there.
         """
-        headers = {**self._encryption(), "if-none-match": "*"}
+        headers = {**self._encryption(), **_checked(self._crc32(body)), "if-none-match": "*"}
         request = Request("PUT", self._key(key), headers=headers, body=body)
         answer = self._done(request, f"write {key}", also=("PreconditionFailed",))
         if answer.status >= 300:
@@ -89,9 +91,9 @@ class Bucket:
     def put_part(self, key: str, upload_id: str, number: int, body: Pieces, unwanted: Event | None = None) -> Part:
         """Store one part of an upload; the same number again replaces it."""
         crc = self._crc32(body)
-        headers = {"x-amz-checksum-crc32": crc} if crc else {}
         query = {"partNumber": str(number), "uploadId": upload_id}
-        answer = self._done(Request("PUT", self._key(key), query, headers, body), f"write {key}", unwanted=unwanted)
+        request = Request("PUT", self._key(key), query, _checked(crc), body)
+        answer = self._done(request, f"write {key}", unwanted=unwanted)
         return Part(number, self._require_etag(answer, key), crc)
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part], size: int) -> None:
@@ -131,8 +133,16 @@ class Bucket:
 
     def size(self, key: str, *, haste: bool = False) -> int | None:
         """Return the size of an object, or nothing where there is none. Where others wait it is given up soon."""
-        answer = self._client.call(Request("HEAD", self._key(key), haste=haste))
+        look = Request("HEAD", self._key(key), haste=haste)
+        answer = self._client.call(look)
         fault = fault_in(answer)
+        if fault is not None and fault.status in _UNTOLD and not fault.code:
+            # Asked for a byte, the server says why, and the client sees to it if it can.
+            told = fault_in(self._client.call(look._replace(method="GET", headers={"range": "bytes=0-0"})))
+            if told is None or told.status == _NO_BYTE:
+                answer = self._client.call(look)
+                told = fault_in(answer)
+            fault = told
         if fault is None:
             return int(answer.headers.get("content-length", "0"))
         if fault.status == 404:
@@ -174,14 +184,22 @@ class Bucket:
         """Yield the keys and IDs of the uploads in parts below a folder that are neither complete nor aborted."""
         query = {"uploads": "", "prefix": self._key(folder), "max-uploads": str(_PAGE), "encoding-type": "url"}
         markers = {"key-marker": "NextKeyMarker", "upload-id-marker": "NextUploadIdMarker"}
-        for page in self._pages(query, markers, "ListMultipartUploadsResult"):
+        # Where there are none, some servers miss them.
+        for page in self._pages(query, markers, "ListMultipartUploadsResult", none="NoSuchUpload"):
             for texts in page.of("Upload"):
                 yield self._name(_decoded(page, texts, "Key")), texts.get("UploadId", "")
 
-    def _pages(self, query: dict[str, str], markers: Mapping[str, str], root: str) -> Iterator[Document]:
+    def _pages(
+        self, query: dict[str, str], markers: Mapping[str, str], root: str, *, none: str = ""
+    ) -> Iterator[Document]:
+        """Yield the pages of a list, which is empty where the server refuses it with the code ``none``."""
         doing = "list what is there"
+        asked: set[int] = set()
         while True:
-            page = read_document(self._done(Request("GET", "", query), doing).body)
+            answer = self._done(Request("GET", "", query), doing, also=(none,) if none else ())
+            if answer.status >= 300:
+                return
+            page = read_document(answer.body)
             # What is not a list must not be taken for an empty one.
             if page is None or page.root != root:
                 raise self._nonsense(doing)
@@ -192,8 +210,11 @@ class Bucket:
             }
             if page.texts.get("IsTruncated") != "true":
                 return
-            if not any(following.values()) or following.items() <= query.items():
+            place = hash((*following.values(),))
+            # A list that leads to where it has been would never end. Of millions of pages only numbers are kept.
+            if not any(following.values()) or place in asked:
                 raise self._nonsense(doing)
+            asked.add(place)
             query = query | {name: value for name, value in following.items() if value}
 
     def versioning(self) -> str:
@@ -257,6 +278,11 @@ class Bucket:
     def _nonsense(self, doing: str) -> BucketUnavailable:
         msg = f"cannot {doing} in {self.where}: the answer is not one of S3; check that its endpoint is an object store"
         return BucketUnavailable(msg)
+
+
+def _checked(crc: str) -> dict[str, str]:
+    """Return the headers by which a server compares a body; Ceph does so only where it is told the algorithm, too."""
+    return {"x-amz-sdk-checksum-algorithm": "CRC32", "x-amz-checksum-crc32": crc} if crc else {}
 
 
 def _is(document: Document | None, root: str) -> bool:

@@ -127,9 +127,7 @@ class BlockCache:
         if self._is_usable is None:
             try:
                 make_directories(self.path, PRIVATE.directory)
-                # What others may write could be somebody else's bytes.
-                state = self._directory.state()
-                self._is_usable = state.st_uid == os.geteuid() and not state.st_mode & 0o022
+                self._is_usable = _is_safe(self._directory.state())
                 why = "others may write there"
             except _FAILURES as error:
                 self._is_usable, why = False, getattr(error, "strerror", None) or str(error)
@@ -168,10 +166,17 @@ class BlockCache:
         self._directory.close()
 
 
+def _is_safe(state: os.stat_result) -> bool:
+    """Return whether nobody else may have written a file or into a directory: it could be somebody else's bytes."""
+    return state.st_uid == os.geteuid() and not state.st_mode & 0o022
+
+
 def _read(entry: Entry, size: int) -> bytes:
-    """Return at most a byte more than a file should have."""
+    """Return at most a byte more than a file should have, and nothing of one of another user."""
     descriptor = entry.open()
     try:
+        if not _is_safe(os.fstat(descriptor)):
+            return b""
         data = os.read(descriptor, size + 1)
         while 0 < len(data) <= size and (more := os.read(descriptor, size + 1 - len(data))):
             data += more

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import threading
 import time
 from email.utils import parsedate_to_datetime
@@ -28,9 +29,10 @@ from isal import isal_zlib
 from urllib3.exceptions import HTTPError, SSLError
 
 from orlop._version import __version__
-from orlop.errors import BucketUnavailable, OrlopError, PermissionDenied, StorageError
+from orlop.errors import BucketUnavailable, NoSpace, OrlopError, PermissionDenied, StorageError
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.answers import fault_of, is_fault
+from orlop.store.blobs.s3.settings import Credentials
 from orlop.store.blobs.s3.signing import UNSIGNED, query_string, quoted, signed_headers
 
 if TYPE_CHECKING:
@@ -63,7 +65,12 @@ _MISPLACED: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationC
 _SKEW: Final = 900.0
 """The seconds by which a clock may be wrong."""
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+_ENDED: Final = _EXPIRED | {"InvalidToken"}
+"""What is said, with status 400, of a session token that was good once, or is another server's."""
+_FULL: Final = frozenset({"InsufficientStorage", "QuotaExceeded", "QuotaExceededException", "XMinioStorageFull"})
+"""What servers say whose disks or quotas are full: Ceph with status 403, MinIO and others with 507."""
 _DENIED: Final = 403
+_REQUEST: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 _HASTE: Final = 5.0
 """Seconds for which a server may be silent, and a request is repeated, where others wait meanwhile."""
 _FIRST_PAUSE: Final = 0.05
@@ -244,6 +251,8 @@ class S3Client:
         secure = place.scheme == "https"
         headers = {"host": place.host, "user-agent": f"orlop/{__version__}", "accept-encoding": "identity"}
         headers.update(request.headers)
+        if request.key and request.method != "DELETE":
+            headers.update(self.settings.key_headers())
         if request.method in {"PUT", "POST"}:
             headers["content-length"] = str(request.body.size)
         headers = signed_headers(
@@ -277,12 +286,14 @@ class S3Client:
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
                 raise
             # The next certificate will be the same.
-            msg = f"the certificate of the object store at {self.settings.where} is not to be trusted"
+            msg = f"the certificate of the object store at {self.settings.where} is not trusted"
             raise PermissionDenied(f"{msg}; name the file of its authority in AWS_CA_BUNDLE") from error
 
     def may_repeat(self, fault: Fault, headers: Mapping[str, str]) -> bool:
         """Return whether a refusal may be another answer the next time, and see to what it asks for."""
         if fault.code in _EXPIRED:
+            if isinstance(self.settings.credentials, Credentials):
+                return False
             self.settings.credentials_now(expired=True)
             return True
         if fault.status == _DENIED and not self.settings.credentials_now().access_key:
@@ -339,6 +350,13 @@ class S3Client:
         if fault.region not in {"", self.settings.region}:
             kind: type[StorageError] = StorageError
             advice = f"the bucket is in another region; set AWS_REGION to {fault.region}"
+        elif fault.status == 507 or fault.code in _FULL:
+            kind, advice = NoSpace, "free some space or raise its quota, and repeat what was done"
+        elif fault.code in _ENDED:
+            kind, advice = (
+                PermissionDenied,
+                "its credentials are good no longer; get new ones, and repeat what was done",
+            )
         elif fault.status in {401, 403}:
             kind = PermissionDenied
             advice = "check its credentials and what they may do"
@@ -374,7 +392,8 @@ def fault_in(answer: Answer) -> Fault | None:
     fault = fault_of(answer.status, answer.body)
     if not fault.code and answer.status == 404:
         fault = fault._replace(code="NoSuchKey")
-    return fault if fault.region else fault._replace(region=answer.headers.get("x-amz-bucket-region", ""))
+    region = fault.region or answer.headers.get("x-amz-bucket-region", "")
+    return fault._replace(region=region, request=answer.headers.get("x-amz-request-id", "") or fault.request)
 
 
 def _time_of(headers: Mapping[str, str]) -> float | None:
@@ -386,9 +405,11 @@ def _time_of(headers: Mapping[str, str]) -> float | None:
 
 
 def words_of(fault: Fault) -> str:
-    """Return what a refusal says, for people."""
+    """Return what a refusal says, for people, with what those who run the server look for in its log."""
     said = f"{fault.status} {fault.code}".rstrip()
-    return f"{said} ({fault.message})" if fault.message else said
+    said += f" ({fault.message})" if fault.message else ""
+    named = _REQUEST.fullmatch(fault.request)
+    return f"{said}, request {fault.request}" if named else said
 
 
 def reason_of(error: BaseException) -> str:

@@ -86,7 +86,7 @@ class Renewed:
         try:
             found = self._lend()
             if lent is not None and lent.credentials.access_key and not found.credentials.access_key:
-                raise BucketUnavailable("what lent credentials for S3 does not answer any more; look after it")
+                raise BucketUnavailable("the source of credentials for S3 no longer answers; check it")
         except OrlopError:
             if lent is None or lent.until is None or expired or not _is_good(lent, now):
                 raise
@@ -126,7 +126,7 @@ def credentials_of(
     """
     get = variables.get
     if get("AWS_ACCESS_KEY_ID"):
-        return Credentials(get("AWS_ACCESS_KEY_ID", ""), get("AWS_SECRET_ACCESS_KEY", ""), get("AWS_SESSION_TOKEN", ""))
+        return _given(variables, str.upper, "AWS_ACCESS_KEY_ID is set, and")
     service = get("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.amazonaws.com"
     _require_url("AWS_ENDPOINT_URL_STS", service)
     if parts_of(service).scheme != "https" and not allow_http:
@@ -160,7 +160,7 @@ def credentials_of(
 def _require_url(name: str, url: str) -> None:
     parts = parts_of(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidInput(f"{name} is not the URL of a server, such as https://sts.example.com; mend or unset it")
+        raise InvalidInput(f"{name} is not the URL of a server, such as https://sts.example.com; correct or unset it")
 
 
 def _is_aws(endpoint: str) -> bool:
@@ -190,8 +190,7 @@ def _from_profile(
         return Renewed(partial(web, values["web_identity_token_file"], values["role_arn"], session), now)
     if "role_arn" not in values:
         if values.get("aws_access_key_id"):
-            token = values.get("aws_session_token", "")
-            return Credentials(values["aws_access_key_id"], values.get("aws_secret_access_key", ""), token)
+            return _given(values, str, f"the profile {wanted!r} has an access key, and")
         if values.get("credential_process"):
             return Renewed(partial(from_process, values["credential_process"]), now)
     unknown = next((one for one in _UNKNOWN if one in values), None)
@@ -200,6 +199,14 @@ def _from_profile(
     what = f"uses {unknown}, which orlop does not know" if unknown else "has no credentials"
     advice = "let a program say them: credential_process = aws configure export-credentials --profile OTHER"
     raise InvalidInput(f"the profile {wanted!r} {what}; {advice}")
+
+
+def _given(values: Mapping[str, str], spelt: Callable[[str], str], where: str) -> Credentials:
+    names = map(spelt, ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"))
+    key, secret, token = (values.get(name, "") for name in names)
+    if not secret:
+        raise InvalidInput(f"{where} no secret key beside it; set {spelt('aws_secret_access_key')} as well")
+    return Credentials(key, secret, token)
 
 
 def _section(path: str, name: str) -> Mapping[str, str] | None:

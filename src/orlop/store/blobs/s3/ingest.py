@@ -219,7 +219,7 @@ class S3Ingest(Ingest):
 
     def _open(self) -> Upload:
         if self._upload is None:
-            raise StorageError("cannot write to a bucket: the content was committed or discarded; begin anew")
+            raise StorageError("cannot write to a bucket: the content was committed or discarded; start again")
         return self._upload
 
     def discard(self) -> None:

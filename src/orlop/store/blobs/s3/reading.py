@@ -143,8 +143,10 @@ class Fetch:
             there = headers.get("content-length", "")
             fits = response.status == 200 and there == size
         else:
+            # Some servers say 200 with a range, and mean it; one that sends another number of bytes does not.
             span, _, there = headers.get("content-range", "").partition("/")
-            fits = response.status == 206 and span == f"bytes {self._at}-{self._end - 1}"
+            wanted = str(self._end - self._at)
+            fits = span == f"bytes {self._at}-{self._end - 1}" and headers.get("content-length", wanted) == wanted
         etag = headers.get("etag", "")
         if there == size and fits and self._etag in {"", etag}:
             self._etag = etag

@@ -14,22 +14,21 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import StoreInUse, StoreNotFound
+from orlop.errors import BucketUnavailable, StorageError, StoreInUse, StoreNotFound
 from orlop.store.blobs.s3.client import Pieces
 from orlop.store.blobs.s3.ingest import path_of
 from orlop.store.blobs.store import Swept
-from orlop.store.rows.keys import Identity
+from orlop.store.rows.keys import BATCH, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.store.blobs.s3.bucket import Bucket, Found
-    from orlop.store.rows.keys import ObjectKeys
+    from orlop.store.rows.keys import ObjectKeys, StoredObject
 
 MARKER: Final = "orlop-store.json"
 _FOLDER: Final = "blobs/"
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
-_BATCH: Final = 1000
 _SAMPLES: Final = 20
 """Objects that are looked for before a prefix is taken for the one that rows speak of."""
 
@@ -111,10 +110,20 @@ def require_own(bucket: Bucket, keys: ObjectKeys) -> None:
 
 
 def bucket_warnings(bucket: Bucket) -> tuple[str, ...]:
-    """Return what people should know of a bucket before they keep a store in it. Raises errors of storage."""
-    if bucket.versioning() == "Enabled":
-        what = f"{bucket.where} keeps old versions: what orlop deletes there frees nothing"
-        return (f"{what}; turn versioning off, or let a lifecycle rule expire what is not current",)
+    """Return what people should know of a bucket before they keep a store in it. Raises `BucketUnavailable`.
+
+    A role may lack the right to ask, and a server the answer: a store can be kept there all the same.
+    """
+    advice = "turn versioning off, or let a lifecycle rule expire what is not current"
+    try:
+        status = bucket.versioning()
+    except BucketUnavailable:
+        raise
+    except StorageError as error:
+        what = f"if {bucket.where} keeps old versions, what orlop deletes there frees nothing; {advice}"
+        return (f"{what} (this was not found out: {error})",)
+    if status == "Enabled":
+        return (f"{bucket.where} keeps old versions: what orlop deletes there frees nothing; {advice}",)
     return ()
 
 
@@ -155,28 +164,45 @@ def reclaim(bucket: Bucket, keys: ObjectKeys, *, grace: float = 0.0) -> int:
         StoreInUse, StoreNotFound: the bucket is not this store's, see `require_own`.
         StorageError: something cannot be deleted; it is tried again the next time.
     """
-    due = keys.collect(grace=grace)
-    for at in range(0, len(due), _BATCH):
-        batch = due[at : at + _BATCH]
+    asked = 0
+    while due := keys.collect(grace=grace, most=BATCH):
         require_own(bucket, keys)
-        for one in batch:
+        for one in due:
             if one.upload_id:
                 bucket.abort(path_of(one.key), one.upload_id)
-        bucket.delete([path_of(one.key) for one in batch])
-        keys.deleted([one.key for one in batch])
-    return len(due)
+        bucket.delete([path_of(one.key) for one in due])
+        keys.deleted(due)
+        asked += len(due)
+        if len(due) < BATCH:
+            break
+    return asked
 
 
-def listed_sizes(bucket: Bucket) -> dict[str, int]:
-    """Return the size of every object that is named by a key, by its key. The whole bucket is listed."""
-    return {_name(one.key): one.size for one in bucket.objects(_FOLDER) if _KEY.fullmatch(_name(one.key))}
+def listed_sizes(bucket: Bucket, keys: ObjectKeys) -> Iterator[StoredObject]:
+    """Yield what names lead to, with the sizes that the bucket lists, 0 for what it does not list.
+
+    Both come in the order of keys and are compared side by side, so that memory does not grow with them. What is
+    brought or removed meanwhile may seem missing, and much does where a server lists in another order: whoever relies
+    on that asks for the object itself.
+    """
+    listed = bucket.objects(_FOLDER)
+    found = next(listed, None)
+    after = ""
+    while named := keys.named_after(after, most=BATCH):
+        for one in named:
+            while found is not None and _name(found.key) < one.key:
+                found = next(listed, None)
+            is_there = found is not None and _name(found.key) == one.key
+            yield one._replace(size=found.size if found is not None and is_there else 0)
+        after = named[-1].key
 
 
 def sweep_bucket(bucket: Bucket, keys: ObjectKeys, *, dry_run: bool = False) -> Swept:
     """Delete the objects and uploads in the bucket that no row needs, and return what they were.
 
     A key is recorded before anything is sent for it. So one that is listed first, and looked up then, and is unknown,
-    is never named again. What does not look like a key is not from orlop, and stays.
+    is never named again. One whose object was deleted is not either: a request that hung has made it once more. What
+    does not look like a key is not from orlop, and stays.
 
     Args:
         bucket: where they are.
@@ -210,7 +236,7 @@ def _pages(bucket: Bucket) -> Iterator[list[Found]]:
     page: list[Found] = []
     for found in bucket.objects(_FOLDER):
         page.append(found)
-        if len(page) == _BATCH:
+        if len(page) == BATCH:
             yield page
             page = []
     yield page

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import re
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -19,6 +22,10 @@ _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX: Final = re.compile(r"(?:[A-Za-z0-9_.=-]+/)*[A-Za-z0-9_.=-]+|")
 _REGION: Final = re.compile(r"[A-Za-z0-9-]+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_NO_KEY: Final = "ORLOP_S3_SSE_C_KEY is a key of 32 bytes in base64, as `openssl rand -base64 32` makes one"
+_OPEN_KEY: Final = (
+    "ORLOP_S3_SSE_C_KEY would cross the network without encryption, in each request; use an endpoint with https"
+)
 _SSE: Final = ("", "AES256", "aws:kms", "aws:kms:dsse")
 
 
@@ -59,6 +66,7 @@ class S3Settings:
         sse: how the server encrypts what it keeps: ``AES256``, ``aws:kms``, ``aws:kms:dsse``; by default as the bucket
             says.
         sse_key: the key in a KMS.
+        sse_c_key: a key of 32 bytes in base64, with which the server encrypts and which it forgets after each request.
         part_size: bytes of the first parts of an upload, 5 MiB at least; they grow where an upload needs more than
             1,000.
         equal_parts: keep all parts of a size, as some servers require; the largest blob is 10,000 of them.
@@ -78,6 +86,7 @@ class S3Settings:
     allow_http: bool = False
     sse: str = ""
     sse_key: str = ""
+    sse_c_key: str = field(default="", repr=False)
     part_size: int = 8 * _MIB
     equal_parts: bool = False
     checksums: bool = True
@@ -92,10 +101,18 @@ class S3Settings:
         _require(plain, f"{self.prefix!r} is not a valid prefix; leave out . and ..")
         _require(_REGION.fullmatch(self.region), f"{self.region!r} is not a valid region")
         _require(self.sse in _SSE, f"{self.sse!r} is not an encryption of S3; use {', '.join(_SSE[1:])}")
+        _require(not (self.sse and self.sse_c_key), "ORLOP_S3_SSE and ORLOP_S3_SSE_C_KEY exclude each other; set one")
+        if self.sse_c_key:
+            _require(len(self._customer_key()) == 32, _NO_KEY)
         _require(5 * _MIB <= self.part_size <= 1024 * _MIB, "parts of an upload have 5 MiB to 1 GiB")
         for url in (self.endpoint, self.public_endpoint):
             if url:
                 self._require_endpoint(url)
+            number = self.virtual_host and is_address(parts_of(url).hostname or "")
+            _require(not number, "a bucket cannot be named in front of an address; use the name of the host")
+        # A signature may be seen by others, which is what AWS_ALLOW_HTTP allows; a key may not.
+        there = parts_of(self.endpoint)
+        _require(not self.sse_c_key or there.scheme != "http" or is_loopback(there.hostname or ""), _OPEN_KEY)
 
     def _require_endpoint(self, url: str) -> None:
         parts = parts_of(url)
@@ -117,6 +134,20 @@ class S3Settings:
     def outside(self) -> Place:
         """Return where the server is for clients elsewhere."""
         return self._place(self.public_endpoint or self.endpoint)
+
+    def _customer_key(self) -> bytes:
+        try:
+            return b64decode(self.sse_c_key, validate=True)
+        except ValueError:
+            return b""
+
+    def key_headers(self) -> dict[str, str]:
+        """Return the headers that every request for an object has where its key is ours."""
+        if not self.sse_c_key:
+            return {}
+        name, digest = "x-amz-server-side-encryption-customer", hashlib.md5(self._customer_key(), usedforsecurity=False)
+        values = {"algorithm": "AES256", "key": self.sse_c_key, "key-md5": b64encode(digest.digest()).decode()}
+        return {f"{name}-{word}": value for word, value in values.items()}
 
     def _place(self, endpoint: str) -> Place:
         virtual = self.virtual_host or (not endpoint and "." not in self.bucket)
@@ -154,6 +185,19 @@ def parts_of(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:
         return urlsplit("")
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is given by its address, of version 4 or 6."""
+    return ":" in host or host.replace(".", "").isdecimal()
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, and nothing sent to it crosses a network."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_plain(text: str) -> bool:

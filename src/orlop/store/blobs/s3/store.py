@@ -19,6 +19,7 @@ import threading
 import time
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, cast, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, LeaseLost, OrlopError, SizeMismatch
@@ -152,10 +153,12 @@ class S3BlobStore(BlobStore):
         """Return a URL from which anybody may read the bytes for some seconds, see `BlobStore.url_of`.
 
         The bytes stay as long, even if they are removed meanwhile; see `orlop.store.blobs.s3.lending`. There is none
-        while nothing can be kept, as the session of this process is dead.
+        while nothing can be kept, as the session of this process is dead, nor where only those can read who have a key.
         """
         _require_valid(blob.digest)
         require_expiry(seconds)
+        if self.settings.sse_c_key:
+            return None
         try:
             self._loans.lend(seconds)
         except LeaseLost:
@@ -196,19 +199,22 @@ class S3BlobStore(BlobStore):
 
     def sizes(self) -> Iterable[tuple[Digest, int]]:
         """Return the digest and the size of each blob, as the rows say them or, in doubt, the bucket."""
-        return ((Digest.parse(one.name), one.size) for one in self._kept(tocs=False))
+        return ((digest, size) for digest, size in self.all_sizes() if not isinstance(digest, DiffID))
 
     def toc_sizes(self) -> Iterable[tuple[DiffID, int]]:
         """Return the layer and the size of each table of contents, as `sizes` does for blobs."""
-        return ((DiffID.parse(one.name.removeprefix(TOC)), one.size) for one in self._kept(tocs=True))
+        return ((digest, size) for digest, size in self.all_sizes() if isinstance(digest, DiffID))
 
-    def _kept(self, *, tocs: bool) -> Iterable[StoredObject]:
-        if not self._doubting:
-            return self.keys.objects(tocs=tocs)
-        named = list(self.keys.objects(tocs=tocs))
-        # Listed later, so that what is missing is not what was just brought.
-        listed = listed_sizes(self.bucket)
-        return (one._replace(size=listed.get(one.key, 0)) for one in named)
+    def all_sizes(self) -> Iterable[tuple[Digest, int]]:
+        """Return both at once, so that the bucket is listed but once, see `BlobStore.all_sizes`."""
+        for one in self._kept():
+            kind = DiffID if one.name.startswith(TOC) else Digest
+            yield kind.parse(one.name.removeprefix(TOC)), one.size
+
+    def _kept(self) -> Iterable[StoredObject]:
+        if self._doubting:
+            return listed_sizes(self.bucket, self.keys)
+        return chain(self.keys.objects(tocs=False), self.keys.objects(tocs=True))
 
     def has(self, blob: BlobRow) -> bool:
         """Return whether the bytes are there, by their size."""

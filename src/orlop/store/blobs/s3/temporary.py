@@ -8,11 +8,11 @@ service" in the documentation of AWS.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import shlex
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -22,7 +22,7 @@ import urllib3
 from orlop.errors import BucketUnavailable, InvalidInput, PermissionDenied
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.client import TORN, reason_of
-from orlop.store.blobs.s3.settings import Credentials, is_plain, parts_of
+from orlop.store.blobs.s3.settings import Credentials, is_loopback, is_plain, parts_of
 from orlop.streams.programs import ProgramTimeout, answer_of
 from orlop.streams.waiting import awaited, content_of
 
@@ -120,10 +120,7 @@ def from_machine(endpoint: str, *, is_given: bool) -> Lent:
 def _require_near(url: str) -> None:
     parts = parts_of(url)
     host = parts.hostname or ""
-    try:
-        is_near = host in _AGENTS or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_near = host == "localhost"
+    is_near = host in _AGENTS or is_loopback(host)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_near):
         raise InvalidInput("AWS_CONTAINER_CREDENTIALS_FULL_URI is neither encrypted nor of this machine; use https")
 
@@ -156,10 +153,10 @@ def _asked(
                 method, url, headers=headers, body=body, retries=False, redirect=False, preload_content=False
             )
             content = bytearray()
-            while len(content) < _MOST and (piece := answer.read1(1 << 16, decode_content=False)):
-                in_time()
-                content += piece
-            answer.close()
+            with closing(answer):
+                while len(content) < _MOST and (piece := answer.read1(1 << 16, decode_content=False)):
+                    in_time()
+                    content += piece
             return answer.status, bytes(content)
 
     def in_time() -> None:

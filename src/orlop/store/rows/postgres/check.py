@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orlop.errors import DatabaseDamaged
 from orlop.model.digest import Digest
 from orlop.store.rows.edges import edges_of
-from orlop.store.rows.judging import chain_problem, image_problem, loops_of, manifest_problem, name_problem
+from orlop.store.rows.judging import LOST_NAMES, chain_problem, image_problem, loops_of, manifest_problem, name_problem
 from orlop.store.rows.postgres.tables import CHILDREN
 from orlop.store.rows.rows import RowProblem
 
@@ -103,6 +103,11 @@ _STATEMENTS: Final = (
         f"SELECT DISTINCT manifest FROM ({LOST_LINKS}) AS lost ORDER BY 1",  # noqa: S608 - constants
         "the manifest {} is not recorded as that of its image, whose name means it",
     ),
+    (
+        "name-lost",
+        f"SELECT DISTINCT name || suffix FROM ({LOST_NAMES}) AS lost ORDER BY 1",  # noqa: S608 - constants
+        "the name {} means the manifest of an image, and is not recorded as a name of that image; a repair records it",
+    ),
 )
 
 
@@ -135,7 +140,7 @@ def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
             if subject not in known:
                 yield RowProblem(kind, subject, sentence.format(subject))
     for loop in parent_loops(rows):
-        message = f"the parents of the image {loop[0]} lead in a circle back to itself"
+        message = f"the parents of the image {loop[0]} form a loop"
         yield RowProblem("parent-loop", loop[0], message)
     if verify:
         chains = rows.rows("SELECT id, parent, diff FROM chain ORDER BY id")

@@ -16,6 +16,7 @@ from orlop.store.rows.postgres.tables import (
     HOLDS_MANIFEST,
     IS_ELSEWHERE,
     IS_NAMED,
+    NAMED_MANIFESTS,
     NAMES_ELSEWHERE,
     REPOSITORIES,
     TAGS,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 _EDGE = "SELECT parent, role, position, child, media_type, size FROM edge"
 _TOP = "SELECT name, suffix, digest, updated FROM top"
+_IS_MEANT = "SELECT EXISTS (SELECT 1 FROM top WHERE digest = %s)"
+_DELETE_TOP = """DELETE FROM top WHERE name = %s AND suffix = %s RETURNING digest, EXISTS (SELECT 1 FROM top AS other
+    WHERE other.digest = top.digest AND (other.name, other.suffix) <> (top.name, top.suffix))"""
+"""Returns whether another name means the same. What a statement itself deletes is there for whatever it asks."""
 
 
 class PostgresContentRows(PassingRows):
@@ -123,6 +128,11 @@ class PostgresContentRows(PassingRows):
         """Return whether a manifest or an index belongs to a repository."""
         return bool(self.value(HOLDS_MANIFEST, {"name": name, "digest": str(digest)}))
 
+    def named_manifests(self, name: str, digests: Iterable[Digest]) -> dict[Digest, bool]:
+        """Return which of some manifests a repository has a name for."""
+        found = self.rows(NAMED_MANIFESTS, {"name": name, "digests": list(map(str, digests))})
+        return {Digest.unchecked(one): bool(is_here) for one, is_here in found}
+
     def names_elsewhere(self, name: str, digest: Digest) -> bool:
         """Return whether a manifest of a repository names content that all manifests say is elsewhere."""
         values = {"name": name, "digest": str(digest)}
@@ -187,7 +197,7 @@ class PostgresContentRows(PassingRows):
             WHERE top.digest <> excluded.digest""",
             (row.name, row.suffix, str(row.digest), row.updated),
         )
-        if before is not None and before.digest != row.digest:
+        if before is not None and before.digest != row.digest and not self.value(_IS_MEANT, (str(before.digest),)):
             self._prune_near([str(before.digest)])
 
     def touch_top(self, name: str, suffix: str, updated: int) -> None:
@@ -196,9 +206,9 @@ class PostgresContentRows(PassingRows):
 
     def delete_top(self, name: str, suffix: str) -> bool:
         """Forget what a name means, and all that nothing else reaches."""
-        statement = "DELETE FROM top WHERE name = %s AND suffix = %s RETURNING digest"
-        gone = [digest for (digest,) in self.rows(statement, (name, suffix))]
-        self._prune_near(gone)
+        gone = self.rows(_DELETE_TOP, (name, suffix))
+        # What another name means stays, with all that is near it: a manifest may have very many tags and referrers.
+        self._prune_near(digest for digest, is_meant in gone if not is_meant)
         return bool(gone)
 
     def delete_image_manifests(self, image: str, came: Sequence[str]) -> None:

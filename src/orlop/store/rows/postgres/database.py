@@ -6,8 +6,8 @@ A write of a process that has a session takes that session's row as well: once o
 nothing it writes commits. Locks are taken in this order: the store's, the session's, then rows. As everyone else waits
 meanwhile, a write waits for the server as rarely as it can, see `sending`.
 
-Nothing outlives a transaction: no setting, no prepared statement, no lock. A server that hears nothing of a client
-inside a transaction ends it after a while, which frees its locks.
+Nothing outlives a transaction that anybody relies on: no setting, no prepared statement, no lock. A server that hears
+nothing of a client inside a transaction ends it after a while, which frees its locks.
 
 A write waits for the disk of the server after it has let the lock go: its commit does not wait, and what follows it in
 the same message does. So writers share a sync of the server's log, and nobody is told of success before it. Others may
@@ -40,7 +40,7 @@ from orlop.store.rows.postgres.errors import (
 )
 from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
-from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_laid
+from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_laid, watch
 from orlop.store.rows.postgres.sending import BOUND
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
 
@@ -131,6 +131,7 @@ class PostgresMetadata(Metadata):
     def _check(self, connection: Connection) -> None:
         """Look once at a database: whether it is a store of this version, and whether it can be changed."""
         if self._is_known:
+            watch(connection, self.place)
             return
         version, self.blobs = require_laid(connection, self.place)
         with explaining_postgres(self.place):

@@ -39,6 +39,8 @@ _REFUSALS: Final = (
     ("28000", re.compile(r"password|pg_hba\.conf|not permitted to log in|permission denied|role .* does not exist")),
 )
 """What a refused connection says, in place of the code that the client does not pass on then."""
+_GIVEN: Final = re.compile(r"invalid \w+ value|definition of service|unrecognized configuration parameter|standby mode")
+"""What libpq and a server say of a connection that is asked for in a way which they cannot serve."""
 _WRAPPING: Final = re.compile(r"connection failed: (connection to server .*? failed: )?([A-Z]+:  ?)?")
 """What libpq and psycopg write around that; the place is said already."""
 
@@ -75,6 +77,7 @@ def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
     if is_gone(error):
         # The server may answer that it has no such database, or no such role.
         advice = "check its name" if "does not exist" in what else "check that the server runs, and try again"
+        advice = "check what PG… variables say, as PGSERVICE and PGSSLMODE do" if _GIVEN.search(what) else advice
         return DatabaseUnavailable(f"cannot reach {place}: {what}; {advice}")
     return StorageError(f"{place} failed: {what}")
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import OrlopError
-from orlop.store.rows.keys import TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
+from orlop.store.rows.keys import BATCH, TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
 from orlop.store.rows.postgres.errors import lease_lost
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sessions import REAP
@@ -27,12 +27,23 @@ _OBJECT: Final = "SELECT name, key, size FROM object"
 _STAMP: Final = """WITH next AS (UPDATE store SET epoch = epoch + 1
         WHERE EXISTS (SELECT 1 FROM doomed WHERE stamp IS NULL) RETURNING epoch)
     UPDATE doomed SET stamp = next.epoch FROM next WHERE stamp IS NULL"""
-_CONDEMN: Final = """WITH going AS (DELETE FROM doomed
+_CONDEMN: Final = """WITH mine AS MATERIALIZED (SELECT key FROM doomed
         WHERE stamp <= (SELECT coalesce(min(pin), (SELECT epoch FROM store)) FROM session WHERE NOT dead)
-        AND since <= clock_timestamp() - %s * interval '1 second' RETURNING key, upload_id)
+        AND since <= clock_timestamp() - %s * interval '1 second' FOR UPDATE SKIP LOCKED),
+    going AS (DELETE FROM doomed WHERE key = ANY(ARRAY(SELECT key FROM mine)) RETURNING key, upload_id)
     INSERT INTO deleting (key, upload_id) SELECT key, upload_id FROM going"""
-_DUE: Final = f"""SELECT key, upload_id FROM deleting
-    WHERE NOT reported OR since <= clock_timestamp() - {_AGAIN} ORDER BY key"""  # noqa: S608 - constants
+"""What another collector is just moving is passed over: nobody waits, in whatever order the rows are found."""
+_DUE: Final = f"""SELECT key, upload_id, reported FROM (
+    (SELECT key, upload_id, reported FROM deleting WHERE NOT reported ORDER BY key LIMIT %(most)s)
+    UNION ALL (SELECT key, upload_id, reported FROM deleting
+        WHERE reported AND since <= now() - {_AGAIN} ORDER BY since LIMIT %(most)s)) AS due
+    LIMIT %(most)s"""  # noqa: S608 - constants
+"""Two questions, each of an index: most rows wait for their hour, and are many where much was removed."""
+_MINE: Final = "WITH mine AS MATERIALIZED (SELECT key FROM deleting WHERE key = ANY(%s) AND {} FOR UPDATE SKIP LOCKED)"
+"""What another collector is just reporting is passed over, as above: its report counts, or is made again."""
+_GONE: Final = f"{_MINE.format('reported')} DELETE FROM deleting WHERE key = ANY(ARRAY(SELECT key FROM mine))"  # noqa: S608 - constants
+_REPORTED: Final = f"""{_MINE.format("NOT reported")}
+    UPDATE deleting SET reported = true, since = clock_timestamp() WHERE key = ANY(ARRAY(SELECT key FROM mine))"""  # noqa: S608 - as above
 _FORGET: Final = "DELETE FROM session WHERE dead AND seen < clock_timestamp() - interval '1 day'"
 
 
@@ -93,7 +104,7 @@ class PostgresKeys(ObjectKeys):
                 rows.after_rollback(partial(self._discard_again, key))
             rows.run(
                 """WITH mine AS (SELECT key FROM upload WHERE key = %s FOR UPDATE SKIP LOCKED),
-                lost AS (DELETE FROM upload WHERE key IN (SELECT key FROM mine) RETURNING key, upload_id)
+                lost AS (DELETE FROM upload WHERE key = ANY(ARRAY(SELECT key FROM mine)) RETURNING key, upload_id)
                 INSERT INTO doomed (key, name, size, upload_id) SELECT key, '', 0, upload_id FROM lost""",
                 (key,),
             )
@@ -140,6 +151,12 @@ class PostgresKeys(ObjectKeys):
         found = self._asked(f"{_OBJECT} WHERE name {sign} %s ORDER BY name", (TOC,))
         return (StoredObject(*row) for row in found if row[0].startswith(TOC) is tocs)
 
+    def named_after(self, key: str, *, most: int) -> Sequence[StoredObject]:
+        """Return the first of what names lead to behind a key."""
+        return [
+            StoredObject(*row) for row in self._asked(f"{_OBJECT} WHERE key > %s ORDER BY key LIMIT %s", (key, most))
+        ]
+
     def reading(self) -> AbstractContextManager[None]:
         """Pin the epoch for a block."""
         return self._session.reading()
@@ -154,7 +171,7 @@ class PostgresKeys(ObjectKeys):
         """Return what is doomed."""
         return [StoredObject(*row) for row in self._asked("SELECT name, key, size FROM doomed ORDER BY key")]
 
-    def collect(self, *, grace: float = 0.0) -> list[Condemned]:
+    def collect(self, *, grace: float = 0.0, most: int = BATCH) -> list[Condemned]:
         """Move what may go to *deleting*, see `ObjectKeys.collect`. Each step is a transaction of its own."""
         self._ready()
         with self._metadata.short() as rows:
@@ -169,22 +186,24 @@ class PostgresKeys(ObjectKeys):
         with self._metadata.short() as rows:
             self._session.require_alive(rows)
             rows.run(_CONDEMN, (grace,))
-            due = rows.rows(_DUE)
+            due = rows.rows(_DUE, {"most": most})
         return [Condemned(*row) for row in due]
 
-    def deleted(self, keys: Iterable[str]) -> None:
+    def deleted(self, gone: Iterable[Condemned]) -> None:
         """Note that objects are gone; a key is forgotten at the second time."""
-        gone = (sorted(set(keys)),)
+        first, again = set[str](), set[str]()
+        for one in gone:
+            (again if one.again else first).add(one.key)
         with self._metadata.short() as rows:
-            rows.run("DELETE FROM deleting WHERE key = ANY(%s) AND reported", gone)
-            rows.run("UPDATE deleting SET reported = true, since = clock_timestamp() WHERE key = ANY(%s)", gone)
+            rows.run(_GONE, (sorted(again),))
+            rows.run(_REPORTED, (sorted(first),))
 
     def known(self, keys: Iterable[str]) -> set[str]:
-        """Return those of some keys that are in any state."""
+        """Return those of some keys whose objects may have to stay, see `ObjectKeys.known`."""
         found = self._asked(
             """SELECT key FROM object WHERE key = ANY(%(keys)s) UNION SELECT key FROM upload WHERE key = ANY(%(keys)s)
             UNION SELECT key FROM doomed WHERE key = ANY(%(keys)s)
-            UNION SELECT key FROM deleting WHERE key = ANY(%(keys)s)""",
+            UNION SELECT key FROM deleting WHERE key = ANY(%(keys)s) AND NOT reported""",
             {"keys": sorted(set(keys))},
         )
         return {key for (key,) in found}

@@ -147,9 +147,18 @@ class Pool:
         self._all = weakref.WeakSet()
 
 
-def _probe(conninfo: str, seconds: int) -> Probe:
+def _probe(conninfo: str, silent: psycopg.ConnectionInfo, seconds: int) -> Probe:
+    """Connect to the server of a connection, and to no other one of those that are named."""
     return Probe.connect(
-        conninfo, autocommit=True, prepare_threshold=None, connect_timeout=seconds, application_name="orlop"
+        conninfo,
+        host=silent.host,
+        hostaddr=silent.hostaddr,
+        port=silent.port,
+        target_session_attrs="any",
+        autocommit=True,
+        prepare_threshold=None,
+        connect_timeout=seconds,
+        application_name="orlop",
     )
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 LOCKS: Final = 0x6F726C6F
 """The class of orlop's advisory locks: a database may hold other programs."""
 _LAYING_OUT: Final = 1
+_WATCHED: Final = """set_config('tcp_keepalives_idle', '60s', false),
+    set_config('tcp_keepalives_interval', '10s', false), set_config('tcp_keepalives_count', '3', false)"""
+"""Frees the server of a connection whose client has vanished, which it would keep for two hours. It is the one setting
+that outlives transactions: behind a pooler it watches the pooler."""
 WRITING: Final = 2
 
 TTL: Final = 60.0
@@ -38,9 +42,16 @@ class Laid(NamedTuple):
     blobs: str = ""
 
 
+def watch(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
+    """Have the server look after the client of a connection, as `laid_in` does."""
+    with explaining_postgres(place):
+        connection.execute(f"SELECT {_WATCHED}".encode())
+
+
 def laid_in(connection: psycopg.Connection[tuple[Any, ...]]) -> Laid:
-    """Return what is laid out in a database."""
-    there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.store",)).fetchone()
+    """Return what is laid out in a database, and have the server look after the client."""
+    asked = f"SELECT to_regclass(%s) IS NOT NULL, {_WATCHED}"
+    there = connection.execute(asked.encode(), (f"{SCHEMA}.store",)).fetchone()
     if there is None or not there[0]:
         return Laid(0)
     asked = f"SELECT version, coalesce(to_jsonb(store) ->> 'blobs', '') FROM {SCHEMA}.store"  # noqa: S608 - constants
@@ -119,4 +130,4 @@ def _is_there(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
 def _require_utf8(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
     found = connection.execute("SELECT current_setting('server_encoding')").fetchone()
     if found is not None and found[0] != "UTF8":
-        raise InvalidInput(f"{place} keeps texts as {found[0]}; make a database with the encoding UTF8")
+        raise InvalidInput(f"{place} keeps texts as {found[0]}; make one with: createdb -E UTF8 -T template0 NAME")

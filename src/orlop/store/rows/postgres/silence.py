@@ -5,10 +5,11 @@ a line that swallows everything, is as silent as that. So whoever has heard noth
 connection. Where the server answers that in any way, it lives, and the wait goes on. Where that is not answered either,
 the connection is closed, and the wait ends in an error.
 
-A process of the server may hang alone, and so may a line. So that other connection is asked what the process at the end
-of the silent one is doing. One that has gone, or does nothing although it was asked for something, will not answer any
-more: it is asked once again after a moment, as an answer may just be on its way. One that is at work is waited for
-longer, but not for ever. Behind a pooler, processes have other numbers, and only the pooler knows them.
+A process of the server may hang alone, and so may a line. So that other connection, which leads to the same server
+where several are named, is asked what the process at the end of the silent one is doing. One that has gone, or does
+nothing although it was asked for something, will not answer any more: it is asked once again after a moment, as an
+answer may just be on its way. One that is at work is waited for longer, but not for ever. Behind a pooler, processes
+have other numbers, and only the pooler knows them.
 
 A line that lost only this connection is found by the kernel as well, which knows what was acknowledged: see `KEEPING`.
 """
@@ -49,7 +50,7 @@ class Probe(psycopg.Connection[tuple[Any, ...]]):
     def does_nothing(self, process: int) -> bool:
         """Return whether a process of the server is known to have gone, or to wait for its client."""
         number, is_standby, state = self.execute(_DOES, (process,)).fetchone() or (0, False, "")
-        # Of several standbys behind one name this may be another one.
+        # Behind one address there may be several standbys, of which this may be another one.
         is_direct = number == self.info.backend_pid and not is_standby
         return is_direct and (state is None or state.startswith("idle"))
 
@@ -63,8 +64,8 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
     """The seconds within which it has to answer that, busy as it may be, and in which an answer may be on its way."""
     most: ClassVar[float] = 900.0
     """The seconds of silence after which a process is given up that seems to be at work."""
-    probe: Callable[[int], Probe] | None = None
-    """Connects to the server within some seconds. Raises the errors of psycopg."""
+    probe: Callable[[psycopg.ConnectionInfo, int], Probe] | None = None
+    """Connects to the server of a connection within some seconds. Raises the errors of psycopg."""
 
     def wait(self, gen: Generator[Any, Any, V], *args: Any, **options: Any) -> V:
         """Return what an operation on the connection yields at its end. psycopg calls it for each."""
@@ -97,7 +98,7 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
         if self.probe is None:
             return False
         try:
-            with closing(self.probe(self.asking)) as probe:
+            with closing(self.probe(self.info, self.asking)) as probe:
                 return probe.does_nothing(self.info.backend_pid)
         except psycopg.errors.ConnectionTimeout:
             self._give_up("it", silent + self.asking)

@@ -12,11 +12,13 @@ from typing import Final
 from orlop.store.rows.content import ELSEWHERE, LISTED
 
 SCHEMA: Final = "orlop"
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Kept in ``store.version``; a store of a higher one is left alone."""
 
 KEY: Final = 'text COLLATE "C" NOT NULL'
 
+_DUE: Final = """CREATE INDEX deleting_first ON deleting (key) WHERE NOT reported;
+    CREATE INDEX deleting_again ON deleting (since) WHERE reported"""
 _COMMITTED: Final = "CREATE TABLE committed (number bigint PRIMARY KEY, token text NOT NULL)"
 _SAME_RIGHTS: Final = """DO $$ DECLARE one record; BEGIN
     FOR one IN SELECT privilege_type AS what, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS who
@@ -83,6 +85,7 @@ CREATE INDEX doomed_stamp ON doomed (stamp);
 CREATE TABLE deleting (
     key {KEY} PRIMARY KEY, upload_id text NOT NULL, since timestamptz NOT NULL DEFAULT clock_timestamp(),
     reported boolean NOT NULL DEFAULT false);
+{_DUE};
 {_COMMITTED};
 """
 """The statements that make all tables of the current version, in a schema that is empty."""
@@ -90,6 +93,7 @@ CREATE TABLE deleting (
 STEPS: Final[dict[int, str]] = {
     1: "ALTER TABLE store ADD COLUMN blobs text NOT NULL DEFAULT ''",
     2: f"{_COMMITTED}; {_SAME_RIGHTS}",
+    3: _DUE,
 }
 """For each older version the statements that make the next one of it. One that is released never changes."""
 
@@ -116,9 +120,11 @@ UNREACHED_NEAR: Final = f"""{NEAR}, reached (digest) AS (
         OR (SELECT true FROM lease WHERE lease.digest = near.digest LIMIT 1)
         OR (SELECT true FROM edge WHERE child = near.digest AND role = 'child'
             AND parent NOT IN (SELECT digest FROM near) LIMIT 1)
-        OR (SELECT true FROM edge JOIN manifest ON manifest.digest = edge.child
-            WHERE edge.parent = near.digest AND role = 'subject' AND edge.child NOT IN (SELECT digest FROM near)
-            LIMIT 1)
+        OR (SELECT true FROM edge AS about WHERE about.parent = near.digest AND about.role = 'subject'
+            AND about.child NOT IN (SELECT digest FROM near)
+            AND ((SELECT true FROM manifest WHERE manifest.digest = about.child LIMIT 1)
+                OR (SELECT true FROM lease WHERE lease.digest = about.child LIMIT 1)
+                OR (SELECT true FROM edge WHERE edge.child = about.child AND edge.role = 'child' LIMIT 1)) LIMIT 1)
     UNION SELECT next.digest FROM reached, {_NEXT.format("reached")})
     SELECT near.digest FROM near WHERE near.digest NOT IN (SELECT digest FROM reached)
     AND (SELECT true FROM manifest WHERE manifest.digest = near.digest LIMIT 1)
@@ -165,6 +171,11 @@ _UP: Final = f"""WITH RECURSIVE up (digest) AS (
             WHERE NOT {IS_NAMED.format("up.digest")})"""  # noqa: S608 - constants
 """Whether a repository has any of some manifests, or what these belong to."""
 
+NAMED_MANIFESTS: Final = f"""SELECT one, is_here FROM (
+    SELECT one, coalesce((SELECT true FROM top WHERE top.digest = one AND top.name = %(name)s LIMIT 1),
+        (SELECT true FROM reference WHERE name = %(name)s AND suffix = '@' || one LIMIT 1), false) AS is_here
+    FROM (SELECT unnest(%(digests)s::text[]) COLLATE "C" AS one) AS asked) AS found
+    WHERE is_here OR {IS_NAMED.format("one")}"""  # noqa: S608 - constants
 HOLDS_MANIFEST: Final = _UP.format("SELECT digest FROM manifest WHERE digest = %(digest)s")
 _NAMES_BLOB: Final = f"""edge.child = %(digest)s AND (edge.role IN ('config', 'layer')
     OR edge.role = 'child' AND edge.media_type IN ({", ".join(f"'{kind}'" for kind in LISTED)}))"""
