@@ -60,7 +60,7 @@ def walked(folder: Path) -> Walked:
         if "manifest" in descriptor["mediaType"] or "index" in descriptor["mediaType"]:
             document = json.loads(raw)
             waiting += document.get("manifests") or []
-            waiting += [document["config"], *document["layers"]] if "config" in document else []
+            waiting += [document["config"], *(document.get("layers") or [])] if "config" in document else []
     return result
 
 

@@ -340,3 +340,131 @@ def a_platform_that_is_elsewhere(layout: Layout) -> list[dict[str, Any]]:
 def oras_children_as_entries(layout: Layout) -> list[dict[str, Any]]:
     made = platforms(layout)
     return [layout.index(*made, **tagged("1")), *made]
+
+
+@case
+def encrypted_layers(layout: Layout) -> list[dict[str, Any]]:
+    types = (MANIFEST, CONFIG, f"{LAYER}+gzip+encrypted")
+    said = {"org.opencontainers.image.enc.keys.jwe": "e30="}
+    made = image(layout, "a", types=types, pack=lambda tar: gzip.compress(tar)[::-1], layer={"annotations": said})
+    return [made | named("docker.io/example/secret:1"), image(layout, "b", **tagged("open"))]
+
+
+@case
+def encrypted_layers_that_begin_like_a_tar(layout: Layout) -> list[dict[str, Any]]:
+    return [layout.index(*platforms(layout, types=(MANIFEST, CONFIG, f"{LAYER}+encrypted")), **tagged("1"))]
+
+
+@case
+def nydus(layout: Layout) -> list[dict[str, Any]]:
+    manifest = read(layout, image(layout, "bootstrap", **tagged("1")))
+    said = {"containerd.io/snapshot/nydus-blob": "true"}
+    blob = put(layout, b"\0\1chunks" * 99, f"{OCI}layer.nydus.blob.v1", annotations=said)
+    return [document(layout, manifest | {"layers": [blob, *manifest["layers"]]}, **tagged("1"))]
+
+
+@case
+def a_table_of_contents_of_stargz(layout: Layout) -> list[dict[str, Any]]:
+    converted = image(layout, "a", **named("docker.io/example/lazy:1"))
+    said = {"containerd.io/snapshot/stargz/layer.digest": "sha256:" + "1" * 64}
+    toc = put(layout, gzip.compress(layer_tar("stargz.index.json")), f"{LAYER}+gzip", annotations=said)
+    return [converted, artifact(layout, put(layout, b"{}", CONFIG), toc) | named("docker.io/example/lazy:1-esgztoc")]
+
+
+@case
+def layers_that_are_null(layout: Layout) -> list[dict[str, Any]]:
+    """Go writes an empty list so; the other leaves it out."""
+    config = document(layout, {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers"}}, CONFIG)
+    made = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config}
+    return [document(layout, made | {"layers": None}, **tagged("1")), document(layout, made, **tagged("2"))]
+
+
+@case
+def layers_of_nothing(layout: Layout) -> list[dict[str, Any]]:
+    """A tar may be empty, with its two last blocks or without."""
+    found = []
+    for tar in (b"", bytes(1024)):
+        config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [sha256(tar)]}}
+        layers = [put(layout, tar, LAYER)]
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": document(layout, config, CONFIG)}
+        found.append(document(layout, manifest | {"layers": layers}, **tagged(str(len(tar)))))
+    return found
+
+
+@case
+def one_blob_of_many_types(layout: Layout) -> list[dict[str, Any]]:
+    """The type belongs to the place, not to the bytes."""
+    types = ("application/vnd.oci.empty.v1+json", "application/vnd.docker.compose.config.empty.v1+json", "a/b")
+    config, *layers = (put(layout, b"{}", kind) for kind in types)
+    return [artifact(layout, config, *layers, artifactType="application/x") | tagged("1")]
+
+
+@case
+def blobs_of_nothing(layout: Layout) -> list[dict[str, Any]]:
+    return [artifact(layout, put(layout, b"", "application/x-config"), put(layout, b"", "a/b")) | tagged("1")]
+
+
+@case
+def subjects_that_say_other_things(layout: Layout) -> list[dict[str, Any]]:
+    """A subject is a weak link, and what else it says is nobody's affair."""
+    signed = layout.image("a", **named("docker.io/example/app:1"))
+    other = about(signed) | {"size": 7, "mediaType": INDEX}
+    return [signed, artifact(layout, put(layout, b"{}", "a/b"), put(layout, b"x", "a/c"), subject=other)]
+
+
+@case
+def manifests_of_schema_1(layout: Layout) -> list[dict[str, Any]]:
+    old = {"schemaVersion": 1, "name": "app", "tag": "1", "architecture": "amd64", "fsLayers": [], "history": []}
+    kind = f"{DOCKER}distribution.manifest.v1+prettyjws"
+    return [layout.image("a", **tagged("1")), document(layout, old, kind, **tagged("old"))]
+
+
+@case
+def a_manifest_of_a_type_to_come(layout: Layout) -> list[dict[str, Any]]:
+    kind = "application/vnd.example.manifest.v9+json"
+    return [layout.image("a", **tagged("1")), document(layout, {"parts": []}, kind, **tagged("new"))]
+
+
+@case
+def a_plugin_of_docker(layout: Layout) -> list[dict[str, Any]]:
+    kind = f"{DOCKER}distribution.manifest.v2+json"
+    tar = layer_tar("plugin")
+    config = document(layout, {"rootfs": {"type": "layers", "diff_ids": [sha256(tar)]}}, f"{DOCKER}plugin.v1+json")
+    layers = [put(layout, gzip.compress(tar), f"{DOCKER}image.rootfs.diff.tar.gzip")]
+    made = {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers}
+    return [document(layout, made, kind, **named("docker.io/example/plugin:1"))]
+
+
+@case
+def lists_of_docker_in_lists(layout: Layout) -> list[dict[str, Any]]:
+    types = (
+        f"{DOCKER}distribution.manifest.v2+json",
+        f"{DOCKER}container.image.v1+json",
+        f"{DOCKER}image.rootfs.diff.tar.zstd",
+    )
+    kind = f"{DOCKER}distribution.manifest.list.v2+json"
+    below = platforms(layout, types=types, pack=zstd_module().compress)
+    inner = document(layout, {"schemaVersion": 2, "mediaType": kind, "manifests": below}, kind)
+    outer = {"schemaVersion": 2, "mediaType": kind, "manifests": [inner]}
+    return [document(layout, outer, kind, **named("docker.io/example/list:1"))]
+
+
+@case
+def one_manifest_at_many_places(layout: Layout) -> list[dict[str, Any]]:
+    """In one index, for two platforms and with other annotations, and as an entry of each of two types."""
+    top = layout.image("a", platform=True)
+    other = top | {"platform": {"os": "linux", "architecture": "arm64"}, "annotations": {"a": "b"}}
+    docker = {"mediaType": f"{DOCKER}distribution.manifest.v2+json"}
+    return [layout.index(top, top, other, **named("docker.io/example/app:1")), top | tagged("1"), top | docker]
+
+
+@case
+def an_index_that_says_much_of_nothing(layout: Layout) -> list[dict[str, Any]]:
+    subject = layout.image("a", **named("docker.io/example/app:1"))
+    said = {"annotations": {"empty": ""}, "artifactType": "application/x", "subject": about(subject), "new": [1, 2.50]}
+    return [subject, document(layout, {"schemaVersion": 2, "mediaType": INDEX, "manifests": []} | said, INDEX)]
+
+
+@case
+def texts_in_upper_case(layout: Layout) -> list[dict[str, Any]]:
+    return [layout.image(text[:1], **tagged(text)) for text in ("Example/App:1", "v1@sha256:abc", "App", "a--b")]

@@ -166,3 +166,34 @@ def test_what_refers_to_another_says_so_even_where_it_is_asked_for(
     # Alone it refers to nothing that is there.
     place.images.save([signature["digest"]], tmp_path / "alone", format="oci-dir")
     assert said(tmp_path / "alone") == [{}]
+
+
+def test_tags_of_cosign_and_a_list_of_referrers_lead_to_what_refers(place: Place, tmp_path: Path) -> None:
+    layout = Layout()
+    image, other = layout.image("a", **named("example.com/app:1")), layout.image("b", **named("example.com/other:1"))
+    tag = image["digest"].replace(":", "-")
+    signature, note = artifact(layout, **tagged(f"{tag}.sig")), artifact(layout, image)
+    false = artifact(layout, other)
+    unpacked(layout.top(image, other, signature, layout.index(note, false) | tagged(tag)).files, tmp_path / "in")
+    source = f"oci:{tmp_path}/in:example.com/app:1"
+
+    assert copy(place, source, f"oci:{tmp_path}/out", referrers=True).referrers == 2
+    found = {entry["digest"]: entry.get("annotations", {}).get(REF) for entry in entries(tmp_path / "out")}
+    assert found == {image["digest"]: "1", signature["digest"]: f"{tag}.sig", note["digest"]: None}
+
+    copy(place, source, f"docker://{place.name('app:1')}", referrers=True)
+    pushed = place.there.repository("app")
+    assert pushed.tags[f"{tag}.sig"] == signature["digest"]
+    assert note["digest"] in pushed.manifests
+    assert false["digest"] not in pushed.manifests
+
+
+def test_an_entry_is_found_by_its_position_and_by_its_digest(place: Place, tmp_path: Path) -> None:
+    layout = Layout()
+    first, second = layout.image("a"), layout.image("b", **tagged("1"))
+    unpacked(layout.top(first, second).files, tmp_path / "in")
+    for number, (name, wanted) in enumerate({"@0": first, "@1": second, f"@{first['digest']}": first}.items()):
+        copy(place, f"oci:{tmp_path}/in:{name}", f"oci:{tmp_path}/out-{number}")
+        assert [entry["digest"] for entry in entries(tmp_path / f"out-{number}")] == [wanted["digest"]]
+    with pytest.raises(errors.ImageNotFound, match="has no '@2'"):
+        copy(place, f"oci:{tmp_path}/in:@2", f"oci:{tmp_path}/none")

@@ -1,6 +1,6 @@
 """Layouts and archives that real programs wrote: all that is in them goes into a store, and out of it into a layout.
 
-What is in them was found by other means than orlop's: `tests/data/oci/expected.json.zst` has every descriptor that
+What is in them was found by other means than orlop's: `tests/data/oci/expected*.json.zst` have every descriptor that
 ``index.json`` leads to, and every name.
 """
 
@@ -22,7 +22,11 @@ from tests.layout_walk import walked
 from tests.unpacked import unpack
 
 DATA: Final = Path(__file__).parents[1] / "data" / "oci"
-EXPECTED: Final[dict[str, Any]] = json.loads(zstd_module().decompress((DATA / "expected.json.zst").read_bytes()))
+EXPECTED: Final[dict[str, Any]] = {
+    name: one
+    for path in sorted(DATA.glob("expected*.json.zst"))
+    for name, one in json.loads(zstd_module().decompress(path.read_bytes())).items()
+}
 #: What must be there first.
 BASES: Final = {"incremental-new": "incremental-base"}
 NAME, REF = "io.containerd.image.name", "org.opencontainers.image.ref.name"
@@ -94,7 +98,7 @@ FAULTS: Final[dict[str, tuple[type[errors.OrlopError], str] | tuple[int, int]]] 
     "data-lies": (errors.InvalidManifest, "it is not the content of sha256:d17f1b6b"),
     "deep": (1, 0),
     "diff-ids-wrong": (errors.DigestMismatch, "has the diff ID sha256:"),
-    "digest-of-unknown-algorithm": (errors.InvalidManifest, "invalid digest 'blake3:"),
+    "digest-of-unknown-algorithm": (1, 0),
     "digest-traversal": (errors.InvalidManifest, r"invalid digest 'sha256:\.\./"),
     "index-loop": (errors.DigestMismatch, "not that of its descriptor"),
     "layout-version-2": (errors.InvalidArchive, "orlop reads version 1"),

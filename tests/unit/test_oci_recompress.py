@@ -16,10 +16,12 @@ import pytest
 
 import orlop
 from orlop import errors
+from orlop.archive import oci_recompress
 from orlop.streams.compression import zstd_module
 from orlop.streams.directory import Entry
 from orlop.streams.files import NewFile
 from tests.layout_walk import files, walked
+from tests.unit.artifacts import chart, signature
 from tests.unit.layouts import CONFIG, LAYER, MANIFEST, Layout, layer_tar, named, sha256
 
 if TYPE_CHECKING:
@@ -254,3 +256,32 @@ def test_what_was_compressed_moves_into_the_layout_where_it_can(
     assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o640}
     assert {path.stat().st_nlink for path in made} == {1}
     assert not list((tmp_path / "root/ingest").iterdir())
+
+
+def test_what_refers_to_a_manifest_that_is_new_is_told_and_artifacts_stay_as_they_came(images, tmp_path):
+    layout = Layout()
+    image, helm = layout.image("a", **named("example.com/app:1")), chart(layout) | named("example.com/chart:1")
+    signed = signature(layout, image)
+    images.load(io.BytesIO(layout.top(image, helm, signed, signature(layout, helm)).pack()))
+    names = ["example.com/app:1", "example.com/chart:1"]
+    report = images.save(names, tmp_path / "out", format="oci-dir", compress="zstd")
+    assert [str(digest) for digest in report.outdated] == [signed["digest"]]
+    assert any(line.startswith(f"{signed['digest']} refers to") for line in report.messages())
+    assert helm["digest"] in walked(tmp_path / "out").tops
+    assert images.save(names, tmp_path / "same", format="oci-dir", compress="gzip").outdated == ()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "cores", "threads"),
+    [
+        ([9], 1, 4, [4]),
+        ([9, 9, 9], 2, 2, [1, 1, 2]),
+        ([90, 5, 5], 2, 2, [2, 1, 2]),
+        ([9, 9, 9, 9], 4, 16, [4, 4, 4, 4]),
+        ([9, 9, 9, 9, 9], 4, 16, [4, 4, 4, 4, 16]),
+        ([0, 0], 2, 2, [1, 1]),
+        ([9, 9], 1, 1, [1, 1]),
+    ],
+)
+def test_the_last_layers_have_all_processors(sizes, workers, cores, threads):
+    assert oci_recompress._threads(sizes, workers, cores) == threads

@@ -21,6 +21,7 @@ from orlop.archive import oci_content, oci_directory
 from orlop.service import holding, save_oci
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import files, walked
+from tests.unit.artifacts import attestation, signature
 from tests.unit.layouts import NAME, REF, Layout, named, packed, tagged
 from tests.unpacked import unpack
 
@@ -675,3 +676,24 @@ def test_an_index_of_which_nothing_else_came_is_written_below_another(images: or
     images.save(["example/app:1.0"], target := io.BytesIO(), format="oci", platform="linux/amd64")
     with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as tar:
         assert "blobs/" + absent["digest"].replace(":", "/") not in tar.getnames()
+
+
+@pytest.mark.parametrize("form", ["oci", "docker"])
+def test_a_platform_that_goes_while_it_is_saved_leaves_what_it_would_leave_afterwards(tmp_path, form):
+    layout = Layout()
+    below = [layout.image(one, architecture=one, platform=True) for one in ("amd64", "arm64")]
+    layout.top(layout.index(*below, attestation(layout, below[0])) | named("app:1"), signature(layout, below[0]))
+    found = []
+    for meets in (False, True):
+        with orlop.open(tmp_path / f"root-{meets}") as images:
+            images.load(io.BytesIO(layout.pack()))
+            chunks = images.save_chunks(["app:1"], format=form, platform="all")
+            written = [next(chunks)] if meets else list(chunks)
+            images.remove("app:1", platform="linux/amd64", force=True)
+            written += chunks
+            assert b"oci-layout" in b"".join(written)
+            images.gc()
+            blobs = sorted(path.name for path in (tmp_path / f"root-{meets}" / "blobs").rglob("*"))
+            found.append((images.tree(), blobs))
+        assert orlop.stores.fsck(tmp_path / f"root-{meets}").problems == ()
+    assert found[0] == found[1]

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orlop.archive.containerd_form import listed_configs
 from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
 from orlop.archive.names import OMITTED, address_of, said_of, unnamed
-from orlop.archive.oci import blob_name
-from orlop.errors import InvalidArchive, InvalidJSON
+from orlop.archive.oci import blob_name, layout_index
+from orlop.errors import InvalidArchive
 from orlop.intake.beside_images import Top, with_artifacts
-from orlop.intake.manifests import ManifestReader
+from orlop.intake.manifests import ManifestReader, names_layers
 from orlop.intake.offering import kept_manifests
-from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
-from orlop.model.manifest import Index, Manifest
+from orlop.model.manifest import Manifest
 from orlop.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ class Beside:
         claimed: set[Reference] = set()
         tops: list[Top] = []
         meaning = IndexMeaning(self._reader)
-        index = Index.from_json(members.document("index.json", what="the document"))
+        index = layout_index(members)
+        # An engine with containerd saves the manifests that it has, others make them up of the plain layers.
+        self._makes_up = listed_configs(members) is None
+        self.strange = index.strange
         self._left_out = frozenset(index.annotations.get(OMITTED, "").split())
         for top in index.manifests:
             said, node = said_of(top), self._reader.node(top)
@@ -126,7 +129,8 @@ class Beside:
     def _describes(self, leaf: Node, entry: OfferedImage) -> bool:
         """Return whether a registry may know a manifest of an image.
 
-        Engines make manifests up when they save, of the plain layers, and some versions forget layers or exchange them.
+        Engines with graph drivers make manifests up when they save, of the plain layers, and some versions forget
+        layers or exchange them.
 
         Raises:
             InvalidArchive: it has a layer that is another than any of the image, so that a reader of it would read
@@ -151,7 +155,8 @@ class Beside:
             for place, layer in zip(given, document.layers, strict=True)
             if self._members.has(place)
         )
-        return given == places and whole and [str(layer.digest) for layer in document.layers] != diff_ids
+        is_made_up = self._makes_up and [str(layer.digest) for layer in document.layers] == diff_ids
+        return given == places and whole and not is_made_up
 
 
 class Artifacts:
@@ -162,7 +167,7 @@ class Artifacts:
         self._reader = ManifestReader(members, blob_name, may_lack=True)
         self._places: set[str] = set()
         self._seen: set[Digest] = set()
-        index = Index.from_json(members.document("index.json", what="the document"))
+        index = layout_index(members)
         for top in index.manifests:
             if (node := self._reader.node(top)) is not None:
                 self._collect(node)
@@ -178,15 +183,6 @@ class Artifacts:
 
     def has(self, config: str) -> bool:
         """Return whether a config is that of an artifact, and of no image to those who do not read ``index.json``."""
-        return self._members.place_of(config) in self._places and not _names_layers(
-            self._members.document(config, what="the config", limit="config_size")
+        return self._members.place_of(config) in self._places and not names_layers(
+            self._members.document(config, what="the config", limit="config_size"), unread=False
         )
-
-
-def _names_layers(raw: bytes) -> bool:
-    """Return whether an engine would look for layers in a config."""
-    try:
-        document = gojson.loads(raw)
-    except InvalidJSON:
-        return False
-    return isinstance(document, dict) and any(gojson.fold(key) == "rootfs" for key in document)

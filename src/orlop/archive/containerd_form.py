@@ -85,12 +85,10 @@ def manifest_document(listed: Iterable[tuple[str, Sequence[str], Sequence[str]]]
 
 def with_listings(members: Members[L], offer: Offer) -> Offer:
     """Return an offer whose images know how the archive lists them, if an engine with containerd wrote it."""
-    raw = members.document("index.json", what="the document")
-    listed = members.document("manifest.json", what="the document")
-    entries = Index.from_json(raw).manifests
-    configs = _configs(listed)
-    if configs is None or index_document(entries) != raw:
+    configs = listed_configs(members)
+    if configs is None:
         return offer
+    entries = Index.from_json(members.document("index.json", what="the document")).manifests
     owners = {one.row.digest: one.images for one in offer.manifests}
     told = _told(entries, owners, configs)
     images = tuple(
@@ -102,8 +100,12 @@ def with_listings(members: Members[L], offer: Offer) -> Offer:
     return replace(offer, images=images)
 
 
-def _configs(raw: bytes) -> dict[str, int] | None:
-    """Return the positions of images in ``manifest.json``; nothing where an engine with containerd did not write it."""
+def listed_configs(members: Members[L]) -> dict[str, int] | None:
+    """Return the positions of configs in ``manifest.json``; nothing if no engine with containerd wrote the two."""
+    raw = members.document("index.json", what="the document")
+    if index_document(Index.from_json(raw).manifests) != raw:
+        return None
+    raw = members.document("manifest.json", what="the document")
     documents: Any = gojson.loads(raw, allow_trailing=True)
     try:
         written = manifest_document((one["Config"], one["RepoTags"] or (), one["Layers"]) for one in documents)

@@ -55,6 +55,7 @@ def _read_offer(members: Members[L], choice: PlatformChoice) -> Offer:
     _check_parents(images)
     manifests: tuple[OfferedManifest, ...] = ()
     blobs: tuple[OfferedBlob, ...] = ()
+    strange: tuple[str, ...] = ()
     if members.has("index.json"):
         from orlop.archive.beside import Beside  # noqa: PLC0415 - older engines write no OCI layout beside
 
@@ -63,12 +64,12 @@ def _read_offer(members: Members[L], choice: PlatformChoice) -> Offer:
             from orlop.archive.oci import read_layout  # noqa: PLC0415 - as above
 
             return read_layout(members, choice)
-        manifests, blobs = beside.manifests, beside.blobs
+        manifests, blobs, strange = beside.manifests, beside.blobs, beside.strange
         images = [
             replace(entry, digests=beside.digests.get(entry.image.id, ()), tops=beside.tops.get(entry.image.id, ()))
             for entry in images
         ]
-    return Offer(tuple(images), manifests, "docker", blobs).only(choice, members.words)
+    return Offer(tuple(images), manifests, "docker", blobs, strange).only(choice, members.words)
 
 
 def _check_parents(images: list[OfferedImage]) -> None:
@@ -122,7 +123,7 @@ def _check_circles(parents: dict[ImageID, ImageID]) -> None:
         one: ImageID | None = child
         while one is not None and one not in clear:
             if one in way:
-                msg = f"the parents of the archive's image {one} lead in a circle; the archive is refused"
+                msg = f"the parents of the archive's image {one} form a loop; the archive is refused"
                 raise InvalidArchive(msg)
             way[one] = None
             one = parents.get(one)

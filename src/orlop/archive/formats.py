@@ -64,10 +64,12 @@ def reader_of(members: Members[L]) -> Reader:
         from orlop.archive.legacy import read_legacy  # noqa: PLC0415 - as above
 
         return read_legacy
-    msg = (
-        "this is not an image archive: it has neither manifest.json nor index.json nor repositories; give one that"
-        " docker, podman, skopeo or buildah saved"
-    )
+    lacks = "it has neither manifest.json nor index.json nor repositories"
+    if any(name.startswith("blobs/sha256/") for name in members.names()):
+        # Programs write these last, and some end without an error where they have not.
+        msg = f"the archive is incomplete: it has blobs, but {lacks}, which come last; save it again"
+        raise InvalidArchive(msg)
+    msg = f"this is not an image archive: {lacks}; give one that docker, podman, skopeo or buildah saved"
     raise InvalidArchive(msg)
 
 

@@ -59,7 +59,7 @@ class _Reader:
         waiting: dict[str, bytes] = {}
         while folder and folder not in self.images:
             if folder in waiting:
-                msg = f"the parents of the archive's image {folder!r} lead in a circle; it is refused"
+                msg = f"the parents of the archive's image {folder!r} form a loop; it is refused"
                 raise InvalidArchive(msg)
             # Their layers are not read for nothing.
             check_depth(next(iter(waiting), folder), len(waiting) + 1, self._members.limits)

@@ -112,6 +112,7 @@ class Members(ABC, Generic[L]):
         self._absolute: list[tuple[str, str, str]] = []
         self._others: dict[str, None] = {}
         self._document_bytes = self._values = 0
+        self._counted: dict[str, int] = {}
         self._last: tuple[str, bytes] = ("", b"")
         self._is_closed = False
 
@@ -145,7 +146,9 @@ class Members(ABC, Generic[L]):
         values = 1 + raw.count(b",") + raw.count(b"[") + raw.count(b"{")
         if values > limits.json_values:
             raise limits.exceeded("json_values", f"{what} {name!r} has up to {values} values")
-        self.count_values(values)
+        # What is read again counts once.
+        self.count_values(max(0, values - self._counted.get(key, 0)))
+        self._counted[key] = values
         self._last = key, raw
         return raw
 
@@ -284,7 +287,7 @@ class Members(ABC, Generic[L]):
             if member.target is None:
                 return key
             key = member.target
-        msg = f"the links of the archive's member {name!r} lead in a circle; it is refused"
+        msg = f"the links of the archive's member {name!r} form a loop; it is refused"
         raise InvalidArchive(msg)
 
     def _key(self, name: str) -> str:

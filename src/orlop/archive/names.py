@@ -15,12 +15,18 @@ from orlop.model.reference import Reference
 from orlop.model.values import dataclass, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
 
 IMAGE_NAME: Final = "io.containerd.image.name"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 OMITTED: Final = "dev.orlop.omitted"
 """The annotation of ``index.json`` with the digests that documents in the layout name and it lacks, with spaces."""
+_KIND: Final = "kind"
+_IMAGES: Final = {"dev.cosignproject.cosign/image", "dev.cosignproject.cosign/imageIndex"}
+_SUFFIXES: Final = {"dev.cosignproject.cosign/sigs": ".sig", "dev.cosignproject.cosign/atts": ".att"}
 _BLOB: Final = re.compile(r"(?:\./)?(?:blobs/)?(sha384|sha512)[/-][0-9a-f]+\Z")
 _TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
 
@@ -73,6 +79,19 @@ def address_of(said: Said) -> str | None:
 def unnamed(descriptor: Descriptor) -> Descriptor:
     """Return a descriptor without the text by which a layout names it."""
     return replace(descriptor, annotations={k: v for k, v in descriptor.annotations.items() if k != REF_NAME})
+
+
+def tags_by_kind(tops: Sequence[Descriptor]) -> Mapping[Digest, str]:
+    """Return the tags that entries of a layout of ``cosign save`` have in registries, but not there.
+
+    Such a layout is of one image or index. cosign knows the entries by their kinds.
+    """
+    kinds = {top.digest: top.annotations.get(_KIND, "") for top in tops if REF_NAME not in top.annotations}
+    images = [top.digest for top in tops if top.annotations.get(_KIND) in _IMAGES]
+    if len(images) != 1:
+        return {}
+    stem = f"{images[0].algorithm}-{images[0].hex}"
+    return {digest: f"{stem}{_SUFFIXES[kind]}" for digest, kind in kinds.items() if kind in _SUFFIXES}
 
 
 def _name(text: str, descriptor: Descriptor) -> Reference | None:

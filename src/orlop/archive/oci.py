@@ -5,17 +5,18 @@ Annotations give the names, see `orlop.archive.names`; that each has one meaning
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orlop.archive.meaning import IndexMeaning
-from orlop.archive.names import OMITTED, address_of, said_of, unnamed
-from orlop.errors import InvalidArchive
+from orlop.archive.names import OMITTED, address_of, said_of, tags_by_kind, unnamed
+from orlop.errors import InvalidArchive, InvalidManifest
 from orlop.intake.beside_images import Top
 from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import offer_of
 from orlop.model import gojson
 from orlop.model.digest import Digest
 from orlop.model.manifest import Index
+from orlop.model.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,10 +37,22 @@ def read_layout(members: Members[L], choice: PlatformChoice) -> Offer:
     ``index.json`` itself names must be there.
     """
     _check_version(members)
-    index = Index.from_json(members.document("index.json", what="the document"))
+    index = layout_index(members)
     left_out = {Digest.unchecked(text) for text in index.annotations.get(OMITTED, "").split()}
     reader = ManifestReader(members, blob_name, left_out=left_out)
-    return read_images(reader, index.manifests, choice, form="oci")
+    return replace(read_images(reader, index.manifests, choice, form="oci"), strange=index.strange)
+
+
+def layout_index(members: Members[Any], *, may_be_strange: bool = False) -> Index:
+    """Return the ``index.json`` of a layout, see `Index.of_layout`.
+
+    Raises `InvalidManifest`, and what `Members.document` raises.
+    """
+    raw = members.document("index.json", what="the document")
+    try:
+        return Index.of_layout(raw, may_be_strange=may_be_strange)
+    except InvalidManifest as error:
+        raise InvalidManifest(f"index.json is refused: {error}") from error
 
 
 def blob_name(digest: Digest, *, manifest: bool) -> str:
@@ -71,11 +84,13 @@ def read_images(reader: ManifestReader, tops: Iterable[Descriptor], choice: Plat
 def _named(reader: ManifestReader, tops: Iterable[Descriptor]) -> Iterator[Top]:
     """Yield what descriptors lead to, with the name that it gets, once it is clear that the name has one meaning."""
     meaning = IndexMeaning(reader)
+    tops = list(tops)
+    tags = tags_by_kind(tops)
     for top in tops:
         node, said = reader.node(top), said_of(top)
         meaning.add(top, node, said)
         if node is not None:
-            yield Top(node, said.name, address_of(said))
+            yield Top(node, said.name, tags.get(top.digest) or address_of(said))
         elif (blob := reader.loose(unnamed(top))) is not None:
             # No reference means a blob: a whole name stays in its descriptor.
             yield Top(blob, (), said.text)

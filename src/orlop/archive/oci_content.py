@@ -42,6 +42,7 @@ from orlop.model.manifest import (
 )
 from orlop.store.layers import compression_of
 from orlop.store.loose import loose_blob, loose_keepers, loose_parts
+from orlop.store.rows.content import CHILD
 from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.compression import Compression
 
@@ -123,6 +124,7 @@ class _Gathered:
         self._children: dict[Digest, _Leaf | Part | tuple[ManifestRow, Index] | None] = {}
         self._parts = Parts(store, rows)
         self._documents: dict[Digest, None] = {}
+        self._homes: dict[Digest, dict[str, None]] = {}
 
     def content(self, entries: Sequence[TopEntry]) -> LayoutContent:
         """Return all that was gathered. What an index names needs no entry, and one digest no second one."""
@@ -157,6 +159,21 @@ class _Gathered:
 
         A blob that stands for itself has those in which it came.
         """
+        for entry in self._entries(asked):
+            if asked.reference is not None:
+                self._at_home(entry.descriptor.digest, asked.reference.name)
+            yield entry
+
+    def _at_home(self, digest: Digest, repository: str) -> None:
+        """Note the repository of what was asked for there, and of all below it."""
+        homes = self._homes.setdefault(digest, {})
+        if repository not in homes and digest in self._documents:
+            homes[repository] = None
+            for edge in self._rows.edges(digest):
+                if edge.role == CHILD:
+                    self._at_home(edge.child, repository)
+
+    def _entries(self, asked: Asked) -> Iterator[TopEntry]:
         if asked.image is not None:
             entry = self._image_entry(asked, self._image(asked.image))
             yield from self._addressed(asked, entry, entry.descriptor.digest)
@@ -184,7 +201,8 @@ class _Gathered:
         """Gather a manifest or an index that is asked for as what it is, and return its entry."""
         if (loose := loose_blob(row)) is not None:
             return self._loose_entry(loose, loose_parts(row))
-        document, descriptor = parse_manifest(row.raw), entry_of(row)
+        document = parse_manifest(row.raw)
+        descriptor = entry_of(row, document=document)
         if isinstance(document, Index):
             self._keep_index(row, document, always=True)
         else:
@@ -209,11 +227,14 @@ class _Gathered:
 
     def referrers(self) -> Iterator[TopEntry]:
         """Gather what refers to all that was gathered, and to that and what is below it in turn, and yield entries."""
-        waiting = deque(self._documents)
+        waiting, found = deque(self._documents), set[Digest]()
         while waiting:
             subject = waiting.popleft()
-            for row in self._parts.referrers(subject):
+            for row, tag in self._about(subject):
                 if row.digest in self._documents:
+                    if tag and row.digest in found:
+                        # cosign attaches one SBOM to several images, and what has a subject may have a tag, too.
+                        yield TopEntry(entry_of(row, subject), address=tag, subject=subject)
                     continue
                 before = len(self._documents)
                 document = parse_manifest(row.raw)
@@ -225,7 +246,23 @@ class _Gathered:
                     continue
                 # The newest come first: what an index names is gathered before it.
                 waiting.extend(islice(reversed(self._documents), len(self._documents) - before))
-                yield TopEntry(entry_of(row, subject), subject=subject)
+                found.add(row.digest)
+                for name in self._homes.get(subject, ()):
+                    self._at_home(row.digest, name)
+                yield TopEntry(entry_of(row, subject, document), address=tag, subject=subject)
+
+    def _about(self, subject: Digest) -> Iterator[tuple[ManifestRow, str]]:
+        """Yield what refers to a manifest or index, and what a tag attaches to it, with that tag.
+
+        Tags are looked up where it was asked for, and then wherever it has a name. What else was asked for may be of
+        somebody else, and so may the tags there.
+        """
+        for row in self._parts.referrers(subject):
+            yield row, ""
+        names = [top.name for top in self._rows.tops(subject)]
+        for image in self._rows.images_of(subject):
+            names += [row.name for row in self._rows.references(image=ImageID.wrap(image))]
+        yield from self._parts.attached(subject, dict.fromkeys([*self._homes.get(subject, ()), *names]))
 
     def _keep_part(self, part: Part) -> None:
         """Keep a manifest with what is here of what it names."""
@@ -316,7 +353,7 @@ class _Gathered:
     def _followed(self, index: Index, seen: set[Digest], depth: int) -> Iterator[Descriptor]:
         """Yield what indexes name that is not an index of the store, and enter each index once."""
         if depth > _MAX_NESTING:
-            msg = f"indexes lie in one another more than {_MAX_NESTING} deep; they are refused"
+            msg = f"indexes are nested more than {_MAX_NESTING} deep; they are refused"
             raise InvalidArchive(msg)
         self._count(len(index.manifests))
         for descriptor in index.manifests:

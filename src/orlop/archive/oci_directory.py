@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_blobs import MadeLayer, Stored
 from orlop.archive.oci_index import index_json
+from orlop.archive.oci_layout import LayoutContent
 from orlop.archive.oci_tar import LAYOUT_FILE, blob_chunks, blob_path
 from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
 from orlop.model import gojson
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_index import WrittenIndex
-    from orlop.archive.oci_layout import LayoutContent
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
     from orlop.streams.directory import Entry
@@ -79,6 +79,11 @@ def write_layout(
     return _Target(os.fspath(target), content, progress, limits).write()
 
 
+def check_layout(target: str | os.PathLike[str]) -> None:
+    """Check that a layout can be written into a directory, or is there. Raises as `write_layout` does."""
+    _Target(os.fspath(target), LayoutContent((), (), (), {}, ()), None, DEFAULT_LIMITS).check()
+
+
 class _Target:
     """One write under way."""
 
@@ -99,11 +104,22 @@ class _Target:
             state = place.state()
             if state is None:
                 return self._make(above, place)
-            if not stat.S_ISDIR(state.st_mode):
-                msg = f"cannot write a layout to {self._shown}: it is not a directory; name a new one"
-                raise TargetExists(msg)
+            self._require_directory(state)
             with above.below(name) as layout:
                 return self._add(layout)
+
+    def check(self) -> None:
+        """Check what is there."""
+        path = os.path.realpath(self._shown)
+        if os.path.lexists(path):
+            self._require_directory(os.stat(path))
+            with self._writing(path), Directory(path) as layout:
+                self._require_layout(layout)
+
+    def _require_directory(self, state: os.stat_result) -> None:
+        if not stat.S_ISDIR(state.st_mode):
+            msg = f"cannot write a layout to {self._shown}: it is not a directory; name a new one"
+            raise TargetExists(msg)
 
     @contextmanager
     def _writing(self, path: str) -> Iterator[None]:
@@ -258,7 +274,7 @@ class _Target:
         try:
             return index_json(self._content.entries, self._content.lacking, before=before, has=has)
         except InvalidJSON as error:
-            msg = f"cannot read {self._shown}/index.json: {error}; mend it, or name a new directory"
+            msg = f"cannot read {self._shown}/index.json: {error}; correct it, or name a new directory"
             raise InvalidArchive(msg) from error
 
     def _place(self, layout: Directory, part: Directory, relied: frozenset[Digest]) -> None:

@@ -11,10 +11,12 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from orlop.archive.names import IMAGE_NAME, REF_NAME, named_by
 from orlop.archive.oci_directory import publish_index, put_file
 from orlop.archive.oci_index import index_without
 from orlop.archive.oci_tar import blob_path
 from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, InvalidManifest, WriteFailed
+from orlop.model.attached import refers_to, staying_beside
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.manifest import Index, parse_manifest
@@ -25,6 +27,7 @@ from orlop.streams.part_directory import DirectoryLock, PartDirectory
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from orlop.model.descriptor import Descriptor
     from orlop.model.manifest import Manifest
     from orlop.model.reference import Reference
 
@@ -43,13 +46,16 @@ def forget_names(path: str, names: Collection[Reference]) -> None:
         try:
             after = index_without(before, names)
             old, left = _entries(before), _entries(after)
-            after = index_without(before, names, _about(layout, left, old - left))
+            kept = Index.of_layout(after, may_be_strange=True)
+            after = index_without(before, names, _about(layout, kept, old - left))
             left = _entries(after)
         except (InvalidJSON, InvalidManifest) as error:
-            raise InvalidArchive(f"cannot read {path}/index.json: {error}; mend it, or name a new directory") from error
+            raise InvalidArchive(
+                f"cannot read {path}/index.json: {error}; correct it, or name a new directory"
+            ) from error
         if left == old and after == before:
             return
-        needed = _reached(layout, left)
+        needed = None if kept.strange else _reached(layout, left)
         unneeded = set() if needed is None else (_reached(layout, old - left, is_whole=False) or set()) - needed
         with PartDirectory(layout) as part:
             put_file(part.directory, "index.json", after, path)
@@ -72,17 +78,35 @@ def _read(layout: Directory, name: str) -> bytes:
 
 
 def _entries(raw: bytes) -> set[str]:
-    return {str(one.digest) for one in Index.from_json(raw).manifests}
+    return {str(one.digest) for one in Index.of_layout(raw, may_be_strange=True).manifests}
 
 
-def _about(layout: Directory, left: Iterable[str], gone: set[str]) -> set[str]:
-    """Return the entries that refer to what is gone."""
-    found = set()
-    for text in left:
-        document = _document(layout, text)
-        if document is not None and document.subject is not None and str(document.subject.digest) in gone:
-            found.add(text)
-    return found
+def _about(layout: Directory, left: Index, lost: set[str]) -> set[tuple[str, str]]:
+    """Return the entries that go with others, by what they are called and their digests: what refers to what goes.
+
+    What goes is what lost entries alone lead to, themselves among it. Where that cannot be told, it is they alone.
+    Nobody can tell what is below a digest by an algorithm that is not known.
+    """
+    beside: list[tuple[tuple[str, str], Digest, frozenset[Digest]]] = []
+    alone: list[str] = []
+    for one in left.manifests:
+        subjects = _subjects(layout, one)
+        if subjects:
+            beside.append(((one.annotations.get(REF_NAME, ""), str(one.digest)), one.digest, subjects))
+        else:
+            alone.append(str(one.digest))
+    held = None if left.strange else _reached(layout, alone)
+    below = _reached(layout, lost, is_whole=False)
+    if held is None or below is None:
+        held, below = _digests(alone), _digests(lost)
+    staying = staying_beside(beside, held, below)
+    return {entry for entry, _, _ in beside} - set(staying)
+
+
+def _subjects(layout: Directory, entry: Descriptor) -> frozenset[Digest]:
+    if named_by(entry.annotations.get(IMAGE_NAME, "")) is not None:
+        return frozenset()
+    return refers_to(entry.annotations.get(REF_NAME, ""), lambda: _document(layout, str(entry.digest)))
 
 
 def _document(layout: Directory, text: str) -> Manifest | Index | None:
@@ -115,7 +139,11 @@ def _reached(layout: Directory, entries: Iterable[str], *, is_whole: bool = True
             waiting += [str(one.digest) for one in document.manifests]
         else:
             found |= {str(one.digest) for one in (document.config, *document.layers)}
-    return {digest for text in found if (digest := Digest.unchecked(text)).is_valid}
+    return _digests(found)
+
+
+def _digests(texts: Iterable[str]) -> set[Digest]:
+    return {digest for text in texts if (digest := Digest.unchecked(text)).is_valid}
 
 
 def _is_there(layout: Directory, text: str) -> bool:

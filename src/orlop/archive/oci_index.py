@@ -2,7 +2,8 @@
 
 Entries of others are kept as the very bytes that they are, in their order; ours follow, sorted by name and digest, so
 that equal images give equal bytes. A name means one entry: one that other programs have given to something else goes
-from there, and an entry that has lost its last name so goes, too.
+from there, and an entry that has lost its last name so goes, too. So does one whose tag attached it to an image, as it
+did a signature of cosign, where that tag now means another.
 
 Each entry with a name says it twice. ``io.containerd.image.name`` is the whole name, which containerd and Docker read;
 ``org.opencontainers.image.ref.name`` is what skopeo, podman and umoci compare as text, by custom the tag. Where another
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME, is_tag, named_by, without_second
 from orlop.errors import InvalidJSON
 from orlop.model import gojson
+from orlop.model.attached import attached_to
 from orlop.model.manifest import OCI_INDEX
 from orlop.store.loose import is_loose
 
@@ -67,6 +69,11 @@ class _Entry:
         found = {key: named_by(text) for key, text in texts.items()}
         return {key: without_second(name) for key, name in found.items() if name is not None}
 
+    def is_replaced(self, attached: Mapping[str, str]) -> bool:
+        """Return whether other content takes the tag that attaches this, and it has no other name."""
+        text = self.annotations.get(REF_NAME, "")
+        return attached.get(text, self.digest) != self.digest and not self.names()
+
     def without(self, taken: Mapping[Reference, str]) -> _Entry | None:
         """Return the entry without the names that other content takes; nothing where it had no other.
 
@@ -109,7 +116,8 @@ def index_json(
     members = {"schemaVersion": b"2", "mediaType": gojson.dumps(OCI_INDEX)} if before is None else _members(before)
     old = [_Entry.read(raw) for raw in gojson.raw_elements(members.get("manifests", b"null"))]
     taken = {entry.reference: str(entry.descriptor.digest) for entry in entries if entry.reference is not None}
-    kept = [left for entry in old if (left := entry.without(taken)) is not None]
+    attached = {entry.address: str(entry.descriptor.digest) for entry in entries if attached_to(entry.address)}
+    kept = [left for entry in old if not entry.is_replaced(attached) and (left := entry.without(taken)) is not None]
     new = sorted(_missing(entries, kept), key=lambda entry: entry.key)
     in_full = _ambiguous(new, kept)
     lines = [*(entry.raw for entry in kept), *(_written(entry, entry.reference in in_full) for entry in new)]
@@ -124,13 +132,13 @@ def index_json(
     return WrittenIndex(gojson.joined(members), tuple(sorted(in_full)))
 
 
-def index_without(before: bytes, names: Iterable[Reference], digests: Collection[str] = ()) -> bytes:
+def index_without(before: bytes, names: Iterable[Reference], beside: Collection[tuple[str, str]] = ()) -> bytes:
     """Return an ``index.json`` without some names, and without the entries that have lost their last name so.
 
     Args:
         before: the document that is there; what else is in it stays as it is.
         names: these go.
-        digests: entries without a name that go, too.
+        beside: entries without a name that go, too, by the texts that they are called by and their digests.
 
     Raises:
         InvalidJSON: the document that is there is not an index.
@@ -138,7 +146,12 @@ def index_without(before: bytes, names: Iterable[Reference], digests: Collection
     members = _members(before)
     old = [_Entry.read(raw) for raw in gojson.raw_elements(members.get("manifests", b"null"))]
     taken = dict.fromkeys(names, "")
-    left = [kept for entry in old if (kept := entry.without(taken)) and (entry.names() or entry.digest not in digests)]
+    left = [
+        kept
+        for entry in old
+        if (kept := entry.without(taken)) is not None
+        and (entry.names() or (entry.annotations.get(REF_NAME, ""), entry.digest) not in beside)
+    ]
     members["manifests"] = b"[" + b",".join(entry.raw for entry in left) + b"]"
     return gojson.joined(members)
 

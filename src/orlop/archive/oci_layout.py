@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orlop.archive.oci_blobs import Document, PlainLayer, StoredBlob, StoredLayer
+from orlop.archive.oci_blobs import PlainLayer, StoredBlob, StoredLayer
 from orlop.model.descriptor import Descriptor
 from orlop.model.manifest import OCI_LAYER
 
@@ -64,7 +64,7 @@ class LayoutContent:
     ``blobs`` stand in the order in which they may be written: what names others comes after them. ``images`` are those
     that it carries; ``omitted`` are the manifests that an index names and the layout lacks, by the index; ``remade``
     are the images whose own manifests could not be written, as the store has their layers in other forms only;
-    ``left_out`` are layers that the reader has.
+    ``left_out`` are layers that the reader has; ``outdated`` is what refers to manifests that made way for others.
     """
 
     entries: tuple[TopEntry, ...]
@@ -73,6 +73,7 @@ class LayoutContent:
     omitted: dict[Digest, tuple[Descriptor, ...]]
     remade: tuple[ImageID, ...]
     left_out: tuple[Descriptor, ...] = ()
+    outdated: tuple[Digest, ...] = ()
 
     @property
     def layers(self) -> tuple[Blob, ...]:
@@ -88,8 +89,11 @@ class LayoutContent:
 
     @property
     def others(self) -> tuple[Digest, ...]:
-        """What is to be protected beside the layers of images: blobs that are none, and what names them."""
-        return tuple(blob.digest for blob in self.blobs if isinstance(blob, (Document, StoredBlob)))
+        """What is to be protected beside the layers of images: blobs that are none.
+
+        The bytes of documents are here. Protected, a manifest would outlive its image, and then stay with its index.
+        """
+        return tuple(blob.digest for blob in self.blobs if isinstance(blob, StoredBlob))
 
     @property
     def lacking(self) -> tuple[Digest, ...]:

@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.containerd_form import SUBJECT_NAME
 from orlop.archive.oci_blobs import Document, StoredBlob
+from orlop.model.attached import attached_tags
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import ImageID
 from orlop.model.manifest import Index, parse_manifest
-from orlop.store.content import node_of
+from orlop.store.content import ADDRESS, node_of
 from orlop.store.rows.content import CHILD, SUBJECT
 from orlop.store.rows.speaking import SPOKEN_OF, said_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from orlop.archive.oci_blobs import Blob
     from orlop.model.digest import Digest
     from orlop.model.manifest import Manifest
     from orlop.store.root import Store
-    from orlop.store.rows.metadata import ManifestRow, Rows
+    from orlop.store.rows.metadata import ManifestRow, Rows, TopRow
 
 _REFERENCES: Final = ("vnd.docker.reference.type", SPOKEN_OF)
 _UNKNOWN: Final = "unknown"
@@ -42,6 +43,7 @@ class Parts:
         self._store = store
         self._rows = rows
         self._spoken_of: dict[Digest, dict[Digest, list[Digest]]] = {}
+        self._addresses: dict[str, TopRow] | None = None
 
     def part(self, row: ManifestRow, manifest: Manifest) -> Part | None:
         """Return a manifest with all blobs that are here; nothing for that of an image of the store.
@@ -86,6 +88,28 @@ class Parts:
             if row is not None:
                 yield row
 
+    def attached(self, digest: Digest, repositories: Iterable[str]) -> Iterator[tuple[ManifestRow, str]]:
+        """Yield what is attached to a manifest or index by a tag, with the tag.
+
+        It is what the tag means in the first of some repositories that has it, else in the layout that came last.
+        """
+        names = list(repositories)
+        for tag in attached_tags(digest):
+            meant = next((top for name in names if (top := self._rows.top(name, f":{tag}")) is not None), None)
+            meant = self._addressed(tag) if meant is None else meant
+            row = None if meant is None else self._rows.manifest(meant.digest)
+            if row is not None:
+                yield row, tag
+
+    def _addressed(self, text: str) -> TopRow | None:
+        """Return what a layout called so, of several the one that came last."""
+        if not self._rows.has_names(ADDRESS.name(text)):
+            return None
+        if self._addresses is None:
+            tops = sorted(self._rows.tops(), key=lambda top: (top.updated, str(top.digest)))
+            self._addresses = {address: top for top in tops if (address := ADDRESS.text(top))}
+        return self._addresses.get(text)
+
     def _speaking(self, index: Digest) -> dict[Digest, list[Digest]]:
         """Return what an index says to speak of others of its children, by those."""
         if index not in self._spoken_of:
@@ -99,9 +123,12 @@ class Parts:
         return self._spoken_of[index]
 
 
-def entry_of(row: ManifestRow, subject: Digest | None = None) -> Descriptor:
-    """Return the descriptor by which ``index.json`` names what is not a whole image, and what it refers to."""
-    node = node_of(row)
+def entry_of(row: ManifestRow, subject: Digest | None = None, document: Manifest | Index | None = None) -> Descriptor:
+    """Return the descriptor by which ``index.json`` names what is not a whole image, and what it refers to.
+
+    The document is that of the row, if it was read already.
+    """
+    node = node_of(row, document)
     annotations = {} if subject is None else {**node.document.annotations, SUBJECT_NAME: str(subject)}
     return Descriptor(
         row.media_type, row.digest, len(row.raw), annotations=annotations, artifact_type=node.artifact_type

@@ -1,4 +1,4 @@
-"""Which platforms of an image a layout that is written shall hold."""
+"""Which platforms of an image go into a layout."""
 
 from __future__ import annotations
 
@@ -80,5 +80,6 @@ class Platforms:
         if self.everything and lacking:
             msg = (
                 f"{name} is not in the store for all of its platforms, it lacks {lacking}; load it whole, or name those"
+                " that are there"
             )
-            raise PlatformNotFound(f"{msg} to save")
+            raise PlatformNotFound(msg)

@@ -39,7 +39,7 @@ from orlop.streams.compression import Compression
 from orlop.streams.pipeline import in_parallel, one_at_a_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_layout import LayoutContent, TopEntry
@@ -77,7 +77,7 @@ def recompressed(
     Args:
         store: where the layers are, and what is compressed meanwhile.
         content: what the layout was to hold.
-        recipe: how its layers shall be compressed.
+        recipe: how to compress its layers.
         progress: hears of each layer that is compressed.
 
     Raises:
@@ -126,10 +126,10 @@ def _compressed(
     order = sorted(sizes, key=lambda diff_id: (-sizes[diff_id], str(diff_id)))
     cores = len(os.sched_getaffinity(0))
     workers = max(1, min(cores, _WORKERS, len(order)))
-    threads = max(1, cores // workers)
+    threads = _threads([sizes[diff_id] for diff_id in order], workers, cores)
     tell = None if progress is None else one_at_a_time(progress)
 
-    def pack(diff_id: DiffID, check: Callable[[], None]) -> MadeLayer:
+    def pack(diff_id: DiffID, share: int, check: Callable[[], None]) -> MadeLayer:
         def step(event: ProgressEvent) -> None:
             check()
             if tell is not None:
@@ -143,7 +143,7 @@ def _compressed(
         with (
             closing(store.layers.tar_chunks(diff_id)) as tar,
             closing(told(tar, diff_id.short, sizes[diff_id], step)) as chunks,
-            closing(compressed(chunks, sizes[diff_id], recipe, threads=threads, check=check)) as pieces,
+            closing(compressed(chunks, sizes[diff_id], recipe, threads=share, check=check)) as pieces,
         ):
             for piece in pieces:
                 hashed.update(piece)
@@ -151,8 +151,29 @@ def _compressed(
                 spool.append(piece)
         return MadeLayer(Digest("sha256", hashed.hexdigest()), size, spool)
 
-    packed = dict(zip(order, in_parallel([partial(pack, diff_id) for diff_id in order], workers=workers), strict=True))
+    tasks = [partial(pack, diff_id, share) for diff_id, share in zip(order, threads, strict=True)]
+    packed = dict(zip(order, in_parallel(tasks, workers=workers), strict=True))
     return {digest: packed[blob.diff_id] for digest, blob in layers.items()}
+
+
+def _threads(sizes: Sequence[int], workers: int, cores: int) -> list[int]:
+    """Return with how many threads each of some layers is compressed, so that no processor waits for the last one.
+
+    Those that begin at once share the processors by their sizes, and each later one shares them with what comes after
+    it. How many there are changes no byte.
+
+    Args:
+        sizes: of the layers, the largest first.
+        workers: how many layers are compressed at once.
+        cores: how many processors there are.
+    """
+    left = whole = sum(sizes)
+    found = []
+    for number, size in enumerate(sizes):
+        others = whole if number < workers else left
+        found.append(max(1, -(-cores * size // max(1, others))))
+        left -= size
+    return found
 
 
 def _rewritten(content: LayoutContent, made: Mapping[Digest, Blob], form: Compression) -> LayoutContent:
@@ -170,7 +191,8 @@ def _rewritten(content: LayoutContent, made: Mapping[Digest, Blob], form: Compre
             now[blob.digest] = new
         blobs.setdefault(new.digest, new)
     entries = tuple(_moved(entry, now.get(entry.descriptor.digest)) for entry in content.entries)
-    return replace(content, entries=entries, blobs=tuple(blobs.values()))
+    outdated = tuple(entry.descriptor.digest for entry in content.entries if entry.subject in now)
+    return replace(content, entries=entries, blobs=tuple(blobs.values()), outdated=outdated)
 
 
 def _moved(entry: TopEntry, new: Blob | None) -> TopEntry:

@@ -104,7 +104,7 @@ class OldTar:
         for name, entry in self.members.items():
             if entry.type == TYPE_HARDLINK and member_key(entry.linkname, self._limits) in documents:
                 raise self.refused(
-                    f"its {name} is a hard link to {entry.linkname}, which is written anew; load it, and save its"
+                    f"its {name} is a hard link to {entry.linkname}, which is rewritten; load it, and save its"
                     " images anew"
                 )
 
@@ -112,12 +112,12 @@ class OldTar:
         if entry.header_offset != self._end:
             raise self.refused(
                 f"it has a global PAX header at byte {self._end}, which readers apply to all that follows; load it, and"
-                " save its images anew"
+                " save its images again"
             )
         self._end = _end_of(entry)
         name = member_key(entry.name, self._limits)
         if name in self.members:
-            raise self.refused(f"it has the member {name!r} twice; load it, and save its images anew")
+            raise self.refused(f"it has the member {name!r} twice; load it, and save its images again")
         if len(self.members) >= self._limits.members:
             raise self._limits.exceeded("members", f"{self._shown} has more than {self._limits.members} members")
         self.members[name] = entry

@@ -12,7 +12,7 @@ from orlop.intake.offer import digests_by_image
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.model.manifest import Manifest
+from orlop.model.manifest import Manifest, unread_layer
 from orlop.store.content import node_of
 from orlop.store.loose import loose_blob
 from orlop.streams.compression import Compression, decompressed
@@ -143,10 +143,11 @@ class ArchivedImage:
 class ArchivedArtifact:
     """What an archive holds that is not an image: an artifact, an attestation, or an index without an image.
 
-    ``type`` is what it says that it is: its artifact type, else the type of its config, or of an index its media type.
-    ``names`` are its tags, and the texts by which the archive names it that are not references; there may be none.
-    ``subject`` is what it refers to. ``blobs`` is the number of its layers, ``size`` the bytes of all that it names and
-    of its own, as it says them.
+    ``type`` is its artifact type, or else the type of its config; for an index, its media type. ``names`` are its tags,
+    and the texts by which the archive names it that are not references; there may be none. ``subject`` is what it
+    refers to. ``blobs`` is the number of its layers, and ``size`` the bytes of the manifest and of everything that it
+    names, as it states them. ``unread`` is the type of a layer that cannot be unpacked, such as an encrypted one, where
+    it would be an image otherwise, or an index of such.
     """
 
     digest: Digest
@@ -155,6 +156,7 @@ class ArchivedArtifact:
     subject: Digest | None
     blobs: int
     size: int
+    unread: str = ""
 
 
 class Archive:
@@ -162,8 +164,8 @@ class Archive:
 
     Every format that `orlop.ImageService.load` takes is read. Opening one locates its members and reads the documents
     that say what is in it; of a plain file or a directory, layers are read when something of them is asked for. An
-    archive that is compressed as a whole, or comes through a pipe, is read through once at the start; from a pipe, the
-    bytes of layers cannot be had afterwards. Not to be shared between threads.
+    archive that is compressed as a whole, or comes through a pipe, is read through once at the start; the bytes of
+    layers from a pipe cannot be read afterwards. Not to be shared between threads.
 
         >>> import orlop
         >>> orlop.Archive("images.tar")  # doctest: +SKIP
@@ -187,7 +189,7 @@ class Archive:
 
         Raises:
             InvalidInput: this is not an archive, or incomplete, contradictory or beyond a limit. IntegrityError: a
-                document is not what its digest says. PlatformNotFound: it holds no image for the platform. NotFound,
+                document does not match its digest. PlatformNotFound: it holds no image for the platform. NotFound,
                 StorageError: it cannot be read.
         """
         choice = chosen(platform)
@@ -229,8 +231,9 @@ class Archive:
 
 
 def _artifacts(manifests: Iterable[OfferedManifest]) -> Iterator[ArchivedArtifact]:
-    for offered in manifests:
-        node = node_of(offered.row)
+    nodes = [(offered, node_of(offered.row)) for offered in manifests]
+    documents = {node.digest: node.document for _, node in nodes}
+    for offered, node in nodes:
         # An attestation belongs to the images that it is about.
         if offered.images and node.kind != "artifact":
             continue
@@ -240,10 +243,13 @@ def _artifacts(manifests: Iterable[OfferedManifest]) -> Iterator[ArchivedArtifac
             continue
         if isinstance(node.document, Manifest):
             parts = (node.document.config, *node.document.layers)
+            unread = unread_layer(node.document)
             size, blobs = node.size + sum(part.size for part in parts), len(node.document.layers)
-            yield ArchivedArtifact(node.digest, node.artifact_type, names, node.subject, blobs, size)
+            yield ArchivedArtifact(node.digest, node.artifact_type, names, node.subject, blobs, size, unread)
         elif names or offered.addresses:
-            yield ArchivedArtifact(node.digest, node.media_type, names, node.subject, 0, node.size)
+            below = (documents.get(child.digest) for child in node.document.manifests)
+            unread = next(filter(None, (unread_layer(one) for one in below if one is not None)), "")
+            yield ArchivedArtifact(node.digest, node.media_type, names, node.subject, 0, node.size, unread)
 
 
 def _archived(

@@ -26,13 +26,15 @@ class SaveReport:
 
     ``omitted`` are manifests that were left out of indexes; ``in_full`` the names whose tag alone would mean another
     entry of the layout, too; ``remade`` the images under a new manifest, as the store lacks the layers of their own;
-    ``left_out`` the layers that the reader has.
+    ``left_out`` the layers that the reader has; ``outdated`` what refers to a manifest that was written anew, with its
+    layers in another form: a signature does not cover it.
     """
 
     omitted: tuple[OmittedManifests, ...] = ()
     in_full: tuple[Reference, ...] = ()
     remade: tuple[ImageID, ...] = ()
     left_out: tuple[Descriptor, ...] = ()
+    outdated: tuple[Digest, ...] = ()
 
     def messages(self) -> tuple[str, ...]:
         """Return a line for people for each of these."""
@@ -48,6 +50,10 @@ class SaveReport:
         lines += [
             f"The image {image} gets a new manifest: the store has its layers in another form than its own one names"
             for image in self.remade
+        ]
+        lines += [
+            f"{digest} refers to a manifest as it was with its layers in another form: it does not cover the new one"
+            for digest in self.outdated
         ]
         if self.left_out:
             size = sum(layer.size for layer in self.left_out)

@@ -39,16 +39,17 @@ from orlop.store.layers import add_chain
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from orlop.intake.offer import Offer, OfferedLayer
     from orlop.intake.source import Found, ImageSource
     from orlop.intake.taking import L
     from orlop.model.digest import ChainID, DiffID, ImageID
     from orlop.model.image import Image
+    from orlop.model.reference import Reference
     from orlop.store.blobs.ingest import IngestedLayer
     from orlop.store.root import Store
-    from orlop.store.rows.metadata import DiffRow, WritableRows
+    from orlop.store.rows.metadata import DiffRow, Rows, WritableRows
 
 
 # One layer at a time keeps this many cores busy, with hashing, scanning and writing.
@@ -61,19 +62,26 @@ _WORKERS = 4
 _REMOTE_WORKERS = 3
 
 
-def commit(store: Store, source: ImageSource[IngestedLayer], offer: Offer) -> LoadReport:
+def commit(
+    store: Store,
+    source: ImageSource[IngestedLayer],
+    offer: Offer,
+    *,
+    require: Callable[[Rows], object] = lambda _: None,
+) -> LoadReport:
     """Keep every image, name, parent link and manifest that a source offers, in one transaction.
 
     Args:
         store: where to; the source takes its layers into the same one.
         source: where the layers come from. Those that the store has are not asked for.
         offer: what it offers, or a part of that.
+        require: called first in the one write, under its lock; raises where something must not be so.
 
     Raises:
         DigestMismatch, SizeMismatch, InvalidTar, …: a layer is not what the source says. NoSpace, ReadOnlyStore, …:
             it cannot be kept. The store is then as it was.
     """
-    return _Commit(store, source, offer).run()
+    return _Commit(store, source, offer).run(require)
 
 
 def verified_layer(source: ImageSource[L], layer: OfferedLayer, *, check: Callable[[], None] | None = None) -> L:
@@ -124,7 +132,7 @@ class _Commit:
         self._in_other_form: dict[DiffID, None] = {}
         self._blobs = BlobIntake(store, source, offer.blobs)
 
-    def run(self) -> LoadReport:
+    def run(self, require: Callable[[Rows], object]) -> LoadReport:
         needed = self._needed()
         known = self._known(needed)
         # What a remote source brings is kept at once, so that it must be held before it is there.
@@ -138,6 +146,7 @@ class _Commit:
                     taken.sync()
             self._blobs.sync()
             with self._store.metadata.write() as rows:
+                require(rows)
                 return self._write(rows)
 
     def _needed(self) -> list[OfferedLayer]:
@@ -166,7 +175,7 @@ class _Commit:
             if layer.diff_id in known and self._is_had(layer):
                 self._layers[layer] = None
                 if self._source.progress is not None:
-                    self._source.progress(LayerExists(layer.diff_id.short))
+                    self._source.progress(LayerExists(layer.label(remote=self._source.remote)))
             elif (found := self._source.find(layer)) is not None:
                 new.setdefault(found.key, []).append(layer)
             else:
@@ -266,10 +275,28 @@ class _Commit:
         self._blobs.publish(rows)
         artifacts = keep_content(store, rows, self._offer)
         store.images.set_parents(parents)
+        names = {
+            entry.image.id: name for entry in self._offer.images for name in (*entry.references, *entry.digests)[:1]
+        }
         for image in {entry.image.id: entry.image for entry in self._offer.images}.values():
             labels = None if image.config is None else image.config.labels
-            store.events.image(self._source.words.verb, image.id, labels=labels)
-        return LoadReport(tuple(loaded), tuple(moved), self._offer.form, artifacts, tuple(self._in_other_form))
+            self._tell(image.id, names.get(image.id), labels)
+        return LoadReport(
+            tuple(loaded),
+            tuple(moved),
+            self._offer.form,
+            artifacts,
+            tuple(self._in_other_form),
+            self._offer.strange,
+        )
+
+    def _tell(self, image: ImageID, name: Reference | None, labels: Mapping[str, str] | None) -> None:
+        """Record what was done: of a pull by its name, as engines do."""
+        verb = self._source.words.verb
+        if self._source.remote and name is not None:
+            self._store.events.moved(verb, name, labels)
+        else:
+            self._store.events.image(verb, image, labels=labels)
 
     def _keep(self, image: Image) -> None:
         image_id = self._store.images.keep(image)

@@ -6,15 +6,17 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
+from orlop.intake.platforms import first_image, images_in
 from orlop.intake.report import LoadedArtifact
-from orlop.store.content import ADDRESS, home_row, top_row
+from orlop.store.content import ADDRESS, home_row, reference_of_top, top_row
 from orlop.store.loose import loose_blob
+from orlop.store.rows.metadata import ReferenceRow
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from orlop.intake.offer import Offer, OfferedBlob
+    from orlop.intake.offer import Offer, OfferedBlob, OfferedManifest
     from orlop.intake.source import BlobSource, ImageSource
     from orlop.model.digest import Digest
     from orlop.store.blobs.ingest import IngestedLayer, TakenBlob
@@ -137,8 +139,26 @@ def keep_content(store: Store, rows: WritableRows, offer: Offer) -> tuple[Loaded
         if not manifest.images and (manifest.names or manifest.addresses):
             blob = loose_blob(manifest.row)
             found.append(LoadedArtifact(digest if blob is None else blob.digest, manifest.names))
+    for manifest in offer.manifests:
+        _name_images(store, rows, manifest)
     store.content.sweep(rows)
     return tuple(found)
+
+
+def _name_images(store: Store, rows: WritableRows, manifest: OfferedManifest) -> None:
+    """Name an image that came for a manifest or an index by the tags that meant this before it had an image here."""
+    if not manifest.images:
+        return
+    digest = manifest.row.digest
+    image = None
+    for top in list(rows.tops(digest)):
+        is_kept = rows.reference(top.name, top.suffix) or rows.top(top.name, f"@{digest}")
+        if is_kept is not None or reference_of_top(top) is None:
+            continue
+        # Many tags may mean one index of many images.
+        image = image or first_image(store, images_in(rows, digest))
+        rows.put_reference(ReferenceRow(top.name, top.suffix, image, store.now()))
+        rows.put_top(top)
 
 
 def _named_below(rows: Rows, digests: Iterable[Digest]) -> set[Digest]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from orlop.errors import DigestMismatch, InvalidManifest, SizeMismatch
+from orlop.errors import DigestMismatch, IntegrityError, InvalidJSON, InvalidManifest, LimitExceeded, SizeMismatch
 from orlop.intake.offer import OfferedImage, OfferedLayer, check_layers, platform_of, read_config
-from orlop.intake.platforms import plain
+from orlop.intake.platforms import names_platform, plain
+from orlop.model import gojson
 from orlop.model.manifest import (
-    DOCKER_CONFIG,
+    DEFAULT_CONFIGS,
     DOCKER_FOREIGN_LAYER,
-    DOCKER_LAYER,
+    IMAGE_CONFIGS,
     INDEX_TYPES,
-    OCI_CONFIG,
+    LAYER_TYPES,
+    OCI_FOREIGN_LAYER,
     OCI_INDEX,
-    OCI_LAYER,
     OCI_MANIFEST,
     Index,
     Manifest,
+    kind_of,
     parse_manifest,
     withdrawn_blobs,
 )
@@ -38,20 +40,12 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
 
 MAX_NESTING: Final = 64
-"""How deep indexes may lie in one another."""
+"""How deep indexes can be nested."""
 
-_CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
-_DEFAULT_TYPES: Final = frozenset({"", "application/octet-stream", "application/json", "text/html"})
-"""What registries and clients have called a config that they did not know; engines take it for an image's."""
-_NONDISTRIBUTABLE: Final = "application/vnd.oci.image.layer.nondistributable.v1.tar"
-_SUFFIXES: Final = ("", "+gzip", "+zstd", ".gzip", ".zstd")
-_LAYER_TYPES: Final = frozenset(
-    f"{kind}{suffix}"
-    for kind in (OCI_LAYER, _NONDISTRIBUTABLE, DOCKER_LAYER, DOCKER_FOREIGN_LAYER)
-    for suffix in _SUFFIXES
-)
 _LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
-_UNKNOWN: Final = "unknown"
+_ENCRYPTED: Final = "+encrypted"
+_CONFIG_BYTES: Final = 32 << 20
+"""Bytes of configs that are kept between the first look at them and the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +81,26 @@ class Node:
     @property
     def platform(self) -> Platform | None:
         """The platform that the descriptor names, if it names one."""
-        platform = self.descriptor.platform
-        if platform is None or platform.os in {"", _UNKNOWN} or platform.architecture in {"", _UNKNOWN}:
-            return None
-        return platform
+        return self.descriptor.platform if names_platform(self.descriptor) else None
+
+
+class _Read(NamedTuple):
+    """A document with what it names, whatever descriptor leads to it."""
+
+    document: Manifest | Index
+    children: tuple[Node, ...]
+    others: tuple[Descriptor, ...]
+    is_image: bool
 
 
 class ManifestReader:
     """Reads the manifests of one source, each once.
 
     A manifest is an image's where its config is, and a layer is one of an image: by its type, or by its bytes, since
-    podman unpacks layers of any type. Attestations and signatures are not tars, and so no images. What else is said of
-    it, such as an artifact type, an annotation or the platform ``unknown/unknown``, makes no difference to others.
+    podman unpacks layers of any type. Attestations and signatures are not tars, and so no images. Neither is what has a
+    layer that nobody can unpack as it stands (it is encrypted, or neither its type nor its bytes are those of a layer),
+    or a config that names no layers. What else is said of it, such as an artifact type, an annotation or the platform
+    ``unknown/unknown``, makes no difference to others.
 
     Args:
         documents: the source's.
@@ -114,10 +116,12 @@ class ManifestReader:
         self._place = place
         self._may_lack = may_lack
         self._left_out = left_out
-        self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...], tuple[Descriptor, ...]]] = {}
+        self._read: dict[tuple[Digest, int], _Read] = {}
         self._passed: set[str] = set()
         self._lacks_children = False
         self._strange: Descriptor | None = None
+        self._configs: dict[tuple[Digest, int], bytes] = {}
+        self._config_bytes = 0
         self._images: dict[tuple[Digest, int], Image] = {}
         self._below: dict[Digest, tuple[Node, ...]] = {}
 
@@ -125,7 +129,7 @@ class ManifestReader:
         """Return what a descriptor names, or nothing where its type is not known or it may be absent and is.
 
         Raises:
-            InvalidInput: it is absent, or indexes lie too deep in one another. InvalidManifest: it is not a manifest,
+            InvalidInput: it is absent, or indexes are nested too deep. InvalidManifest: it is not a manifest,
                 or not of the kind that the descriptor says. DigestMismatch, SizeMismatch: it is not what that says.
         """
         return self._node(descriptor, 0)
@@ -162,7 +166,7 @@ class ManifestReader:
         self._check_depth(depth)
         key = (descriptor.digest, descriptor.size)
         if key not in self._read:
-            document = parse_manifest(self._document(descriptor, name, "the manifest", "manifest_size"))
+            document = _parsed(self._document(descriptor, name, "the manifest", "manifest_size"), descriptor)
             children: list[Node] = []
             others: list[Descriptor] = []
             if isinstance(document, Index):
@@ -174,8 +178,8 @@ class ManifestReader:
                         others.append(child)
             else:
                 others += (document.config, *document.layers)
-            self._read[key] = (document, tuple(children), tuple(others))
-        document, below, rest = self._read[key]
+            self._read[key] = _Read(document, tuple(children), tuple(others), self._is_image(document))
+        document, below, rest, of_image = self._read[key]
         height = max((child.height + 1 for child in below), default=0)
         # An index that was read before may lie deeper here.
         self._check_depth(depth + height)
@@ -184,18 +188,33 @@ class ManifestReader:
             raise InvalidManifest(msg)
         implied = OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST
         row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type or implied, document.raw)
-        node = Node(descriptor, document, row, below, height, is_image(document, self._could_be_layer), rest)
+        node = Node(descriptor, document, row, below, height, of_image, rest)
         if isinstance(document, Manifest) and not node.is_image:
             self._pass(document)
         return node
+
+    def _is_image(self, document: Manifest | Index) -> bool:
+        if isinstance(document, Index) or not is_image(document, self._could_be_layer):
+            return False
+        if not document.layers or self.carries(document.config) is None:
+            return True
+        try:
+            raw = self._raw_config(document.config)
+        except (IntegrityError, LimitExceeded):
+            # What is not what the manifest names says nothing. Whoever wants the image is told so.
+            return True
+        found = names_layers(raw, unread=True)
+        if not found:
+            self._drop_config(document.config)
+        return found
 
     def _could_be_layer(self, layer: Descriptor) -> bool:
         return self._documents.could_be_layer(self._place(layer.digest, manifest=False))
 
     def _pass(self, document: Manifest) -> None:
         """Note what is not an image, for the error where nothing is."""
-        if document.config.media_type in _CONFIG_TYPES and document.layers:
-            self._strange = self._strange or document.layers[0]
+        if document.config.media_type in IMAGE_CONFIGS and self._strange is None:
+            self._strange = next((one for one in document.layers if one.media_type not in LAYER_TYPES), None)
         self._passed.add(document.artifact_type or document.config.media_type)
 
     def images(self, node: Node) -> tuple[Node, ...]:
@@ -219,7 +238,8 @@ class ManifestReader:
         """Return the `images` of a node that the source carries: of an index it may have some without their config.
 
         With ``layers`` the source names the layers that it has, and one that is at a place of its own may be absent. An
-        image outside of an index is a part then only if that layer is of a type that is not distributed.
+        image outside of an index is a part then only if that layer is of a type that is not distributed. One that has a
+        layer of a type that is not known is a part, whatever its bytes are.
         """
         leaves = self.images(node)
         found = tuple(leaf for leaf in leaves if not self._is_part(leaf, layers=layers, below=bool(node.children)))
@@ -227,6 +247,15 @@ class ManifestReader:
         return found
 
     def _is_part(self, leaf: Node, *, layers: bool, below: bool) -> bool:
+        if kind_of(leaf.document) != "image":
+            # Others may unpack it, so that it counts where names must have one meaning.
+            document = cast("Manifest", leaf.document)
+            for layer in document.layers:
+                if not layer.media_type.isprintable():
+                    of = leaf.descriptor.digest
+                    raise InvalidManifest(f"invalid manifest {of}: the type {layer.media_type!r} is not plain text")
+            self._pass(document)
+            return True
         elsewhere = [layer for layer in leaf.others[1:] if layers and layer.urls and layer.digest not in self._left_out]
         needed = (leaf.config, *elsewhere) if below else [one for one in elsewhere if _is_foreign(one)]
         return any(self.carries(one) is None for one in needed)
@@ -252,7 +281,7 @@ class ManifestReader:
     def _check_depth(self, depth: int) -> None:
         if depth > MAX_NESTING:
             raise self.words.error(
-                f"{self.words.name}'s indexes lie in one another more than {MAX_NESTING} deep; it is refused"
+                f"{self.words.name}'s indexes are nested more than {MAX_NESTING} deep; it is refused"
             )
 
     def image(self, node: Node) -> OfferedImage:
@@ -295,13 +324,29 @@ class ManifestReader:
     def _config(self, descriptor: Descriptor) -> Image:
         key = (descriptor.digest, descriptor.size)
         if key not in self._images:
-            name = self._place(descriptor.digest, manifest=False)
-            raw = self._document(descriptor, name, "the config", "config_size")
-            self._images[key] = read_config(raw, self._documents.limits)
+            self._images[key] = read_config(self._raw_config(descriptor), self._documents.limits)
+            self._drop_config(descriptor)
         return self._images[key]
 
+    def _raw_config(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a config, verified; some of them are kept until their image is read."""
+        key = (descriptor.digest, descriptor.size)
+        if key in self._images:
+            return self._images[key].raw_json
+        if key in self._configs:
+            return self._configs[key]
+        name = self._place(descriptor.digest, manifest=False)
+        raw = self._document(descriptor, name, "the config", "config_size")
+        if self._config_bytes + len(raw) <= _CONFIG_BYTES:
+            self._config_bytes += len(raw)
+            self._configs[key] = raw
+        return raw
+
+    def _drop_config(self, descriptor: Descriptor) -> None:
+        self._config_bytes -= len(self._configs.pop((descriptor.digest, descriptor.size), b""))
+
     def _layer(self, descriptor: Descriptor, layer: OfferedLayer) -> OfferedLayer:
-        if descriptor.media_type not in _LAYER_TYPES:
+        if descriptor.media_type not in LAYER_TYPES:
             raise _unknown_layer(descriptor)
         name = self._place(descriptor.digest, manifest=False)
         return OfferedLayer(name, layer.diff_id, descriptor.digest, descriptor.size, descriptor.urls)
@@ -342,18 +387,42 @@ def is_image(document: Manifest | Index, could_be_layer: Callable[[Descriptor], 
     """
     if isinstance(document, Index):
         return False
-    known = document.config.media_type in _CONFIG_TYPES
-    if not document.layers:
-        return known and not document.artifact_type
+    if not document.layers or kind_of(document) == "image":
+        return kind_of(document) == "image"
+    known = document.config.media_type in IMAGE_CONFIGS
+    if any(layer.media_type.endswith(_ENCRYPTED) for layer in document.layers):
+        return False
     if any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers):
-        return known or document.config.media_type in _DEFAULT_TYPES
+        odd = [layer for layer in document.layers if layer.media_type not in LAYER_TYPES]
+        return (known or document.config.media_type in DEFAULT_CONFIGS) and all(map(could_be_layer, odd))
     return known and any(could_be_layer(layer) for layer in document.layers)
+
+
+def names_layers(config: bytes, *, unread: bool) -> bool:
+    """Return whether an engine would look for layers in a config; ``unread`` where it is not a JSON object."""
+    try:
+        document = gojson.loads(config)
+    except InvalidJSON:
+        return unread
+    return any(gojson.fold(key) == "rootfs" for key in document) if isinstance(document, dict) else unread
+
+
+def _parsed(raw: bytes, descriptor: Descriptor) -> Manifest | Index:
+    try:
+        return parse_manifest(raw)
+    except InvalidManifest as error:
+        raise InvalidManifest(f"{descriptor.digest} is refused: {error}") from error
 
 
 def _is_foreign(layer: Descriptor) -> bool:
     """Return whether a layer is of a type that archives do not carry: they are whole without it."""
-    return layer.media_type.startswith((_NONDISTRIBUTABLE, DOCKER_FOREIGN_LAYER))
+    return layer.media_type.startswith((OCI_FOREIGN_LAYER, DOCKER_FOREIGN_LAYER))
 
 
 def _unknown_layer(layer: Descriptor) -> InvalidManifest:
+    if layer.media_type.endswith(_ENCRYPTED):
+        return InvalidManifest(
+            f"the layer {layer.digest} is encrypted, so there is no image to unpack; with all platforms it is kept as"
+            " it came"
+        )
     return InvalidManifest(f"the layer {layer.digest} is of the type {layer.media_type!r}, which orlop does not know")

@@ -36,6 +36,10 @@ class OfferedLayer:
     urls: tuple[str, ...] = ()
     any_form: bool = False
 
+    def label(self, *, remote: bool) -> str:
+        """Return what reports call it: that by which a ``remote`` source knows it, as docker does, or its diff ID."""
+        return (self.digest or self.diff_id).short if remote else self.diff_id.short
+
 
 @dataclass(frozen=True, slots=True)
 class OfferedImage:
@@ -94,13 +98,15 @@ class Offer:
     Manifests and blobs are content of any kind beside images: an artifact is a manifest with its blobs. A source that
     offers blobs is a `orlop.intake.source.BlobSource`.
 
-    The form of an archive is one of `orlop.intake.report.FORMATS`.
+    The form of an archive is one of `orlop.intake.report.FORMATS`. ``strange`` are digests by algorithms that are not
+    known, of what it holds and does not offer.
     """
 
     images: tuple[OfferedImage, ...]
     manifests: tuple[OfferedManifest, ...] = ()
     form: str = ""
     blobs: tuple[OfferedBlob, ...] = ()
+    strange: tuple[str, ...] = ()
 
     def only(self, choice: PlatformChoice, words: Words) -> Offer:
         """Return the offer without the images of platforms that were not asked for. Raises `PlatformNotFound`."""
@@ -121,7 +127,7 @@ class Offer:
         found = _reached(owned, {one.row.digest for one in owned if one.images} | set(tops))
         manifests = tuple(one for one in owned if one.row.digest in found)
         blobs = tuple(blob for blob in self.blobs if blob.digest in found)
-        return Offer(images, manifests, self.form, blobs)
+        return Offer(images, manifests, self.form, blobs, self.strange)
 
 
 def digests_by_image(manifests: Iterable[OfferedManifest]) -> dict[ImageID, tuple[Digest, ...]]:

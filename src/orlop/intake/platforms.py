@@ -6,14 +6,21 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import PlatformNotFound, WrongType
+from orlop.model.digest import ImageID
+from orlop.model.manifest import Index, parse_manifest
 from orlop.model.platform import Platform
 from orlop.model.values import dataclass, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.intake.words import Words
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import Rows
 
+_UNKNOWN: Final = "unknown"
 # How the kernel calls what Go calls otherwise.
 _ARCHITECTURES: Final = {
     "aarch64": "arm64",
@@ -79,6 +86,44 @@ def chosen(asked: Platform | str | None) -> PlatformChoice:
     elif not isinstance(asked, Platform | None):
         raise WrongType(f"a platform is a str, such as linux/arm64, or a Platform, not {asked!r}")
     return PlatformChoice(asked, host)
+
+
+def first_image(store: Store, images: Sequence[ImageID]) -> ImageID:
+    """Return which of several images a name stands for, in the order of `images_in`: see `PlatformChoice.first`."""
+    return images[chosen(None).first([store.images.get(one).platform for one in images])]
+
+
+def images_in(rows: Rows, digest: Digest) -> list[ImageID]:
+    """Return the images of a manifest or an index that are here, in the order in which programs look for a platform.
+
+    That is the order of the index, with those first whose descriptor names a platform.
+    """
+    found = [*_images_below(rows, digest), *map(ImageID.wrap, rows.images_of(digest))]
+    return [image for image in dict.fromkeys(found) if rows.image_row(image) is not None]
+
+
+def _images_below(rows: Rows, digest: Digest) -> Iterator[ImageID]:
+    seen: set[Digest] = set()
+    waiting = [digest]
+    # What clients push one by one may be nested to any depth.
+    while waiting:
+        one = waiting.pop()
+        row = None if one in seen else rows.manifest(one)
+        if row is None:
+            continue
+        seen.add(one)
+        document = parse_manifest(row.raw)
+        if isinstance(document, Index):
+            order = sorted(document.manifests, key=lambda child: not names_platform(child))
+            waiting += [child.digest for child in reversed(order)]
+        else:
+            yield from map(ImageID.wrap, rows.images_of(one))
+
+
+def names_platform(descriptor: Descriptor) -> bool:
+    """Return whether a descriptor says for which platform its image is; that of an attestation says that none is."""
+    platform = descriptor.platform
+    return platform is not None and {platform.os, platform.architecture}.isdisjoint({"", _UNKNOWN})
 
 
 def host_platform() -> Platform:

@@ -20,6 +20,9 @@ FORMATS: Final = {
 }
 """The formats of archives that are read, as they are called to programs and to people."""
 
+_SHOWN: Final = 20
+"""How many digests by algorithms that are not known are named at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
@@ -58,6 +61,7 @@ class LoadReport:
     """What a load did, in the source's order; ``format`` is one of `FORMATS`, or what the source calls its form.
 
     ``in_other_form`` are layers that the source names and lacks, and that the store has under another digest.
+    ``strange`` are digests by algorithms that are not known, whose content was passed over.
     """
 
     images: tuple[LoadedImage, ...]
@@ -65,6 +69,7 @@ class LoadReport:
     format: str = "docker"
     artifacts: tuple[LoadedArtifact, ...] = ()
     in_other_form: tuple[DiffID, ...] = ()
+    strange: tuple[str, ...] = ()
 
     def messages(self) -> tuple[str, ...]:
         """Return the lines that a Docker daemon prints for this load."""
@@ -95,11 +100,16 @@ class LoadReport:
 
     def warnings(self) -> tuple[str, ...]:
         """Return what the user may not expect, a line for each."""
-        if not self.in_other_form:
-            return ()
-        count = len(self.in_other_form)
-        layers = "1 layer is" if count == 1 else f"{count} layers are"
-        return (f"{layers} here in another form than manifests name: when saved, the images get new manifests",)
+        lines = [
+            f"passed over {digest}: orlop does not know its algorithm, and cannot verify it"
+            for digest in self.strange[:_SHOWN]
+        ]
+        if (left := len(self.strange) - _SHOWN) > 0:
+            lines.append(f"passed over {left} more whose algorithms orlop does not know")
+        if count := len(self.in_other_form):
+            layers = "1 layer is" if count == 1 else f"{count} layers are"
+            lines.append(f"{layers} here in another form than manifests name: when saved, the images get new manifests")
+        return tuple(lines)
 
     def found(self) -> tuple[str, ...]:
         """Return what the source was and what it held, a line for each image."""

@@ -90,7 +90,7 @@ class ImageSource(Protocol[L_co]):
         """Return what it holds of what is wanted.
 
         Raises:
-            InvalidInput: it is refused. IntegrityError: a document is not what its digest says.
+            InvalidInput: it is refused. IntegrityError: a document does not match its digest.
             PlatformNotFound: it holds no image for the platform that is wanted. StorageError: it cannot be read.
         """
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.errors import InvalidJSON
 from orlop.model import gojson
 from orlop.model.dialect import Dialect
@@ -11,8 +9,10 @@ from orlop.model.gostruct import BOOL, INT, TEXT, Field, Pointer, Set, Slice, St
 from orlop.model.regex import regex
 from orlop.model.values import dataclass
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from orlop.model.gostruct import Codec, Quote
 

@@ -7,15 +7,15 @@ own type, and values of different types are never equal.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
-
 from orlop.errors import InvalidDigest, WrongType
 from orlop.model.given import check_text, shown
 from orlop.model.hashing import sha256_hex
 from orlop.model.values import dataclass
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final, Self
 
 _HEX_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 ALGORITHMS: Final = tuple(_HEX_LENGTHS)

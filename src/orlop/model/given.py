@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-
 from orlop.errors import WrongType
+from orlop.model.generic import TypeVar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,6 +21,12 @@ def check_text(value: object, what: str) -> None:
     """Raise `WrongType` unless a value is a text; ``what`` it is begins the sentence."""
     if not isinstance(value, str):
         raise WrongType(f"{what} is a str, not {shown(value)}")
+
+
+def check_bytes(value: object, what: str) -> None:
+    """Raise `WrongType` unless a value is bytes; ``what`` it is begins the sentence."""
+    if not isinstance(value, bytes | bytearray):
+        raise WrongType(f"{what} is bytes, not {shown(value)}")
 
 
 def check_number(value: object, what: str) -> None:

@@ -7,15 +7,16 @@ keeps all of it, and writes it as Go does, to the byte.
 
 from __future__ import annotations
 
-import json
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
 
 from orlop.errors import InvalidJSON
+from orlop.model import plain_json
 from orlop.model.regex import regex
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any, Final, TypeAlias
 
 MAX_DEPTH: Final = 10_000
 """The depth to which objects and arrays may nest, as in Go."""
@@ -51,7 +52,7 @@ class Keys(Enum):
 _FREE: Final = frozenset({"annotations"})
 """The keys of objects under these names are free text."""
 
-Value: TypeAlias = Union[bool, str, Number, list["Value"], Object, None]  # noqa: UP007 -- "Value" is text
+Value: TypeAlias = "bool | str | Number | list[Value] | Object | None"
 """A JSON value; a `Number` is also a `str`, so test for it first."""
 
 _SPACE = rb"[ \t\r\n]*+"
@@ -65,6 +66,8 @@ _END: Final = regex(_SPACE)
 _STRING_KIND, _NUMBER_KIND, _LITERAL_KIND = 1, 2, 3
 _IN_DOCUMENT: Final = 2  # how long the reader's stack is directly inside the document's own object or array
 _INT_LENGTH: Final = 40  # longer whole numbers become floats: no document has them, and Python refuses the longest
+_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_WIDEST: Final = 4  # bytes of a character in UTF-32
 _LITERALS: Final[dict[bytes, bool | None]] = {b"true": True, b"false": False, b"null": None}
 
 _OUTSIDE: Final = regex(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++')
@@ -241,6 +244,10 @@ def _expect_end(raw: bytes, pos: int) -> None:
 def _syntax_error(raw: bytes, pos: int, expected: str) -> InvalidJSON:
     match = _END.match(raw, pos)
     at = pos if match is None else match.end()
+    if at <= 1 and (raw.startswith(_MARKS) or b"\0" in raw[:_WIDEST]):
+        return InvalidJSON(
+            "invalid JSON: it begins with a byte order mark, or is UTF-16 or UTF-32; JSON is plain UTF-8"
+        )
     found = repr(raw[at : at + 1])[1:] if at < len(raw) else "the end"
     return InvalidJSON(f"invalid JSON at byte {at}: expected {expected}, found {found}")
 
@@ -252,7 +259,7 @@ def _text(raw: bytes) -> str:
     except UnicodeDecodeError:
         text = _SURROGATES.sub(_REPLACEMENT, raw.decode("utf-8", "surrogateescape"))
     if "\\" in text:
-        text = _SURROGATES.sub(_REPLACEMENT, json.loads(f'"{text}"'))
+        text = _SURROGATES.sub(_REPLACEMENT, plain_json.loads(f'"{text}"'))
     return text
 
 
@@ -331,7 +338,7 @@ def _plain(value: Value, keys: Keys) -> object:
         target = work.pop()
         for place, item in enumerate(target) if isinstance(target, list) else target.items():
             if isinstance(item, Object):
-                members = dict[str, Any](item.members)
+                members: dict[str, Any] = dict(item.members)
                 if keys is not Keys.LAST:
                     _check_keys(item, members, folded=keys is Keys.FOLDED and place not in _FREE)
                 item.members.clear()

@@ -8,16 +8,18 @@ see.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from orlop.errors import InvalidJSON, InvalidTimestamp
 from orlop.model import gojson
+from orlop.model.generic import Generic, TypeVar
 from orlop.model.gojson import Number, Object
 from orlop.model.timestamp import ZERO, Timestamp
 from orlop.model.values import dataclass
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final, TypeAlias
 
     from orlop.model.gojson import Value
 
@@ -175,7 +177,7 @@ class Pointer(Codec):
         return "null" if value is None else self.to.write(value, quote)
 
 
-class _Backing(list[Any]):
+class _Backing(list["Any"]):
     """The memory behind a Go slice: elements beyond ``used`` stay in it, and reappear when the slice grows."""
 
     used = 0

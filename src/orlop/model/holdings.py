@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
-from orlop.errors import InvalidDigest, InvalidInput
+from orlop.errors import InvalidDigest, InvalidInput, WrongType
 from orlop.model.digest import ChainID, Digest
+from orlop.model.given import check_bytes, shown
 from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
@@ -35,14 +36,18 @@ class Holdings:
         """Read a list that `lines` made, or several in one, in any order.
 
         Raises:
-            InvalidInput: a line cannot be read, or is of a version that is not known.
+            WrongType: they are not lines of bytes. InvalidInput: a line cannot be read, or is of a version that is
+            not known.
         """
         blobs: set[Digest] = set()
         chains: set[ChainID] = set()
+        if not hasattr(lines, "__iter__"):
+            raise WrongType(f"the lines of what is had are a list or a file, not {shown(lines)}")
         for number, raw in enumerate(lines, 1):
+            check_bytes(raw, f"line {number} of what is had")
             line = raw[:_MAX_LINE].decode("utf-8", "replace").strip()
             if line.startswith(_VERSION) and line != _HEADER:
-                msg = f"line {number} of what is had: {line!r} is of a version that is not known; upgrade orlop"
+                msg = f"line {number} of the list of layers: {line!r} is of a version that is not known; upgrade orlop"
                 raise InvalidInput(msg)
             if not line or line.startswith("#"):
                 continue
@@ -68,6 +73,12 @@ class Holdings:
     def __or__(self, other: Holdings) -> Holdings:
         """Return what one or the other has."""
         return Holdings(self.blobs | other.blobs, self.chains | other.chains)
+
+
+def check_holdings(value: object) -> None:
+    """Raise `WrongType` unless a value says what somebody has."""
+    if not isinstance(value, Holdings):
+        raise WrongType(f"what is had is Holdings, as `have` returns them, not {shown(value)}")
 
 
 def _unread(number: int, why: str) -> InvalidInput:

@@ -7,12 +7,12 @@ engines compute from fields that are serialised again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self, cast
-
 from orlop.errors import InvalidImage, InvalidJSON
 from orlop.model.container import CONTAINER, QUOTES, ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.model.digest import DiffID, ImageID, chain_id
+from orlop.model.generic import cast
+from orlop.model.given import check_bytes
 from orlop.model.gostruct import (
     BOOL,
     INT,
@@ -30,7 +30,10 @@ from orlop.model.platform import Platform
 from orlop.model.timestamp import ZERO
 from orlop.model.values import dataclass, field, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final, Self
+
     from orlop.model.digest import ChainID
     from orlop.model.gostruct import (
         Codec,
@@ -107,6 +110,7 @@ class V1Image:
 
         Raises `InvalidImage`; with ``once`` also if a field has two values.
         """
+        check_bytes(raw, "a config")
         try:
             return decode(V1[dialect], raw, once=once)
         except InvalidJSON as error:
@@ -142,6 +146,7 @@ class Image:
         dialect knows are read too. Raises `InvalidImage` for a config that the engine refuses, such as one without
         ``rootfs``; with ``once`` also if a field has two values, since other readers may take another one.
         """
+        check_bytes(raw, "a config")
         try:
             fields = decode(_IMAGE[dialect], raw, once=once)
         except InvalidJSON as error:

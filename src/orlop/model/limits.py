@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
-
 from orlop.errors import InvalidInput, LimitExceeded, WrongType
 from orlop.model.given import check_number, shown
 from orlop.model.values import dataclass, fields
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar, Final
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
@@ -40,7 +42,8 @@ class Limits:
         extensions: extended headers before one member of a tar.
         sparse_pieces: pieces of one sparse file in a tar.
         layer_entries: members of one layer.
-        layers: layers of one image. Docker allows 125; an image with more can be kept, but not run.
+        layers: layers of one image. Docker allows 125; an image with more can be kept, but not run. The default is 500
+            for what is read from a data root.
         config_size: bytes of one image config.
         manifest_size: bytes of one manifest or index, ``manifest.json`` and ``index.json`` among them.
         documents_size: bytes of all these documents, of the names of members, folders and links, and of configs that

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from orlop.errors import InvalidDigest, InvalidJSON, InvalidManifest
 from orlop.model import gojson
 from orlop.model.descriptor import Descriptor
-from orlop.model.digest import Digest
+from orlop.model.digest import ALGORITHMS, Digest
 from orlop.model.platform import Platform
 from orlop.model.values import dataclass, field
 
@@ -42,6 +43,8 @@ INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
 _SCHEMA_VERSION: Final = 2
 _MAX_DEPTH: Final = 900
 """How deep a document may be nested: what rows say of it is found with SQLite, which reads no more than 1000 levels."""
+# Digests as the specification has them, by whatever algorithm, and of a length that can be shown.
+_ANY_DIGEST: Final = re.compile(r"(?=.{,512}\Z)([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+")
 # Go reads base64 over line breaks.
 _LINE_BREAKS: Final = {ord("\r"): None, ord("\n"): None}
 
@@ -93,6 +96,10 @@ class Manifest(_Document):
         document = _read(raw)
         if _is_index(document):
             raise InvalidManifest("invalid manifest: it is an index")
+        return cls._of(document, raw)
+
+    @classmethod
+    def _of(cls, document: _Members, raw: bytes) -> Self:
         return cls(
             config=document.descriptor("config"), layers=document.descriptors("layers"), raw=raw, **_shared(document)
         )
@@ -103,9 +110,13 @@ class Manifest(_Document):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index(_Document):
-    """Several manifests, or further indexes, under one name: one for each platform, or the content of a layout."""
+    """Several manifests, or further indexes, under one name: one for each platform, or the content of a layout.
+
+    ``strange`` are the digests of entries that were passed over, see `of_layout`.
+    """
 
     manifests: tuple[Descriptor, ...] = ()
+    strange: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
@@ -113,7 +124,31 @@ class Index(_Document):
         document = _read(raw)
         if not _is_index(document):
             raise InvalidManifest("invalid index: it is a manifest")
+        return cls._of(document, raw)
+
+    @classmethod
+    def _of(cls, document: _Members, raw: bytes) -> Self:
         return cls(manifests=document.descriptors("manifests"), raw=raw, **_shared(document))
+
+    @classmethod
+    def of_layout(cls, raw: bytes, *, may_be_strange: bool = False) -> Self:
+        """Read the ``index.json`` of a layout; raises `InvalidManifest`.
+
+        Entries by algorithms that are not known are passed over, if there are others: nobody could verify them. No
+        digest depends on the document.
+
+        Args:
+            raw: its bytes.
+            may_be_strange: all of its entries may be passed over.
+        """
+        document = _read(raw)
+        entries = document.array("manifests") if _is_index(document) else []
+        strange = {number: text for number, entry in enumerate(entries) if (text := _strange(entry))}
+        if not strange or (len(strange) == len(entries) and not may_be_strange):
+            return cls.from_json(raw)
+        known = {number: entry for number, entry in enumerate(entries) if number not in strange}
+        manifests = tuple(_descriptor(entry, f"manifests[{number}]") for number, entry in known.items())
+        return cls(manifests=manifests, strange=tuple(strange.values()), raw=raw, **_shared(document))
 
     def _content(self) -> dict[str, object]:
         return {"manifests": [manifest.to_dict() for manifest in self.manifests]}
@@ -125,7 +160,9 @@ def parse_manifest(raw: bytes) -> Manifest | Index:
     A document that is both (CVE-2021-41190: two readers would see two images) or neither is refused with
     `InvalidManifest`.
     """
-    return Index.from_json(raw) if _is_index(_read(raw)) else Manifest.from_json(raw)
+    document = _read(raw)
+    # Both are of this module.
+    return Index._of(document, raw) if _is_index(document) else Manifest._of(document, raw)  # noqa: SLF001
 
 
 def withdrawn_blobs(raw: bytes) -> tuple[Descriptor, ...]:
@@ -135,22 +172,39 @@ def withdrawn_blobs(raw: bytes) -> tuple[Descriptor, ...]:
 
 IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 """What the config of an image is called."""
-LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
-"""How the types of layers begin."""
+DEFAULT_CONFIGS: Final = frozenset({"", "application/octet-stream", "application/json", "text/html"})
+"""What registries and clients have called a config that they did not know; engines take it for an image's."""
+OCI_FOREIGN_LAYER: Final = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+LAYER_TYPES: Final = frozenset(
+    f"{kind}{suffix}"
+    for kind in (OCI_LAYER, OCI_FOREIGN_LAYER, DOCKER_LAYER, DOCKER_FOREIGN_LAYER)
+    for suffix in ("", "+gzip", "+zstd", ".gzip", ".zstd")
+)
+"""What the layers of an image are called that can be unpacked as they are."""
 
 
 def kind_of(document: Manifest | Index) -> str:
-    """Return what a document is, by its content: ``index``, ``image`` or ``artifact``.
+    """Return what a document is, by the types in it: ``index``, ``image`` or ``artifact``.
 
-    An image has an image's config, and no layer of another type. Its artifact type alone makes it nothing else, since
-    programs repeat the type of the config there.
+    An image has an image's config, and layers that can be unpacked as they are: none that is encrypted, or of another
+    type. One whose config's type says nothing is an image by its layers. Without layers it is an image unless it has an
+    artifact type; beside layers that makes no difference, since programs repeat the type of the config there.
     """
     if isinstance(document, Index):
         return "index"
-    is_image = document.config.media_type in IMAGE_CONFIGS and all(
-        layer.media_type.startswith(LAYER_PREFIXES) for layer in document.layers
-    )
-    return "image" if is_image else "artifact"
+    is_known = document.config.media_type in IMAGE_CONFIGS
+    if not document.layers:
+        return "image" if is_known and not document.artifact_type else "artifact"
+    may_be = is_known or document.config.media_type in DEFAULT_CONFIGS
+    has_layers = all(layer.media_type in LAYER_TYPES for layer in document.layers)
+    return "image" if may_be and has_layers else "artifact"
+
+
+def unread_layer(document: Manifest | Index) -> str:
+    """Return the type of the first layer that makes an artifact of what has an image's config; empty if none does."""
+    if isinstance(document, Index) or document.config.media_type not in IMAGE_CONFIGS:
+        return ""
+    return next((layer.media_type for layer in document.layers if layer.media_type not in LAYER_TYPES), "")
 
 
 def parse_descriptor(raw: bytes) -> Descriptor:
@@ -250,6 +304,13 @@ class _Members:
 
     def _error(self, name: str, what: str) -> InvalidManifest:
         return InvalidManifest(f"invalid manifest: {name} of {self._where}: {what}")
+
+
+def _strange(entry: object) -> str:
+    """Return the digest of a descriptor that is by an algorithm that is not known; nothing where it is not."""
+    text = gojson.folded(entry).get("digest") if isinstance(entry, dict) else None
+    found = _ANY_DIGEST.fullmatch(text) if isinstance(text, str) else None
+    return "" if found is None or found[1] in ALGORITHMS else found[0]
 
 
 def _read(raw: bytes) -> _Members:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
-
 from orlop.errors import InvalidReference, WrongType
 from orlop.model.digest import Digest, ImageID
 from orlop.model.given import shown
 from orlop.model.reference import Reference, parse_any
 from orlop.model.values import dataclass
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final, Self, TypeAlias
 
 _NAMES: Final = "an image is named by a str, a Reference or an ImageID"
 _ALGORITHM: Final = "sha256:"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Self
-
 from orlop.errors import InvalidPlatform
 from orlop.model.given import check_text
 from orlop.model.regex import regex
 from orlop.model.values import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Self
 
 _PART: Final = regex(r"[A-Za-z0-9_.-]+")
 _MIN_PARTS, _MAX_PARTS = 2, 3

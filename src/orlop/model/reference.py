@@ -7,7 +7,6 @@ for ``docker.io/library/alpine``, and so on.
 from __future__ import annotations
 
 from functools import total_ordering
-from typing import Any, Final, Self
 
 from orlop.errors import InvalidDigest, InvalidReference
 from orlop.model.dialect import Dialect
@@ -15,6 +14,10 @@ from orlop.model.digest import Digest
 from orlop.model.given import check_text
 from orlop.model.regex import Seldom, regex
 from orlop.model.values import dataclass, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, Self
 
 DEFAULT_DOMAIN: Final = "docker.io"
 DEFAULT_TAG: Final = "latest"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from orlop.errors import InvalidInput
 from orlop.model.regex import regex
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _STEP: Final = 1000

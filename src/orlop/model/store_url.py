@@ -1,10 +1,11 @@
 """The name of a store beyond one machine: a URL that says where its rows and its bytes are, and never a secret.
 
-``postgresql://[USER@]HOST[:PORT]/DATABASE?blobs=s3://BUCKET[/PREFIX][&config=FILE]``
+``postgresql://[USER@]HOST[:PORT][,HOST[:PORT]…]/DATABASE?blobs=s3://BUCKET[/PREFIX][&config=FILE]``
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidInput
@@ -20,6 +21,9 @@ _FORM: Final = "postgresql://USER@HOST/DATABASE?blobs=s3://BUCKET/PREFIX"
 _PARAMETERS: Final = frozenset(("blobs", "config"))
 _SECRETS: Final = frozenset(("password", "passfile", "sslpassword"))
 _PORT: Final = "the port in the URL of a store is a number from 1 to 65535"
+_HOST: Final = "a host in the URL of a store is not valid; an address of version 6 is in brackets, as [::1] is"
+_PLACES: Final = re.compile(r"([a-z]+://(?:[^/?#]*@)?)([^/?#]*)")
+_PLACE: Final = re.compile(r"[^\[\]]*|\[[^\[\]]*\](?::.*)?", re.DOTALL)
 _REFUSED: Final = "the URL of a store must not hold a password; set PGPASSWORD, or write it to ~/.pgpass"
 
 
@@ -36,8 +40,9 @@ class StoreURL:
     """A database and a bucket that are one store. The text of it holds no secret, and may be shown and logged.
 
     Args:
-        host: of PostgreSQL: a name, an address, or the directory of its Unix socket.
-        port: of it, or None for the usual one.
+        host: of PostgreSQL: a name, an address, or the directory of its Unix socket. Several servers, of which one is
+            the primary, are divided by commas, each with its port behind a colon.
+        port: of it, or None for the usual one, and where there are several.
         user: the role to be there, or nothing for the usual one.
         database: its name.
         bucket: of the object store.
@@ -67,14 +72,16 @@ class StoreURL:
         Raises:
             InvalidInput: it is not the URL of a store, or holds a password. The message shows no part of a secret.
         """
-        from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - most stores are directories
+        from urllib.parse import unquote  # noqa: PLC0415 - most stores are directories
 
         from orlop.model.urls import is_torn  # noqa: PLC0415 - as above
 
         check_text(text, "the URL of a store")
         if not text.startswith(_SCHEMES):
             raise InvalidInput(f"this is not the URL of a store; expected one such as {_FORM}, or a directory")
-        parts = urlsplit(text)
+        # Several hosts are not what a URL has, and are read one by one.
+        places = _PLACES.match(text)
+        parts = _parts(text if places is None else f"{places[1]}hosts{text[places.end() :]}")
         if parts.password is not None or is_torn(text):
             raise InvalidInput(_REFUSED)
         found = _parameters(parts.query)
@@ -82,7 +89,7 @@ class StoreURL:
         database = unquote(parts.path.removeprefix("/"))
         if not database or "/" in database or parts.fragment:
             raise InvalidInput(f"the URL of a store names one database; expected one such as {_FORM}")
-        host, port = _host(parts)
+        host, port = _host("" if places is None else places[2])
         user = unquote(parts.username or "")
         return cls(host, port, user, database, bucket, prefix, found.get("config", ""), variables or {})
 
@@ -91,16 +98,53 @@ class StoreURL:
         from urllib.parse import quote  # noqa: PLC0415 - as above
 
         user = f"{quote(self.user, safe='')}@" if self.user else ""
-        host = f"[{self.host}]" if ":" in self.host else quote(self.host, safe="")
+        several = "," in self.host
+        host = (
+            f"[{self.host}]" if ":" in self.host and not several else quote(self.host, safe=",:[]" if several else "")
+        )
         port = "" if self.port is None else f":{self.port}"
         blobs = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         config = f"&config={quote(self.config)}" if self.config else ""
         return f"postgresql://{user}{host}{port}/{quote(self.database, safe='')}?blobs={blobs}{config}"
 
+    def servers(self) -> list[tuple[str, int | None]]:
+        """Return the host and the port of each server, the usual port as None."""
+        if "," not in self.host:
+            return [(self.host, self.port)]
+        found = []
+        for one in self.host.split(","):
+            host, _, port = one.rpartition(":") if one.rpartition(":")[2].isdecimal() else (one, "", "")
+            found.append((host.removeprefix("[").removesuffix("]"), int(port) if port else None))
+        return found
 
-def _host(parts: SplitResult) -> tuple[str, int | None]:
+
+def _parts(url: str) -> SplitResult:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - as above
+
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise InvalidInput(_HOST) from None
+
+
+def _host(places: str) -> tuple[str, int | None]:
+    """Return the host and its port; of several each is valid by itself, with its port behind it."""
+    if "," not in places:
+        return _one_host(places)
+    found = []
+    for place in places.split(","):
+        host, port = _one_host(place)
+        host = f"[{host}]" if ":" in host else host
+        found.append(host if port is None else f"{host}:{port}")
+    return ",".join(found), None
+
+
+def _one_host(place: str) -> tuple[str, int | None]:
     from urllib.parse import unquote  # noqa: PLC0415 - as above
 
+    if _PLACE.fullmatch(place) is None:
+        raise InvalidInput(_HOST)
+    parts = _parts(f"postgresql://{place}")
     try:
         port = parts.port
     except ValueError:
@@ -110,9 +154,11 @@ def _host(parts: SplitResult) -> tuple[str, int | None]:
     host = unquote(parts.hostname or "")
     if not host:
         raise InvalidInput(f"the URL of a store names the host of PostgreSQL; expected one such as {_FORM}")
-    if "%2f" in parts.netloc.lower():
+    if "%2f" in place.lower():
         # A directory, unlike a host, is not the same in lower case.
-        host = unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
+        host = unquote(place.partition(":")[0])
+    if "," in host or (":" in host and "[" not in place):
+        raise InvalidInput("a host in the URL of a store cannot have a comma or a colon in its name; use another name")
     return host, port
 
 

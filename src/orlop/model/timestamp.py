@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Self
-
 from orlop.errors import InvalidTimestamp
 from orlop.model.regex import Seldom, regex
 from orlop.model.values import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, Self
 
 _RFC3339: Final = regex(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"

@@ -29,4 +29,4 @@ def loads(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError("a number in it has too many digits") from error
     except RecursionError as error:
-        raise ValueError("its values lie in one another too deep") from error
+        raise ValueError("its values are nested too deep") from error

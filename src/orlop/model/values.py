@@ -98,6 +98,8 @@ class _Described:
 
             for one in self._own:
                 setattr(self._original, one.name, one.real())
+            # `ClassVar` says nothing to `dataclasses` where a module imports that name for type checkers alone.
+            self._original.__annotations__ = {one.name: one.annotation for one in self._own}
             self._real = dataclasses.dataclass(frozen=True, order=self._order)(self._original)
         return self._real
 
@@ -136,7 +138,8 @@ def _made(original: Any, *, order: bool, kw_only: bool) -> type:
     kept = {name for name, value in original.__dict__.items() if value is not None}
     _add(made, [_setting(made, every), *_shared(made, every)], kept)
     _add(made, _comparing_later(made, every, kept, order=order), kept)
-    return made  # type: ignore[no-any-return]
+    finished: type = made
+    return finished
 
 
 def _add(made: Any, methods: list[Any], kept: set[str]) -> None:

@@ -173,4 +173,4 @@ def asked_content(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:
 
 def _report(content: LayoutContent, index: WrittenIndex) -> SaveReport:
     omitted = tuple(OmittedManifests(digest, lacking) for digest, lacking in content.omitted.items())
-    return SaveReport(omitted, index.in_full, content.remade, content.left_out)
+    return SaveReport(omitted, index.in_full, content.remade, content.left_out, content.outdated)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.show.field import Field
@@ -12,8 +10,10 @@ from orlop.cli.show.units import human_size
 from orlop.cli.source import opened_archive, platform_option
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from orlop.archive.reader import Archive, ArchivedImage
     from orlop.cli.session import Session
@@ -63,7 +63,9 @@ _SHOWN: Final = tuple(_FIELDS[name] for name in ("Name", "Platform", "ID", "Dige
 def archive_ls(
     session: Session, file: str, *, no_trunc: bool, as_json: bool, form: str | None, platform: Platform | None
 ) -> None:
-    """List all images and artifacts of an archive, in its order, with a line for each name.
+    """List the images and artifacts of an archive.
+
+    Prints a line for each name, in the order of the archive.
 
     FILE has any format that load reads, as a file or a directory; "-" is standard input. No store is needed, and
     nothing is kept.
@@ -73,7 +75,7 @@ def archive_ls(
     if it states none, SIZE is "-" (null in JSON).
     """
     if as_json and form:
-        raise WrongUsage("--json is a format of its own; give only one", "--format")
+        raise WrongUsage("--json and --format cannot be used together", "--format")
     chosen = parse_format("json" if as_json else form or "table", _FIELDS, table(*_SHOWN))
     whole = no_trunc or as_json or form == "json"
     with opened_archive(session, file, platform) as looked_into:

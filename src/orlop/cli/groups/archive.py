@@ -1,12 +1,13 @@
-"""``orlop archive``: the commands about archives themselves."""
+"""``orlop archive``: commands that inspect archives."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.cli.declared import group
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.cli.session import Session
 
 _COMMANDS: Final = {
@@ -17,5 +18,5 @@ _COMMANDS: Final = {
 
 @group(_COMMANDS, hidden=("list",), epilog="Example: orlop archive ls images.tar")
 def archive(session: Session) -> None:
-    """The commands about archives and layouts themselves, which need no store."""
+    """Inspect archives and layouts, without a store."""
     del session

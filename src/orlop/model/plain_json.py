@@ -1,0 +1,75 @@
+"""Plain JSON by the functions that `json` has in C, without importing `json`: that needs regular expressions.
+
+The store reads many short documents, and nearly all are well-formed. Where C's scanner alone does not get through, as
+with a mistake or another encoding, `json` is asked, so that values and errors are those of `json`. Where it matters how
+Go reads JSON, `orlop.model.gojson` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+make_scanner: Any = None
+quote: Any = None
+try:
+    # Not in every Python, and not promised by any.
+    import _json
+except ImportError:
+    pass
+else:
+    make_scanner, quote = _json.make_scanner, _json.encode_basestring_ascii
+
+_SPACE = " \t\n\r"
+
+
+class _Rules:
+    """What the scanner asks its decoder."""
+
+    strict = True
+    object_hook = None
+    parse_float = float
+    parse_int = int
+
+    def __init__(self, pairs_hook: Callable[[list[tuple[str, Any]]], object] | None = None) -> None:
+        self.object_pairs_hook = pairs_hook
+
+    @staticmethod
+    def parse_constant(name: str) -> float:
+        return float(name)
+
+
+def loads(text: str | bytes, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], object] | None = None) -> Any:
+    """Return what `json.loads` returns.
+
+    Raises:
+        ValueError: as `json.loads` does, `json.JSONDecodeError` among them.
+        RecursionError: it is nested too deeply.
+    """
+    if make_scanner is not None:
+        try:
+            plain = (text if isinstance(text, str) else text.decode()).strip(_SPACE)
+            value, end = make_scanner(_Rules(object_pairs_hook))(plain, 0)
+        except (ValueError, StopIteration, AttributeError, TypeError):
+            pass  # it is not well-formed, or a scanner of another Python asks its decoder for more
+        else:
+            if end == len(plain):
+                return value
+    import json  # noqa: PLC0415 - see above
+
+    return json.loads(text, object_pairs_hook=object_pairs_hook)
+
+
+def dumps(texts: Mapping[str, str] | Sequence[str]) -> str:
+    """Return what `json.dumps` returns for an object or an array of texts."""
+    if quote is None:
+        import json  # noqa: PLC0415 - see above
+
+        return json.dumps(dict(texts) if isinstance(texts, Mapping) else list(texts))
+    if isinstance(texts, Mapping):
+        return "{" + ", ".join(f"{quote(key)}: {quote(value)}" for key, value in texts.items()) + "}"
+    return "[" + ", ".join(map(quote, texts)) + "]"

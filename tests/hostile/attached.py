@@ -1,0 +1,78 @@
+"""Lists of what belongs to one image: what refers to it, and what is attached to it by a tag."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from tests.hostile.growth import Growing, opened
+from tests.unit.artifacts import chart, signature
+from tests.unit.layouts import Layout, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from orlop.service.image_service import ImageService
+
+NAME: Final = "example/app:1"
+
+
+def referred_to(count: int) -> Layout:
+    """An image with very many signatures that refer to it."""
+    layout = Layout()
+    image = layout.image("a")
+    found = [signature(layout, image, b"%d" % number) for number in range(count)]
+    return layout.top(image | named(f"docker.io/{NAME}"), *found)
+
+
+def tagged(count: int) -> Layout:
+    """An image to which tags in very many repositories attach something."""
+    layout = Layout()
+    image = layout.image("a")
+    tag = image["digest"].replace(":", "-") + ".sig"
+    found = [chart(layout, b"%d" % number) | named(f"docker.io/example/r{number}:{tag}") for number in range(count)]
+    return layout.top(image | named(f"docker.io/{NAME}"), *found)
+
+
+def kept(
+    make: Callable[[int], Layout], work: Callable[[ImageService, Path], object]
+) -> Callable[[int, Path], Callable[[], object]]:
+    """Work with a store that has all of it."""
+
+    def prepare(count: int, folder: Path) -> Callable[[], object]:
+        images = opened(folder)
+        images.load(io.BytesIO(make(count).pack()))
+        return partial(work, images, folder)
+
+    return prepare
+
+
+def seen(images: ImageService, _: Path) -> None:
+    """Look at all of it, and collect garbage, of which there is none."""
+    images.tree()
+    images.tag(NAME, "example/app:2")
+    images.gc()
+    images.df()
+
+
+def saved(images: ImageService, folder: Path) -> None:
+    """Save the image with what belongs to it."""
+    images.save([NAME], folder / "saved.tar", format="oci")
+
+
+def gone(images: ImageService, _: Path) -> None:
+    """Remove the image, and collect what is left of it."""
+    images.remove(NAME)
+    images.gc()
+
+
+ATTACHED: Final = (
+    Growing("signatures that are looked at", 150, kept(referred_to, seen)),
+    Growing("signatures that are saved", 150, kept(referred_to, saved)),
+    Growing("signatures that go", 150, kept(referred_to, gone)),
+    Growing("attaching tags that are looked at", 150, kept(tagged, seen)),
+    Growing("attaching tags that stay", 150, kept(tagged, gone)),
+)
+"""These lists."""
