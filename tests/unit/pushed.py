@@ -106,7 +106,7 @@ def large(name: str, size: int) -> Layout:
 
 def again(size: int) -> float:
     """How many bytes may be sent again after a break at half of a layer: half of it, one piece, and what is small."""
-    return size / 2 + (16 << 20) + (64 << 10)
+    return size / 2 + (20 << 20) + (64 << 10)
 
 
 def top_digest(layout: Layout) -> str:

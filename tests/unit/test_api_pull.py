@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +45,36 @@ def test_a_pull_is_told_as_engines_tell_it(tmp_path: Path):
         assert answer.status == 200
         lines = answer.lines
         assert lines[0] == {"status": f"Pulling from {REPOSITORY}", "id": "1"}
-        assert [line["status"] for line in lines].count("Pull complete") == 2
+        # Layers are called as the registry calls them.
+        manifest = json.loads(layout.files["blobs/" + digest.replace(":", "/")])
+        blobs = [layer["digest"].removeprefix("sha256:")[:12] for layer in manifest["layers"]]
+        assert sorted(line["id"] for line in lines if line["status"] == "Pull complete") == sorted(blobs)
         assert lines[-2:] == [
             {"status": f"Digest: {digest}"},
             {"status": f"Status: Downloaded newer image for {there.name()}"},
         ]
+        told = client.get("/events", {"since": "1", "until": str(time.time()), "filters": '{"event":["pull"]}'}).lines
+        assert [one["Actor"] for one in told] == [{"ID": there.name(), "Attributes": {"name": image}}]
         again = client.post("/images/create", {"fromImage": image, "tag": digest}).lines
-        assert [line["status"] for line in again].count("Already exists") == 2
+        # Of an image that is there nothing is told but that.
+        assert [line["status"].partition(" ")[0] for line in again] == ["Pulling", "Digest:", "Status:"]
         assert again[-1]["status"].startswith("Status: Image is up to date for")
         assert client.get(f"/images/{there.name()}/json").json["RepoDigests"] == [f"{image}@{digest}"]
+
+
+def test_layers_that_are_there_are_told_of_a_new_image(tmp_path: Path):
+    layout = Layout()
+    with served(tmp_path) as (there, client):
+        push(there.registry, layout, layout.image("one", "two"), "1")
+        push(there.registry, layout, layout.image("one"), "part")
+        push(there.registry, layout, layout.image("one", "three"), "other")
+        statuses = {}
+        for tag in ("1", "part", "other"):
+            lines = client.post("/images/create", {"fromImage": there.name(tag)}).lines
+            statuses[tag] = sorted(line["status"].partition(":")[0] for line in lines if "progress" not in line)
+        assert "Already exists" not in statuses["1"]
+        assert [statuses[tag].count("Already exists") for tag in ("part", "other")] == [1, 1]
+        assert [statuses[tag].count("Pull complete") for tag in ("part", "other")] == [0, 1]
 
 
 def test_without_a_tag_all_tags_are_pulled(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ import pytest
 
 from orlop.registry.hosts import Hosts, Rule, Server
 from orlop.registry.registries import Registries
+from orlop.registry.search import place
 from orlop.testing.registry.fake import FakeRegistry
-from orlop.testing.registry.quirks import Quirks
+from orlop.testing.registry.quirks import Failure, Quirks
 from tests.unit.layouts import Layout, named
 from tests.unit.pushed import reached, simple, top_digest
 from tests.unit.served import served
@@ -189,3 +191,79 @@ def test_what_a_client_shows_goes_to_the_registry_that_it_names(images: orlop.Im
         client.post(f"/images/{name}/push", {"tag": "1"}, headers=ME)
         assert list(there.repository("app").tags) == ["1"]
         assert {one.site for one in there.requests if "authorization" in one.headers} == {"registry", "auth"}
+
+
+@pytest.mark.parametrize("auth", ["none", "basic", "bearer"])
+def test_a_registry_that_can_be_searched_is_searched(client: Client, auth: str):
+    with registry(auth=auth, search=200) as there:
+        for name in ("team/app", "team/other", "app"):
+            there.repository(name)
+        there.repository("team/app").tags["1"] = "sha256:0"
+
+        def found(term: str = "app", **asked: str) -> Any:
+            return client.get("/images/search", {"term": f"{there.authority}/{term}", **asked}, headers=ME).json
+
+        assert found() == [
+            {"star_count": 0, "is_official": True, "name": "app", "is_automated": False, "description": "about app"},
+            {
+                "star_count": 1,
+                "is_official": False,
+                "name": "team/app",
+                "is_automated": False,
+                "description": "about team/app",
+            },
+        ]
+        assert [one["name"] for one in found(limit="1")] == ["app"]
+        for filters, names in (
+            ('{"stars":["1"]}', ["team/app"]),
+            ('{"is-official":["true"]}', ["app"]),
+            ('{"is-official":{"false":true},"is-automated":{"0":true}}', ["team/app"]),
+        ):
+            assert [one["name"] for one in found(filters=filters)] == names
+        assert found("a&n=9") == []
+        there.requests.clear()
+        found("team")
+        assert [one.target for one in there.requests if one.site == "registry"][-1] == "/v1/search?q=team&n=25"
+
+
+def test_a_registry_that_cannot_be_searched_says_so(client: Client):
+    with registry() as there:
+        answer = client.get("/images/search", {"term": f"{there.authority}/app"})
+        assert "cannot be searched" in answer.message
+        assert answer.status >= 400
+    assert client.get("/images/search", {"term": f"{there.authority}/app"}).status >= 500
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"term": ""}, "nothing to search for"),
+        ({"term": "https://r.test/app"}, "should not have a scheme"),
+        ({"limit": "0"}, r"outside the range of \[1, 100\]"),
+        ({"limit": "101"}, r"outside the range of \[1, 100\]"),
+        ({"filters": '{"stars":["many"]}'}, "invalid filter 'stars=many'"),
+        ({"filters": '{"is-official":["true","false"]}'}, "invalid filter 'is-official="),
+        ({"filters": '{"name":["x"]}'}, "[iI]nvalid filter 'name'"),
+    ],
+)
+def test_a_search_that_cannot_be_read_is_refused_before_anybody_is_asked(
+    client: Client, asked: dict[str, str], why: str
+):
+    with registry(search=200) as there:
+        answer = client.get("/images/search", {"term": f"{there.authority}/app"} | asked)
+        assert answer.status == 400
+        assert re.search(why, answer.message)
+        assert there.requests == []
+
+
+@pytest.mark.parametrize("sent", [b"", b"[]", b'{"results":7}', b"<html></html>"])
+def test_what_is_not_a_list_of_what_was_found_is_told(client: Client, sent: bytes):
+    with registry(search=200, failures=(Failure(200, body=sent),)) as there:
+        answer = client.get("/images/search", {"term": f"{there.authority}/app"})
+        assert "does not answer with a list" in answer.message
+
+
+def test_docker_hub_is_searched_at_a_host_of_its_own():
+    """It is another origin, to which the exchange sends no credentials."""
+    assert place("registry-1.docker.io", "a b&n=9", 5) == "https://index.docker.io/v1/search?q=a+b%26n%3D9&n=5"
+    assert place("quay.io", "app", 25) == "/v1/search?q=app&n=25"

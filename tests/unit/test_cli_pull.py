@@ -55,13 +55,13 @@ def test_referrers_and_artifacts_come_and_go_by_their_names(registry: FakeRegist
     digest, name = push(registry, layout, image, "1"), f"{registry.authority}/{REPOSITORY}"
     found = push(registry, charts, chart(charts), "1", "charts/one")
     done = command(tmp_path, "pull", "--referrers", f"{name}:1")
-    assert "Pulled 1 artifacts that refer to it" in done.stdout.splitlines()
+    assert "Pulled 1 artifact that refers to it" in done.stdout.splitlines()
     done = command(tmp_path, "pull", f"{registry.authority}/charts/one:1")
     assert f"Status: Downloaded newer artifact for {registry.authority}/charts/one:1" in done.stdout.splitlines()
     assert f"{registry.authority}/charts/one:1" in command(tmp_path, "images", "--tree").stdout
     registry.repository(REPOSITORY).manifests.clear()
     registry.repository("charts/one").manifests.clear()
     done = command(tmp_path, "push", "--referrers", f"{name}:1", f"{registry.authority}/charts/one:1")
-    assert done.stdout.splitlines()[-1] == "Pushed 1 artifacts that refer to them"
+    assert done.stdout.splitlines()[-1] == "Pushed 1 artifact that refers to them"
     assert registry.repository(REPOSITORY).manifests.keys() == {digest, signed["digest"]}
     assert registry.repository("charts/one").manifests.keys() == {found}

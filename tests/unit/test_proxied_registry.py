@@ -13,6 +13,7 @@ from orlop import errors
 from orlop.api.server import Options, Serves
 from orlop.model.digest import Digest
 from orlop.service.hosted.repository import Hosts
+from orlop.service.proxied import pull_through
 from orlop.service.proxied.registry import ProxiedRegistry
 from orlop.service.proxied.upstream import Upstream
 from orlop.testing.registry.quirks import Failure
@@ -206,6 +207,49 @@ def test_referrers_come_from_the_upstream(tmp_path: Path, monkeypatch: pytest.Mo
         assert (found.status, found.headers["content-type"]) == (200, INDEX)
         assert [one["digest"] for one in found.json["manifests"]] == [signed["digest"]]
         assert client.get(path("manifests", signed["digest"])).status == 200
+
+
+def test_a_list_of_the_upstream_may_name_what_it_has_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with proxying(tmp_path, monkeypatch, referrers="none") as (client, cached, _):
+        layout = Layout()
+        top = layout.image("a")
+        signed = [signature(layout, top, str(number).encode()) for number in range(2)]
+        index = layout.document({"schemaVersion": 2, "mediaType": INDEX, "manifests": signed}, INDEX)
+        push(cached.registry, layout, index, top["digest"].replace(":", "-"))
+        del cached.registry.repository(REPOSITORY).manifests[signed[0]["digest"]]
+        found = client.get(path("referrers", top["digest"]))
+        assert [one["digest"] for one in found.json["manifests"]] == [signed[1]["digest"]]
+
+
+def test_pages_of_lists_lead_on_in_the_same_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull_through, "_MOST_REFERRERS", 2)
+    with proxying(tmp_path, monkeypatch) as (client, cached, _):
+        layout = Layout()
+        top = layout.image("a")
+        signed = [signature(layout, top, str(number).encode()) for number in range(5)]
+        for tag in ("1", "2", "3"):
+            push(cached.registry, layout, top, tag)
+        client.push_image(REPOSITORY, "ours")
+        ns = {"ns": cached.name.domain}
+        tags, referrers = list[str](), list[str]()
+        for target, member, found in (
+            (path("tags", "list") + "?n=2", "tags", tags),
+            (path("referrers", top["digest"]), "manifests", referrers),
+            (path("referrers", top["digest"]), "manifests", theirs := list[str]()),
+        ):
+            answer = client.get(target, ns if found is not theirs else {})
+            while True:
+                found += [one if member == "tags" else one["digest"] for one in answer.json[member]]
+                following = answer.headers.get("link", "").partition(">")[0].removeprefix("<")
+                if not following:
+                    break
+                answer = client.get(following)
+        assert tags == ["1", "2", "3"]
+        assert referrers == theirs == sorted(one["digest"] for one in signed)
+        # What this registry has itself hides what is elsewhere, on each page.
+        mine = digest_of(client.push_artifact(REPOSITORY, {key: top[key] for key in ("mediaType", "digest", "size")}))
+        answer = client.get(path("referrers", top["digest"]), {"last": mine})
+        assert answer.json["manifests"] == []
 
 
 def test_upstreams_are_read_once() -> None:

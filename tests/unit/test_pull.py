@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -392,10 +391,13 @@ def test_layers_report_their_progress(tmp_path: Path):
     layout = Layout()
     events: list[ProgressEvent] = []
     with pulling(tmp_path) as there:
-        push(there.registry, layout, layout.image("one", "two"), "1")
+        digest = push(there.registry, layout, layout.image("one", "two"), "1")
         there.pull(progress=events.append)
-    ids = {hashlib.sha256(layer_tar(name)).hexdigest()[:12] for name in ("one", "two")}
-    assert {event.layer for event in events if isinstance(event, LayerDone)} == ids
+        manifest = json.loads(layout.files["blobs/" + digest.replace(":", "/")])
+        ids = {layer["digest"].removeprefix("sha256:")[:12] for layer in manifest["layers"]}
+        assert {event.layer for event in events if isinstance(event, LayerDone)} == ids
+        there.pull(progress=events.append)
+        assert {event.layer for event in events if isinstance(event, LayerExists)} == ids
 
 
 def test_what_progress_raises_ends_a_pull(tmp_path: Path):

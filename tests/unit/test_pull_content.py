@@ -13,6 +13,7 @@ from orlop import errors
 from orlop.registry.credentials import Credentials
 from tests.unit.artifacts import attestation, blobs_of, chart, signature
 from tests.unit.layouts import INDEX, Layout, named, sha256
+from tests.unit.odd_layouts import a_table_of_contents_of_stargz, encrypted_layers
 from tests.unit.pulling import REPOSITORY, pulling, push
 
 if TYPE_CHECKING:
@@ -58,6 +59,30 @@ def test_of_one_platform_no_attestation_is_fetched(tmp_path: Path):
         push(there.registry, layout, layout.index(image, attestation(layout, image)), "1")
         there.pull()
         assert there.asked == ["GET manifests", "GET manifests", "GET blobs", "GET blobs"]
+
+
+def encrypted(layout: Layout) -> dict[str, Any]:
+    """Add an image that nobody can unpack without a key."""
+    return encrypted_layers(layout)[0]
+
+
+def table_of_contents(layout: Layout) -> dict[str, Any]:
+    """Add what looks like an image, but for its config."""
+    return a_table_of_contents_of_stargz(layout)[1]
+
+
+@pytest.mark.parametrize("kind", [encrypted, table_of_contents])
+@pytest.mark.parametrize("platform", [None, "all"])
+def test_what_nobody_can_unpack_is_pulled_as_it_is(tmp_path: Path, kind: Any, platform: str | None):
+    layout = Layout()
+    with pulling(tmp_path) as there:
+        digest = push(there.registry, layout, kind(layout), "1")
+        report = there.pull(platform=platform)
+        assert [str(one.digest) for one in report.images.artifacts] == [digest]
+        assert not report.images.images
+        tops, blobs = saved(there, tmp_path / "out")
+        assert tops == [digest]
+        assert len(blobs) == 3
 
 
 @pytest.mark.parametrize("kind", [chart, lambda layout: signature(layout, None)])

@@ -117,6 +117,8 @@ class Access:
         self.registry = registry
         self.note = ""
         """What an error should add: why credentials were not used."""
+        self.refused = ""
+        """What the error for a 401 should add: whose user name and password were refused."""
         self.has_shown = False
         """Whether credentials were used."""
         self._send = send
@@ -184,8 +186,7 @@ class Access:
                 return False
             if challenge.scheme == _BASIC:
                 self._ways[wants.kind] = _BASIC
-                credentials = self.credentials
-                return credentials is not None and credentials.basic not in {None, sent}
+                return self._has_password(sent)
             self._ways[wants.kind] = self._server(challenge, answer.url)
             demanded = tuple(map(Scope.parse, challenge.scopes))
             self._demands[wants] = demanded
@@ -205,6 +206,20 @@ class Access:
                 if one.header == sent:
                     one.has_worked = True
 
+    def _has_password(self, sent: str | None) -> bool:
+        """Return whether there is a user name and password that the registry has not refused in a header."""
+        credentials = self.credentials
+        if credentials is None or credentials.basic is None:
+            return False
+        if credentials.basic != sent:
+            return True
+        renewed = self._renew()
+        if renewed is not None and renewed.basic not in {None, sent}:
+            self._known = (renewed,)
+            return True
+        self.refused = f"; it refused the user name and password of {credentials.source or 'this login'}"
+        return False
+
     def _usual(self) -> Challenge | None:
         """Return the challenge of the registry's root, which some give there alone."""
         with self._send(Request("GET", f"{self.registry}/v2/")) as answer:
@@ -214,7 +229,7 @@ class Access:
         realm = challenge.params.get("realm")
         if not realm:
             raise InvalidAnswer(
-                f"{self.registry.authority} asks for a token, and does not say where it is had",
+                f"{self.registry.authority} asks for a token, but does not say where to get one",
                 registry=self.registry.authority,
             )
         return TokenServer(resolved(url, realm), challenge.params.get("service", ""))
@@ -290,7 +305,7 @@ class Access:
                     registry=self.registry.authority,
                 )
             request = Request(request.method, url, request.headers, request.body)
-        raise InvalidAnswer(f"the token server {origin} redirects again and again", registry=self.registry.authority)
+        raise InvalidAnswer(f"the token server {origin} redirects too many times", registry=self.registry.authority)
 
     def _credentials_for(self, server: TokenServer) -> Credentials | None:
         credentials = self.credentials

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
     from orlop.registry.helpers import Helpers
 
-_LIMIT: Final = 16 << 20
+MAX_AUTHFILE: Final = 16 << 20
+"""How many bytes of a file are read at most."""
 _NO_LINES: Final = str.maketrans("", "", "\r\n")
 _VARIABLE: Final = "DOCKER_AUTH_CONFIG"
+_SHARED: Final = "/run/containers"
+"""Each user without a session has a folder in it, which nobody named. Root's podman may have made it for root alone."""
 
 
 def search_order(variables: Mapping[str, str], *, home: str, user: int, authfile: str | None = None) -> tuple[str, ...]:
@@ -48,7 +51,7 @@ def search_order(variables: Mapping[str, str], *, home: str, user: int, authfile
     docker = variables.get("DOCKER_CONFIG") or os.path.join(home, ".docker")
     found = (
         variables.get("REGISTRY_AUTH_FILE") or "",
-        os.path.join(runtime, "containers", "auth.json") if runtime else f"/run/containers/{user}/auth.json",
+        os.path.join(runtime, "containers", "auth.json") if runtime else _unnamed(user),
         os.path.join(config, "containers", "auth.json"),
         os.path.join(docker, "config.json"),
         os.path.join(home, ".dockercfg"),
@@ -174,12 +177,31 @@ class AuthFiles:
             yield AuthFile(self._given.encode(errors="surrogateescape"), _VARIABLE)
         for path in self._paths:
             try:
-                content = content_of(path, _LIMIT, look=check_interruption)
+                content = content_of(path, MAX_AUTHFILE, look=check_interruption)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
+                # Alone, it was named.
+                if len(self._paths) > 1 and _is_hidden(path):
+                    continue
                 raise InvalidSettings(f"cannot read {path}: {error.strerror or error}") from error
             yield AuthFile(content, path)
+
+
+def _is_hidden(path: str) -> bool:
+    """Return whether a file is the one that nobody named, and may not even be looked for: it is not the user's."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return path == _unnamed(os.geteuid())
+    except OSError:
+        pass
+    return False
+
+
+def _unnamed(user: int) -> str:
+    """Return the file of a user without a session."""
+    return f"{_SHARED}/{user}/auth.json"
 
 
 def is_old_form(path: str, document: dict[str, Any]) -> bool:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 def directories(home: str, user: int) -> tuple[str, ...]:
     """Return where the certificates of hosts are kept: the user's own, and podman's and docker's of the machine."""
-    own = (os.path.join(home, ".config", "containers", "certs.d"), os.path.join(home, ".config", "docker", "certs.d"))
+    podman, docker = (os.path.join(home, ".config", name, "certs.d") for name in ("containers", "docker"))
     machine = ("/etc/containers/certs.d", "/etc/docker/certs.d")
-    return (*own, *machine) if user else machine
+    # Podman and skopeo read root's own, too; docker's are those of a daemon without root.
+    return (podman, docker, *machine) if user else (podman, *machine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,14 @@ class RegistryClient:
         return self.get_manifest(repository, reference).descriptor if found is None else found
 
     def put_manifest(
-        self, repository: str, reference: str | Digest, raw: bytes, media_type: str, *, if_match: str = ""
+        self,
+        repository: str,
+        reference: str | Digest,
+        raw: bytes,
+        media_type: str,
+        *,
+        if_match: str = "",
+        is_first: bool = False,
     ) -> PushedManifest:
         """Push a manifest or an index under a tag or its digest. Everything that it names must be there.
 
@@ -163,12 +170,14 @@ class RegistryClient:
             raw: its bytes.
             media_type: its type.
             if_match: the ETag of what it replaces, where it must be that.
+            is_first: whether it must replace nothing. Registries that do not know such conditions pass over both.
 
         Raises:
             RegistryError: the registry refuses; ``missing`` names the blobs that it does not have.
             DigestMismatch: it keeps something else.
         """
-        headers = (("Content-Type", media_type), *((("If-Match", if_match),) if if_match else ()))
+        conditions = (("If-Match", if_match), ("If-None-Match", "*" if is_first else ""))
+        headers = (("Content-Type", media_type), *(one for one in conditions if one[1]))
         answer = self.exchange.ask(
             "PUT",
             self._manifest(repository, reference, namespaced=False),
@@ -291,10 +300,10 @@ class RegistryClient:
             answer.close()
 
     def mount_blob(self, repository: str, digest: Digest, source: str | None = None) -> Upload | None:
-        """Have a repository share a blob with another one of the same registry.
+        """Mount a blob of another repository of the same registry.
 
         Args:
-            repository: which shall have it.
+            repository: the one that is to have it.
             digest: of the blob.
             source: the repository that has it; None where the registry is to find it.
 
@@ -319,7 +328,7 @@ class RegistryClient:
         """Yield the tags of a repository as the registry lists them, page by page; what cannot be a tag is left out.
 
         Raises:
-            NotInRegistry: there is none. InvalidAnswer: the pages lead in a circle, or have no end.
+            NotInRegistry: there is none. InvalidAnswer: the pages form a loop, or have no end.
         """
         where = f"/v2/{_checked(repository)}/tags/list?n={page}"
         return self._pages(where, "tags", _TAG, to_pull(repository), f"list the tags of {repository}")

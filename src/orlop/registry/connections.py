@@ -141,7 +141,7 @@ class Connection(HTTPConnection):
         # Where a name leads is known now only, and may be another place than a moment ago.
         safe = [one for one in found if not is_of_link(one[4][0])]
         if found and not safe:
-            raise UnsafeRedirect(f"a server leads to {self.host}, whose address is a link-local one")
+            raise UnsafeRedirect(f"a server leads to {self.host}, which has a link-local address")
         return safe
 
     def _reach(self, sock: socket.socket, address: Any, limit: float) -> None:

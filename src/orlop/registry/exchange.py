@@ -296,8 +296,9 @@ class Exchange:
 
     def _refusal(self, answer: Answer, what: str) -> RegistryError | NotInRegistry:
         error = refusal(answer, what, now=self.waiting.clock.now())
-        if self.access.note and answer.status in {401, 403, 404}:
-            error.args = (f"{error.args[0]}{self.access.note}",)
+        note = self.access.note or (self.access.refused if answer.status == 401 else "")
+        if note and answer.status in {401, 403, 404}:
+            error.args = (f"{error.args[0]}{note}",)
         return error
 
     def _look_for_warnings(self, answer: Answer) -> None:

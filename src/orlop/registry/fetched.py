@@ -76,7 +76,7 @@ def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str) -> 
     sent = type_of(answer)
     if sent.startswith(_SCHEMA_1) or _is_schema_1(raw):
         raise RegistryUnsupported(
-            f"{what} is of schema version 1, which no engine reads any more; push it anew with a newer one"
+            f"{what} is of schema version 1, which no engine reads any more; push it again with a newer one"
         )
     try:
         document = parse_manifest(raw)
@@ -91,7 +91,9 @@ def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str) -> 
         raise InvalidManifest(f"{what} was sent as {sent}, but is a document of {own}")
     if sent not in KNOWN and sent not in _VAGUE and sent != own:
         raise InvalidAnswer(f"{what} was sent as {sent[:80]!r}, which is not the type of a manifest")
-    return FetchedManifest(own, digest, raw, answer.headers.get("ETag") or "")
+    etag = answer.headers.get("ETag") or ""
+    # A weak one, as proxies make when they compress, is equal to nothing (RFC 9110, 13.1.1).
+    return FetchedManifest(own, digest, raw, "" if etag.startswith("W/") else etag)
 
 
 def looked_at(answer: Answer, wanted: Digest | None) -> Descriptor | None:

@@ -69,7 +69,7 @@ def _rule(table: dict[str, Any], where: str) -> Rule:
     settings = {"location", "plain-http", "verify"} & set(table)
     location = table.get("location", prefix)
     if settings and location.startswith("*."):
-        raise InvalidSettings(f"{where} is for many hosts, so that it needs a location")
+        raise InvalidSettings(f"{where} covers many hosts, so it needs a location")
     realms = table.get("token-realms", [])
     for realm in realms:
         if not isinstance(realm, str):

@@ -37,7 +37,7 @@ class Turning:
     def ask(self, url: str) -> None:
         """Note a page that is asked for. Raises `InvalidAnswer` where it was asked for before, or is one too many."""
         if url in self._seen:
-            raise InvalidAnswer(f"the pages of {self._host} lead in a circle when asked to {self._what}")
+            raise InvalidAnswer(f"the pages of {self._host} form a loop when asked to {self._what}")
         self._seen.add(url)
         if len(self._seen) > _MOST_PAGES:
             self._refuse(f"more than {_MOST_PAGES} pages")

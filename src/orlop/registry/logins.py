@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
 from orlop.model.regex import regex
-from orlop.registry.authfiles import is_old_form, login_key
+from orlop.registry.authfiles import MAX_AUTHFILE, is_old_form, login_key
 from orlop.registry.credentials import helper_name, host_of_key, is_key_of
+from orlop.registry.interruption import check_interruption
 from orlop.streams.files import explaining
+from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:
     from orlop.registry.credentials import Credentials
@@ -102,8 +104,7 @@ class LoginFile:
 
     def _read(self) -> dict[str, Any]:
         try:
-            with open(self._path, "rb") as file:
-                content = file.read()
+            content = content_of(self._path, MAX_AUTHFILE, look=check_interruption)
         except FileNotFoundError:
             return {}
         except OSError as error:

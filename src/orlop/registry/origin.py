@@ -99,7 +99,7 @@ class Origin:
 
     @property
     def is_private(self) -> bool:
-        """Whether the host is this machine or an address that is not of the internet."""
+        """Whether the host is this machine, or an address that is not public."""
         address = self.address
         return self.is_loopback or (address is not None and not all(one.is_global for one in _reached(address)))
 
@@ -198,9 +198,7 @@ def resolved(base: str, location: str) -> str:
 def check_way(here: Origin, there: Origin, url: str) -> None:
     """Check that a server may lead its client from one origin to another. Raises `UnsafeRedirect`."""
     if there.is_private and not here.is_private:
-        raise UnsafeRedirect(
-            f"{here} leads to {shown(url)}, an address that is not of the internet", registry=here.authority
-        )
+        raise UnsafeRedirect(f"{here} leads to {shown(url)}, which is not a public address", registry=here.authority)
     leads_home = there.is_here and not here.is_here
     if leads_home or (there.is_link_local and not here.is_link_local):
         what = "an address of this machine" if leads_home else "a link-local address"

@@ -57,7 +57,7 @@ class Places:
 
     def document(self, want: Descriptor) -> bytes:
         """Return a small blob, which has its digest. Raises `DigestMismatch` where no place has that."""
-        return self._first(lambda client, repository: _read(client, repository, want))
+        return self._first(lambda client, repository: read_blob(client, repository, want))
 
     def blob_size(self, digest: Digest) -> int | None:
         """Return the size of a blob, see `RegistryClient.head_blob`."""
@@ -89,7 +89,8 @@ class Places:
         return ask(*last)
 
 
-def _read(client: RegistryClient, repository: str, want: Descriptor) -> bytes:
+def read_blob(client: RegistryClient, repository: str, want: Descriptor) -> bytes:
+    """Return a small blob. Raises `DigestMismatch` where it has another digest."""
     found = bytearray()
     with client.open_blob(repository, want) as reader:
         while piece := reader.read(_PIECE):

@@ -40,9 +40,9 @@ _FALLBACKS: Final = (95_000_000, 4 * _MIB)
 """What proxies let through that refuse a whole blob: below Cloudflare's 100 MB, and what all let through."""
 _TOO_LARGE: Final = 413
 _MOST_FALLS: Final = 3
-"""So many times a registry may lose what it acknowledged before its session is given up."""
+"""How often a registry may lose what it acknowledged before its session is given up."""
 _MOST_SHORT: Final = 16
-"""So many pieces of a session a registry may take less of than was sent."""
+"""Of how many pieces of a session a registry may take less than was sent."""
 _MOST_PIECES: Final = 100_000
 """A registry that wants a blob in more pieces than this would never have it."""
 _PASSING: Final = frozenset({408, 499})
@@ -174,7 +174,7 @@ class BlobPush:
             mark = max(mark, upload.offset)
             short += upload.offset < before + size
             if upload.offset <= stuck or falls > _MOST_FALLS or short > _MOST_SHORT:
-                raise UploadLost("the registry takes less than is sent, again and again")
+                raise UploadLost("the registry repeatedly accepts less than was sent")
             if upload.offset < before + size:
                 stuck = upload.offset
             self._sent(upload.offset)

@@ -1,8 +1,8 @@
 """Referrers: what refers to an image, as signatures and SBOMs do (OCI distribution 1.1, "Listing Referrers").
 
 Registries that have no such list keep one by a tag, ``sha256-HEX``, which each client that pushes a referrer updates:
-it reads the index there, adds its descriptor, and writes it back. Where two do so at once, one entry may be lost; a
-registry that gives an ``ETag`` can notice that.
+it reads the index there, adds its descriptor, and writes it back. Where two do so at once, one entry may be lost,
+unless the registry takes conditions (``If-Match`` with the ``ETag`` that it gave, ``If-None-Match: *`` for the first).
 
 A list counts as one only where it has the status, the type and the shape of one: some registries answer 200 with a page
 of HTML to everything.
@@ -10,10 +10,12 @@ of HTML to everything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
 from orlop.errors import (
+    InvalidAnswer,
     InvalidManifest,
     NotInRegistry,
     RegistryBusy,
@@ -21,23 +23,44 @@ from orlop.errors import (
     RegistryError,
     RegistryUnreachable,
 )
+from orlop.model.attached import attached_tags
 from orlop.model.descriptor import Descriptor
 from orlop.model.manifest import OCI_INDEX, Index, Manifest, parse_manifest
-from orlop.model.reference import MAX_TAG
+from orlop.model.values import dataclass
 from orlop.registry.access import to_pull
 from orlop.registry.fetched import digest_of, type_of
 from orlop.registry.links import Turning, next_page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orlop.model.digest import Digest
     from orlop.registry.client import RegistryClient
+    from orlop.registry.messages import Answer
 
+T = TypeVar("T")
 _LIMIT: Final = 16 << 20
 _TRIES: Final = 5
 _PRECONDITION: Final = 412
 _ALGORITHM, _HEX = 32, 64
-_BY_TAG: Final = (".sig", ".att", ".sbom")
-"""What cosign appends to the tag of a digest, for what it keeps without a subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tagged:
+    """What is under the fallback tag: an index with its ``ETag``, something else, or nothing."""
+
+    index: Index | None = None
+    etag: str = ""
+    is_free: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of a list: what it lists, its bytes, and where the next one is, if there is one."""
+
+    manifests: tuple[Descriptor, ...]
+    size: int
+    following: str | None
 
 
 def fallback_tag(digest: Digest) -> str:
@@ -49,13 +72,18 @@ def fallback_tag(digest: Digest) -> str:
 def listed(
     client: RegistryClient, repository: str, subject: Digest, artifact_type: str = ""
 ) -> tuple[Descriptor, ...] | None:
-    """Return what a registry itself lists, or None where it has no such list. Raises `RegistryError`."""
+    """Return what a registry itself lists, or None where it has no such list.
+
+    Raises `RegistryError`, also where a list that has begun does not go on: it would look as if there were no more.
+    """
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-    where: str | None = f"/v2/{repository}/referrers/{subject}{query}"
+    first = f"/v2/{repository}/referrers/{subject}{query}"
+    where: str | None = first
     found: list[Descriptor] = []
     turning = Turning(client.host, f"list what refers to {subject}")
     while where is not None:
         turning.ask(where)
+        page: _Page | None = None
         try:
             answer = client.exchange.ask(
                 "GET",
@@ -67,29 +95,46 @@ def listed(
             )
         except (RegistryUnreachable, RegistryBusy, RegistryDenied):
             raise
-        except (RegistryError, NotInRegistry):
+        except (RegistryError, NotInRegistry) as error:
+            if where is not first:
+                raise _broken(client, subject) from error
+        else:
+            page = _read(answer)
+        if page is None:
+            if where is not first:
+                raise _broken(client, subject)
             return None
-        with answer:
+        turning.came(page.size, len(page.manifests))
+        found += page.manifests
+        where = page.following
+    return _of_type(found, artifact_type)
+
+
+def _read(answer: Answer) -> _Page | None:
+    """Return the page of a list that came; nothing where it is something else."""
+    with answer:
+        if type_of(answer) != OCI_INDEX:
+            return None
+        try:
+            # As in `RegistryClient`: another answer may have come for it, of which all is to be believed.
+            raw = answer.document(_LIMIT, what="the referrers")
             if type_of(answer) != OCI_INDEX:
                 return None
-            try:
-                # As in `RegistryClient`: another answer may have come for it, of which all is to be believed.
-                raw = answer.document(_LIMIT, what="the referrers")
-                if type_of(answer) != OCI_INDEX:
-                    return None
-                where = next_page(answer.url, answer.headers.all("Link"))
-                index = Index.from_json(raw)
-            except InvalidManifest:
-                return None
-        turning.came(len(raw), len(index.manifests))
-        found += index.manifests
-    return _of_type(found, artifact_type)
+            following = next_page(answer.url, answer.headers.all("Link"))
+            return _Page(Index.from_json(raw).manifests, len(raw), following)
+        except InvalidManifest:
+            return None
+
+
+def _broken(client: RegistryClient, subject: Digest) -> InvalidAnswer:
+    message = f"{client.host} does not send the rest of what refers to {subject}; try again"
+    return InvalidAnswer(message, registry=client.host)
 
 
 def tagged(client: RegistryClient, repository: str, subject: Digest, artifact_type: str = "") -> tuple[Descriptor, ...]:
     """Return what is kept by the fallback tag."""
-    index = _tagged_index(client, repository, subject)
-    return () if index is None else _of_type(list(index[0].manifests), artifact_type)
+    index = _under_tag(client, repository, subject).index
+    return () if index is None else _of_type(list(index.manifests), artifact_type)
 
 
 def referring(client: RegistryClient, repository: str, subject: Digest) -> tuple[tuple[Descriptor, str | None], ...]:
@@ -98,11 +143,7 @@ def referring(client: RegistryClient, repository: str, subject: Digest) -> tuple
     The latter come with their tags, since nothing else leads to them. Raises `RegistryError`.
     """
     found: list[tuple[Descriptor, str | None]] = [(one, None) for one in client.referrers(repository, subject)]
-    for suffix in _BY_TAG:
-        tag = f"{subject.algorithm}-{subject.hex}{suffix}"
-        if len(tag) > MAX_TAG:
-            # Nobody can have put anything under it.
-            continue
+    for tag in attached_tags(subject):
         try:
             found.append((client.head_manifest(repository, tag), tag))
         except NotInRegistry:
@@ -149,9 +190,9 @@ def remove(client: RegistryClient, repository: str, subject: Digest, referrer: D
 def _change(
     client: RegistryClient, repository: str, subject: Digest, digest: Digest, referrer: Descriptor | None
 ) -> None:
-    for tried in range(1, _TRIES + 1):
-        found = _tagged_index(client, repository, subject)
-        old, etag = (Index(media_type=OCI_INDEX), "") if found is None else found
+    def change() -> None:
+        found = _under_tag(client, repository, subject)
+        old = found.index or Index(media_type=OCI_INDEX)
         is_there = any(one.digest == digest for one in old.manifests)
         if is_there == (referrer is not None):
             return
@@ -161,24 +202,38 @@ def _change(
             annotations=old.annotations,
             manifests=others if referrer is None else (*others, referrer),
         )
+        put = partial(client.put_manifest, repository, fallback_tag(subject), new.to_json(), OCI_INDEX)
+        put(if_match=found.etag, is_first=found.is_free)
+
+    while_others_write(client, change)
+
+
+def while_others_write(client: RegistryClient, change: Callable[[], T]) -> T:
+    """Return what a change returns, which is made anew where somebody has written meanwhile what it replaces.
+
+    Raises `RegistryError`, also where others write again and again.
+    """
+    for tried in range(1, _TRIES):
         try:
-            client.put_manifest(repository, fallback_tag(subject), new.to_json(), OCI_INDEX, if_match=etag)
+            return change()
         except RegistryError as error:
-            if error.answered != _PRECONDITION or tried == _TRIES:
+            if error.answered != _PRECONDITION:
                 raise
-            client.waiting.pause(client.waiting.patience.before(tried, client.waiting.clock))
-        else:
-            return
+        client.waiting.pause(client.waiting.patience.before(tried, client.waiting.clock))
+    return change()
 
 
-def _tagged_index(client: RegistryClient, repository: str, subject: Digest) -> tuple[Index, str] | None:
+def _under_tag(client: RegistryClient, repository: str, subject: Digest) -> _Tagged:
+    """Return what is under the fallback tag."""
     try:
         found = client.get_manifest(repository, fallback_tag(subject))
         document = found.parsed()
-    except (NotInRegistry, InvalidManifest):
-        return None
+    except NotInRegistry:
+        return _Tagged(is_free=True)
+    except InvalidManifest:
+        return _Tagged()
     # Some registries take the tag for the digest that it is made of.
-    return (document, found.etag) if isinstance(document, Index) and found.digest != subject else None
+    return _Tagged(document, found.etag) if isinstance(document, Index) and found.digest != subject else _Tagged()
 
 
 def _of_type(found: list[Descriptor], artifact_type: str) -> tuple[Descriptor, ...]:

@@ -34,19 +34,19 @@ _OCTETS: Final = "application/octet-stream"
 
 
 class Registry:
-    """A registry. A context manager that closes its connections; threads may share it.
+    """A client for one registry. Use it as a context manager, which closes its connections. Threads may share it.
 
     A repository is the path of a name (``team/app``; ``library/alpine`` on Docker Hub). A reference is a tag, or a
-    digest, as a `Digest` or as text. What is read is verified against its digest. Every method raises `NotInRegistry`
-    or `RegistryError` with the registry's own words.
+    digest, as a `Digest` or as text. Content is verified against its digest when it is read. Every method raises
+    `NotInRegistry` or `RegistryError` with the registry's own code and message.
 
     Args:
-        host: its host, with the port where it has one; ``docker.io`` for Docker Hub.
-        user: who one is to it; nobody by default.
-        password: what goes with that. Both go to this registry, and to a token server of its own site, alone.
-        proxies: through which it is reached.
-        registries: what reaches it instead, with mirrors, files of credentials and certificates of its own; then the
-            other arguments but ``host`` are of no use.
+        host: the registry's host, with a port if it needs one; ``docker.io`` for Docker Hub.
+        user: the user name. Default: anonymous.
+        password: the user's password. Both are sent only to this registry, and to a token server of its own site.
+        proxies: the proxies to use.
+        registries: mirrors, credential files and certificates to use; all other arguments except ``host`` are then
+            ignored.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class Registry:
         return client.head_manifest(path, _reference(reference))
 
     def manifest(self, repository: str, reference: str | Digest) -> FetchedManifest:
-        """Return a manifest or an index: its type, its digest, its exact bytes, and what they say (``parsed()``).
+        """Return a manifest or an index: its type, its digest, its exact bytes, and their parsed form (``parsed()``).
 
         Raises:
-            DigestMismatch: it is another one than was asked for. InvalidManifest: it can be read in two ways.
+            DigestMismatch: the registry sent another one. InvalidManifest: it can be read in two ways.
         """
         client, path = self._at(repository)
         return client.get_manifest(path, _reference(reference))
@@ -126,7 +126,7 @@ class Registry:
     ) -> Digest:
         """Push a manifest or an index whose content is there, under a tag, or under its digest alone.
 
-        What it refers to (``subject``) gets to know of it, also where the registry keeps no list of referrers.
+        It becomes a referrer of its ``subject``, even if the registry keeps no list of referrers.
 
         Raises:
             InvalidManifest: it is none. RegistryError: something that it names is missing (``missing``).
@@ -141,7 +141,7 @@ class Registry:
         """Delete a tag alone, or a manifest by its digest with all its tags.
 
         Raises:
-            RegistryUnsupported: the registry deletes nothing, or no tags.
+            RegistryUnsupported: the registry cannot delete, or cannot delete tags.
         """
         client, path = self._at(repository)
         found = _reference(reference)
@@ -156,7 +156,7 @@ class Registry:
         return client.referrers(path, Digest.parse(str(subject)), artifact_type)
 
     def close(self) -> None:
-        """Close its connections, unless they are those of others."""
+        """Close the connections, except those of ``registries``."""
         if self._transport is not None:
             self._transport.close()
 

@@ -34,7 +34,7 @@ from orlop.errors import (
     SizeMismatch,
 )
 from orlop.intake.beside_images import Top
-from orlop.intake.manifests import MAX_NESTING, ManifestReader, is_image
+from orlop.intake.manifests import MAX_NESTING, ManifestReader, is_image, names_layers
 from orlop.intake.offering import offer_of
 from orlop.intake.platforms import PlatformChoice
 from orlop.intake.source import Found
@@ -180,7 +180,7 @@ class RegistrySource(Generic[L]):
         else:
             self._fetch_parts(document)
         about = self._fetch_referrers() if self._with_referrers else ()
-        self.referrers = len(about)
+        self.referrers = len({one.digest for one, _ in about})
         reader = ManifestReader(self._documents, name_of)
         tops = [self._named(reader, top), *(self._about(reader, *one) for one in about)]
         offer = offer_of(reader, [one for one in tops if one is not None], choice, form="registry", blobs=True)
@@ -220,7 +220,7 @@ class RegistrySource(Generic[L]):
         want = Descriptor(OCI_LAYER, layer.digest, layer.size, urls=layer.urls)
 
         def take(rest: Rest, content: Ingest | None) -> L:
-            label, found = layer.diff_id.short, list[TakenBlob]()
+            label, found = layer.label(remote=True), list[TakenBlob]()
             # What an earlier try has left is not worth the rest of it where it is wrong: all of it is fetched anew.
             other = None if content is not None and content.kept else found.append
             try:
@@ -387,13 +387,13 @@ class RegistrySource(Generic[L]):
 
     def _fetch_referrers(self) -> Sequence[tuple[Descriptor, str | None]]:
         """Fetch what refers to the manifests that were fetched, and return it, with the tags that it needs."""
-        found: dict[Digest, tuple[Descriptor, str | None]] = {}
+        found: dict[tuple[Digest, str | None], Descriptor] = {}
         asked: set[Digest] = set()
         while waiting := [digest for digest in self._read if digest not in asked]:
             asked.update(waiting)
             for subject in waiting:
                 for referrer, tag in self._places.referrers(subject):
-                    if referrer.digest in found or not _is_manifest(referrer, or_index=True):
+                    if (referrer.digest, tag) in found or not _is_manifest(referrer, or_index=True):
                         continue
                     document = parse_manifest(self._manifest(referrer))
                     # A list may say anything; what a manifest says itself is what leads to it.
@@ -403,18 +403,18 @@ class RegistrySource(Generic[L]):
                         msg = f"more than {_MOST_MANIFESTS} manifests refer to those of {self.words.name}"
                         raise self.words.error(f"{msg}; pull it without its referrers")
                     kind = document.media_type or referrer.media_type
-                    found[referrer.digest] = Descriptor(kind, referrer.digest, len(document.raw)), tag
+                    found[referrer.digest, tag] = Descriptor(kind, referrer.digest, len(document.raw))
                     if isinstance(document, Index):
                         self._fetch_whole(list(self._leaves(document, 0, set())))
                     else:
                         self._fetch_parts(document)
-        return tuple(found.values())
+        return tuple((descriptor, tag) for (_, tag), descriptor in found.items())
 
     def _leaves(self, index: Index, depth: int, seen: set[Digest]) -> Iterator[Descriptor]:
         """Yield what an index names that is not an index, through all indexes in it, each once."""
         if depth >= MAX_NESTING:
             raise self.words.error(
-                f"the indexes of {self.words.name} lie in one another more than {MAX_NESTING} deep; it is refused"
+                f"the indexes of {self.words.name} are nested more than {MAX_NESTING} deep; it is refused"
             )
         for child in index.manifests:
             if child.digest in seen:
@@ -440,9 +440,8 @@ class RegistrySource(Generic[L]):
         """Fetch the config of an image, or promise what an artifact names."""
         if is_image(document):
             self._fetch_config(document)
-            return
-        for blob in (document.config, *document.layers):
-            self._documents.promise(blob)
+        else:
+            self._promise(document)
 
     def _fetch_config(self, document: Manifest) -> None:
         config = document.config
@@ -456,6 +455,12 @@ class RegistrySource(Generic[L]):
         if raw is None:
             raw = self._places.document(config)
         self._documents.add(config.digest, raw)
+        if not names_layers(raw, unread=True):
+            self._promise(document)
+
+    def _promise(self, document: Manifest) -> None:
+        for blob in (document.config, *document.layers):
+            self._documents.promise(blob)
 
     def _kept(self, digest: Digest) -> bytes | None:
         """Return a document that is here already, if it is what its digest says."""

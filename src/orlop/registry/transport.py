@@ -33,6 +33,7 @@ from orlop.registry.connections import Connection, EncryptedConnection, resolved
 from orlop.registry.messages import Answer, Headers
 from orlop.registry.origin import Origin, target_of
 from orlop.registry.patience import Waiting, Watch
+from orlop.streams.files import exhausted, exhaustion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -286,6 +287,12 @@ class _explaining:  # noqa: N801 - used like a function
         if isinstance(error, OrlopError) or not isinstance(error, _FAILURES):
             return
         host = self._origin.authority
+        # Whoever looks for an address is not told why that cannot be done.
+        found = exhausted(host) if isinstance(error, socket.gaierror) else None
+        if found is None and isinstance(error, OSError):
+            found = exhaustion(error)
+        if found is not None:
+            raise found from error
         if isinstance(error, ssl.SSLCertVerificationError):
             text = (
                 f"the certificate of {host} is not trusted: {error.verify_message};"

@@ -98,7 +98,7 @@ class Upload:
             found = sent if body.size is None else offset_after(answer.status, answer.headers, sent)
             if answer.status == 416 and (found is Unknown.ASK or found == self.offset):
                 raise RegistryError(
-                    f"{self._exchange.origin.authority} takes no such piece of an upload (416)",
+                    f"{self._exchange.origin.authority} rejects this piece of an upload (416)",
                     registry=self._exchange.origin.authority,
                     answered=416,
                 )

@@ -7,7 +7,6 @@ is not read again.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -24,8 +23,10 @@ from orlop.model.reference import Reference
 from orlop.service.pull import is_known
 from orlop.store.blobs.shared import shared
 from orlop.streams.files import PRIVATE
+from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
 
     from orlop.foreign.distribution_root import Repository
@@ -86,10 +87,10 @@ def import_registry(
     limits: Limits | None = None,
 ) -> RegistryImport:
     """See `orlop.service.ImageService.import_registry`."""
+    path = path_text(root, "the directory of a registry")
     _check_host(host)
     store.require_writable()
     store.blobs.sweep_ingests()
-    path = os.fspath(root)
     taken: list[ImportedManifest] = []
     uploads: list[str] = []
     notes: list[str] = []

@@ -10,7 +10,7 @@ one platform goes alone, as docker does it, and the report says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ from orlop.model.reference import Reference
 from orlop.service.listing.content import find_content
 from orlop.service.save_oci import held_content
 from orlop.service.saving import require_names
+from orlop.store.events import LABELS
 from orlop.store.references import reference_of
 from orlop.store.trust import UPLOADS
 from orlop.streams.compressing import Recipe
@@ -34,10 +35,11 @@ from orlop.transfer.sessions import Sessions
 from orlop.transfer.source import Home, Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from orlop.archive.oci_layout import LayoutContent, TopEntry
+    from orlop.model.descriptor import Descriptor
     from orlop.model.progress import Progress
     from orlop.registry.registries import Registries
     from orlop.service.saving import AskedPlatforms
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from orlop.streams.directory import Directory
 
 _NEIGHBOURS: Final = 64
-"""So many other repositories of a registry are thought of at most."""
+"""How many other repositories of a registry are considered at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,10 @@ class _RepositoryPush:
             tags: dict[Digest, list[str]] = {}
             for root in new:
                 tags.setdefault(root.descriptor.digest, []).append(root.tag or "")
-            self._target.take(source, gathering.graph(), tags)
+            for root in about:
+                tags.setdefault(root.descriptor.digest, []).extend([root.tag] if root.tag else [])
+            joined = self._target.take(source, gathering.graph(), tags)
+            pushed = [_joined(one, joined) for one in pushed]
         self._note(pushed, hold)
         return pushed
 
@@ -256,9 +261,10 @@ class _RepositoryPush:
         if not self._with_referrers:
             return []
         absent = omitted(content)
-        found = referring(ContentSource(content), roots, lambda child: child.digest not in absent)
+        source = ContentSource(content)
+        found = referring(source, roots, lambda child: child.digest not in absent)
         self.referrers += len({one.descriptor.digest for named in found.values() for one in named})
-        return self._target.lacking(found)
+        return self._target.lacking(source, found)
 
     def _homes(self) -> dict[Digest, list[Home]]:
         """Return where the layers of these images are known to be: other repositories of the same registry.
@@ -300,8 +306,14 @@ class _RepositoryPush:
                 name = Reference(one.reference.domain, one.reference.path, None, one.digest)
                 self._store.references.set(name, image)
                 self._store.images.set_last_used(image)
-                self._store.events.image("push", image, name=one.reference.familiar)
+                self._store.events.moved("push", one.reference, rows.labels([image], most=LABELS).get(image))
             hold.release()
+
+
+def _joined(tag: PushedTag, joined: Mapping[str, Descriptor]) -> PushedTag:
+    """Return what a tag leads to, which may have had more signatures than were pushed."""
+    found = joined.get(tag.reference.tag or "")
+    return tag if found is None else replace(tag, digest=found.digest, size=found.size)
 
 
 def omitted(content: LayoutContent) -> set[Digest]:

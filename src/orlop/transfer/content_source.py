@@ -71,7 +71,7 @@ class ContentSource:
 
     def referrers(self, subject: Digest) -> Sequence[Root]:
         """See `Source.referrers`."""
-        return [Root(entry.descriptor) for entry in self._entries if entry.subject == subject]
+        return [Root(entry.descriptor, entry.address or None) for entry in self._entries if entry.subject == subject]
 
     def _find(self, want: Descriptor) -> Blob:
         found = self._blobs.get(want.digest)

@@ -108,8 +108,9 @@ def write_directory(path: str, content: LayoutContent, progress: Progress | None
     top = content.entries[0].descriptor.digest
     with explaining("write", path):
         is_there = os.path.lexists(path)
-        if is_there and not (replace and _is_directory(path)):
-            raise TargetExists(f"{path} is there already; name a new directory")
+        if is_there and not replace:
+            raise _taken(path)
+        check_directory(path)
         with Directory(os.path.dirname(path) or ".") as above, PartDirectory(above) as part:
             _put(part.directory, "version", iter([_VERSION]))
             for blob in content.blobs:
@@ -124,6 +125,16 @@ def write_directory(path: str, content: LayoutContent, progress: Progress | None
             else:
                 part.entry.rename(target)
             above.sync()
+
+
+def check_directory(path: str) -> None:
+    """Check that a directory of skopeo's can be written or replaced at a path. Raises `TargetExists`."""
+    if os.path.lexists(path) and not _is_directory(path):
+        raise _taken(path)
+
+
+def _taken(path: str) -> TargetExists:
+    return TargetExists(f"{path} is there already; name a new directory")
 
 
 def _is_directory(path: str) -> bool:

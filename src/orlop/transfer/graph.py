@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import DigestMismatch, InvalidManifest, LimitExceeded
+from orlop.errors import DigestMismatch, IntegrityError, InvalidManifest, LimitExceeded, NotFound
+from orlop.model.attached import refers_to
 from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, Index, parse_manifest, withdrawn_blobs
-from orlop.model.values import dataclass, field
+from orlop.model.values import dataclass, field, replace
 from orlop.store.loose import names_blobs
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Gathering:
             return
         self._entered.add(descriptor.digest)
         if depth > _DEEPEST:
-            raise LimitExceeded(f"indexes lie in one another more than {_DEEPEST} deep; they are refused")
+            raise LimitExceeded(f"indexes are nested more than {_DEEPEST} deep; they are refused")
         if is_blob(descriptor):
             self._blobs.setdefault(descriptor.digest, descriptor)
             return
@@ -101,7 +102,7 @@ class Gathering:
         self._bytes += len(raw)
         if self._bytes > _BYTES:
             raise LimitExceeded(
-                f"{descriptor.digest} and what it hangs together with have more than {_BYTES >> 20} MiB of manifests;"
+                f"{descriptor.digest} and the content related to it have more than {_BYTES >> 20} MiB of manifests;"
                 " they are refused"
             )
         document = _parsed(raw, descriptor)
@@ -119,6 +120,9 @@ class Gathering:
             for blob in _withdrawn(raw):
                 self._blobs.setdefault(blob.digest, blob)
         subject = None if document is None or document.subject is None else document.subject.digest
+        if document is not None and document.media_type:
+            # An entry may call it something else, under which no registry could give it to anybody.
+            descriptor = replace(descriptor, media_type=document.media_type)
         self._nodes[descriptor.digest] = Node(descriptor, raw, subject)
         if len(self._nodes) + len(self._blobs) > _MOST:
             raise LimitExceeded(f"{descriptor.digest} leads to more than {_MOST} manifests and blobs; it is refused")
@@ -153,6 +157,36 @@ def referring(
                 found[subject] = list(named)
                 gathering.add(named)
     return found
+
+
+def standing(source: Source, roots: list[Root]) -> list[Root]:
+    """Return the roots of a layout that stand for themselves: not those that only refer to others of them.
+
+    These have no name, or a tag that attaches them. Raises what `Gathering.add` raises.
+    """
+    about = {id(one) for one in roots if subjects(source, one)}
+    others = [one for one in roots if id(one) not in about]
+    if not about or not others:
+        return roots
+    found = {one.descriptor.digest for named in referring(source, others).values() for one in named}
+    return [one for one in roots if id(one) not in about or one.descriptor.digest not in found]
+
+
+def subjects(source: Source, root: Root) -> frozenset[Digest]:
+    """Return what a root of a layout refers to, see `refers_to`; nothing if it is a blob, absent or damaged."""
+
+    def document() -> Manifest | Index | None:
+        try:
+            return None if is_blob(root.descriptor) else parse_manifest(source.manifest(root.descriptor))
+        except (IntegrityError, InvalidManifest, NotFound):
+            return None
+
+    return refers_to(root.tag or root.address, document)
+
+
+def beside(referrer: Root) -> Root:
+    """Return what refers to something as an entry of a layout: without a name, but for the tag that attaches it."""
+    return replace(referrer, tag=None, name=None, address=referrer.tag or "")
 
 
 def verified(raw: bytes, want: Descriptor) -> bytes:

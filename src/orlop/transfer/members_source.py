@@ -6,14 +6,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
 from orlop.archive.detect import open_members
-from orlop.archive.names import REF_NAME, is_tag, said_of
-from orlop.archive.oci import blob_name
+from orlop.archive.names import REF_NAME, is_tag, said_of, tags_by_kind
+from orlop.archive.oci import blob_name, layout_index
 from orlop.errors import ContentNotFound, ImageNotFound, InvalidInput, InvalidManifest
 from orlop.intake.taking import Taking
+from orlop.model.attached import attached_to
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, parse_manifest
+from orlop.registry.referrers import fallback_tag
 from orlop.streams.verify import verified_beside
 from orlop.transfer.graph import is_blob
 from orlop.transfer.source import Root
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from orlop.archive.members import Members
+    from orlop.model.manifest import Manifest
     from orlop.model.reference import Reference
     from orlop.transfer.source import Home
 
@@ -50,8 +53,10 @@ def not_taken() -> Iterator[Taking[Any]]:
 def opened_layout(path: str) -> Iterator[MembersSource]:
     """Open an OCI layout, in a directory or a plain tar, for a block. Raises as `open_members` does."""
     with _sought(path) as members:
-        index = Index.from_json(members.document("index.json", what="the document"))
-        yield MembersSource(members, index.manifests, lambda want, _: blob_name(want.digest, manifest=False))
+        index = layout_index(members, may_be_strange=True)
+        yield MembersSource(
+            members, index.manifests, lambda want, _: blob_name(want.digest, manifest=False), index.strange
+        )
 
 
 @contextmanager
@@ -91,23 +96,42 @@ class MembersSource:
         members: the files.
         tops: what is there by itself.
         place: returns the name of the file of a manifest or a blob.
+        strange: digests of what is there, too, by algorithms that are not known.
     """
 
     def __init__(
-        self, members: Members[Any], tops: Sequence[Descriptor], place: Callable[[Descriptor, bool], str]
+        self,
+        members: Members[Any],
+        tops: Sequence[Descriptor],
+        place: Callable[[Descriptor, bool], str],
+        strange: Sequence[str] = (),
     ) -> None:
         self._members = members
         self._tops = tops
+        self._attached = tags_by_kind(tops)
         self._place = place
+        self._strange = strange
 
     def roots(self, name: str = "") -> list[Root]:
         """Return what a name stands for, or, without one, the only entry, or all.
 
+        ``@N`` is the entry of this position, from 0, as for skopeo, and ``@DIGEST`` that of a digest.
+
         Raises:
-            ImageNotFound: nothing is called so.
+            ImageNotFound: nothing is called so. InvalidManifest: there is something that is not known, so that not all
+                can be copied, and positions are not told.
         """
-        named = [(top, _names(top)) for top in self._tops]
-        found = [_root(top, reference, tag) for top, (reference, tag, texts) in named if not name or name in texts]
+        if self._strange and (not name or (name[0] == "@" and name[1:].isdecimal())):
+            raise InvalidManifest(
+                f"the layout has {self._strange[0]}, whose algorithm orlop does not know, and cannot be copied whole;"
+                " name what is to be copied"
+            )
+        named = [(top, self._names(top)) for top in self._tops]
+        found = [
+            _root(top, reference, tag)
+            for number, (top, (reference, tag, texts)) in enumerate(named)
+            if not name or name in texts or name in {f"@{number}", f"@{top.digest}"}
+        ]
         if not found:
             known = ", ".join(sorted({text for _, (_, _, texts) in named for text in texts})) or "no names"
             raise ImageNotFound(f"the layout has no {name or 'image'!r}; it has {known}")
@@ -115,20 +139,26 @@ class MembersSource:
 
     def tops(self) -> list[Root]:
         """Return all entries, of which there may be none."""
-        return [_root(top, reference, tag) for top in self._tops for reference, tag, _ in [_names(top)]]
+        return [_root(top, reference, tag) for top in self._tops for reference, tag, _ in [self._names(top)]]
 
     def manifest(self, want: Descriptor) -> bytes:
         """See `Source.manifest`."""
         name = self._place(want, True)
         if not self._members.has(name):
-            raise ContentNotFound(f"the layout lacks the manifest {want.digest}, which it names")
+            which = "" if want.platform is None else f" for {want.platform}"
+            raise ContentNotFound(
+                f"the layout lacks the manifest {want.digest}{which}, which its index names; name a platform that it"
+                " has, or copy from where all of it is"
+            )
         return self._members.document(name, what="the manifest")
 
     def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
         """See `Source.open_blob`."""
         name = self._place(want, False)
         if not self._members.has(name):
-            raise ContentNotFound(f"the layout lacks the blob {want.digest}, which it names")
+            raise ContentNotFound(
+                f"the layout lacks the blob {want.digest}, which a manifest in it names; copy from where all of it is"
+            )
         return cast("BinaryIO", _Member(self._members.reading(name, what="the blob"), offset))
 
     def check_blob(self, want: Descriptor) -> None:
@@ -150,33 +180,49 @@ class MembersSource:
         return ()
 
     def referrers(self, subject: Digest) -> Sequence[Root]:
-        """See `Source.referrers`: entries of a layout that refer to it."""
-        return [Root(top) for top in self._tops if self._subject(top) == subject]
+        """See `Source.referrers`: entries of a layout that refer to it, or have a tag that attaches them to it.
+
+        The index under its fallback tag, which stands in for a registry's list of referrers, is looked through as well.
+        """
+        tagged = [(top, self._names(top)[1]) for top in self._tops]
+        attached = {tag: Root(top, tag) for top, tag in tagged if tag is not None and attached_to(tag) == subject}
+        lists = [top for top, tag in tagged if tag == fallback_tag(subject)]
+        untagged = [*self._tops, *(child for top in lists for child in self._listed(top))]
+        there = {root.descriptor.digest for root in attached.values()}
+        found = {one.digest: Root(one) for one in untagged if one.digest not in there and self._subject(one) == subject}
+        return [*found.values(), *attached.values()]
+
+    def _listed(self, top: Descriptor) -> Sequence[Descriptor]:
+        document = self._document(top)
+        return document.manifests if isinstance(document, Index) else ()
+
+    def _names(self, top: Descriptor) -> tuple[Reference | None, str | None, set[str]]:
+        """Return the name of an entry, its tag, and all texts that stand for it."""
+        said = said_of(top)
+        text = top.annotations.get(REF_NAME) or self._attached.get(top.digest, "")
+        texts = {text, str(top.digest), *(form for name in said.names for form in (str(name), name.familiar))} - {""}
+        reference = next(iter(said.name), None)
+        tag = reference.tag if reference is not None else text if is_tag(text) else None
+        return reference, tag, texts
 
     def _subject(self, top: Descriptor) -> Digest | None:
+        document = self._document(top)
+        return None if document is None or document.subject is None else document.subject.digest
+
+    def _document(self, top: Descriptor) -> Manifest | Index | None:
+        """Return a manifest or index; nothing of what is something else, damaged or absent."""
         if is_blob(top):
             return None
         try:
-            document = parse_manifest(self.manifest(top))
+            return parse_manifest(self.manifest(top))
         except (InvalidManifest, ContentNotFound):
             return None
-        return None if document.subject is None else document.subject.digest
 
 
 def _root(top: Descriptor, reference: Reference | None, tag: str | None) -> Root:
     if reference is not None:
         return Root(top, tag=reference.tag, name=reference)
     return Root(top, tag=tag, address=top.annotations.get(REF_NAME, ""))
-
-
-def _names(top: Descriptor) -> tuple[Reference | None, str | None, set[str]]:
-    """Return the name of an entry, its tag, and all texts that stand for it."""
-    said = said_of(top)
-    text = top.annotations.get(REF_NAME, "")
-    texts = {text, str(top.digest), *(form for name in said.names for form in (str(name), name.familiar))} - {""}
-    reference = next(iter(said.name), None)
-    tag = reference.tag if reference is not None else text if is_tag(text) else None
-    return reference, tag, texts
 
 
 class _Member:

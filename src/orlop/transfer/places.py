@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from orlop.errors import InvalidInput
+from orlop.model.given import check_text
 from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 
@@ -55,8 +56,9 @@ def parse_place(text: str, *, is_target: bool) -> Place:
         is_target: whether it need not be there.
 
     Raises:
-        InvalidInput: it is none of these, or is to be written and is a root.
+        WrongType: it is not a text. InvalidInput: it is none of these, or is to be written and is a root.
     """
+    check_text(text, "a place to copy from or to")
     word, colon, rest = text.partition(":")
     kinds = {kind.value: kind for kind in Kind}
     if colon and word in kinds:

@@ -65,7 +65,7 @@ class Sessions:
                     stack.callback(lock.release)
                     file = _File(folder.at(key), folder.at(key).open(os.O_RDWR))
             except (OSError, OrlopError) as error:
-                _log.warning("an upload that breaks off will begin anew, as it cannot be kept: %s", error)
+                _log.warning("an upload that breaks off will start again, as it cannot be kept: %s", error)
             session = Session(file, repository)
             stack.callback(session.close)
             yield session

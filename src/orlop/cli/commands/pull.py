@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.limits import limit_option
 from orlop.cli.show import output, terminal
+from orlop.cli.show.units import referring
 from orlop.cli.source import platform_option
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
@@ -44,12 +45,14 @@ def pull(
     if not names:
         raise WrongUsage("Missing argument 'NAME...'.")
     if all_platforms and platform is not None:
-        raise WrongUsage("--platform and --all-platforms exclude each other")
+        raise WrongUsage("--platform and --all-platforms cannot be used together")
     asked = "all" if all_platforms else platform
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
     from orlop.model.names import pulled_name  # noqa: PLC0415 - as above
     from orlop.model.reference import Reference  # noqa: PLC0415 - as above
+    from orlop.streams.arenas import share_arenas  # noqa: PLC0415 - as above
 
+    share_arenas()
     wanted = [Reference.parse(name) for name in names]
     with session.open(downloads=True) as images, network.registries(os.environ, authfile=authfile) as registries:
         for given in wanted:
@@ -61,7 +64,7 @@ def pull(
                     name, registries, platform=asked, exact=exact, referrers=referrers, progress=progress
                 )
             if report.referrers and not quiet:
-                output.write(f"Pulled {report.referrers} artifacts that refer to it\n")
+                output.write(f"Pulled {referring(report.referrers)} to it\n")
             for line in (*(() if quiet else report.messages()), str(report.name)):
                 output.write(f"{terminal.harmless(line) if output.is_terminal() else line}\n")
 

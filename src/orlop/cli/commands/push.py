@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.shell.completion import complete_names, complete_platforms
 from orlop.cli.show import output, terminal
+from orlop.cli.show.units import referring
 from orlop.cli.source import read_platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def _read_platform(value: str) -> Platform | str:
     read=_read_platform,
     metavar="OS/ARCH",
     help="Push only the image for this platform; fail if there is none. With all, push whole indexes or fail.",
-    shell_complete=complete_platforms,
+    complete="platforms",
 )
 @option(
     "--compress",
@@ -42,7 +42,7 @@ def _read_platform(value: str) -> Platform | str:
 )
 @option("--authfile", metavar="FILE", help="Use only the credentials in FILE. Default: those of docker and podman.")
 @option("-q", "--quiet", is_flag=True, help="Print only the pushed names, without progress.")
-@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+@argument("names", metavar="NAME...", nargs=-1, required=True, complete="names")
 def push(
     session: Session,
     names: tuple[str, ...],
@@ -87,7 +87,7 @@ def push(
         text = str(one.reference) if quiet else f"{one.reference.tag}: digest: {one.digest} size: {one.size}"
         output.write(f"{text}\n")
     if report.referrers and not quiet:
-        output.write(f"Pushed {report.referrers} artifacts that refer to them\n")
+        output.write(f"Pushed {referring(report.referrers)} to them\n")
 
 
 def _check(compress: str) -> None:

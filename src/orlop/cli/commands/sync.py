@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import argument, command, option
 from orlop.cli.show import output, terminal
+from orlop.cli.source import temporary_folder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records
     from orlop.service.sync.report import SyncedTag, SyncReport
@@ -38,7 +41,7 @@ def sync(
     quiet: bool,
     form: str | None,
 ) -> int:
-    """Copy the tags that FILE names to targets that do not have them yet.
+    """Copy the tags that FILE selects, and keep them up to date.
 
     FILE is TOML with [[sync]] tables: a source, a target, and which tags and platforms. A tag that fails does not stop
     the others; the exit status is then that of the first error. An interrupted sync resumes when the command is run
@@ -77,6 +80,8 @@ def sync(
             sessions=Sessions(lambda: network.state_folder(os.environ, "uploads")),
             progress=progress,
             told=told,
+            store_root=session.place,
+            temporary=temporary_folder(os.environ),
         )
         report = run.run(dry_run=dry_run, delete=delete)
     if records is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
@@ -39,7 +39,7 @@ from orlop.service.hosted.damage import Damage
 from orlop.service.proxied.budget import Budget, Budgeted
 from orlop.service.proxied.downloads import Downloads
 from orlop.service.proxied.entries import Entries
-from orlop.store.content import CACHED, node_of, verified
+from orlop.store.content import CACHED, node_of, sound_config, verified
 from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from orlop.service.proxied.downloads import Following
     from orlop.store.content import Node
     from orlop.store.root import Store
-    from orlop.store.rows.metadata import BlobRow
+    from orlop.store.rows.metadata import BlobRow, Rows
 
 _ANY: Final = "application/octet-stream"
 _TURNS: Final = 64
@@ -60,6 +60,7 @@ _MOST_REMEMBERED: Final = 10_000
 _MOST_LOOKED_AT: Final = 1_000
 _MOST_TAGS: Final = 100_000
 _MOST_REFERRERS: Final = 100
+"""How many referrers are fetched for one list."""
 _SECOND: Final = 1_000_000_000
 _log: Final = Logger(__name__)
 
@@ -154,6 +155,10 @@ class PullThrough:
         self._entries.use(name, found.row.digest)
         return found
 
+    def meant(self, rows: Rows, name: Reference, of: str | Digest) -> str | None:
+        """Return the digest to which a tag or a digest of a repository leads, as far as it is kept."""
+        return self._entries.meant(rows, name, of)
+
     def names(self, name: Reference, digest: Digest) -> bool:
         """Return whether a manifest of a repository that is kept names a blob."""
         return self._entries.size_of_blob(name, digest) is not None
@@ -181,7 +186,7 @@ class PullThrough:
         """Return, for a block, a reader of a blob, which is fetched while it is read if it is not here.
 
         Any number may read one at once, also in other processes: it is fetched once. The reader of a blob under way
-        fails before the last byte if the blob is not what its digest says; what is here is proved afterwards.
+        fails before the last byte if the blob does not match its digest; what is here is proved afterwards.
 
         Raises what `manifest` raises, before there is a reader as far as it is known then.
         """
@@ -189,11 +194,15 @@ class PullThrough:
         held = self._held(digest)
         if held is not None:
             file, row = held
-            with file:
-                self._require_there(name, digest)
-                yield file
-            if row is not None:
-                self._damage.was_read(row)
+            try:
+                with file:
+                    self._require_there(name, digest)
+                    yield file
+            except OSError:
+                # It may be the disk, which a proof tells for sure.
+                self._was_read(row)
+                raise
+            self._was_read(row)
             return
         with self._downloads.follow(Descriptor(_ANY, digest, size), self._places(name)) as following:
             try:
@@ -201,6 +210,10 @@ class PullThrough:
             except NotInRegistry as error:
                 raise self._lacks(f"{name.name} {digest}", name, error) from error
             yield following
+
+    def _was_read(self, row: BlobRow | None) -> None:
+        if row is not None:
+            self._damage.was_read(row)
 
     def _require_there(self, name: Reference, digest: Digest) -> None:
         """Check that the upstream has content that is here for others, whatever its manifests name.
@@ -239,7 +252,7 @@ class PullThrough:
         An open file can be read to its end, whatever is removed meanwhile.
         """
         with self._store.metadata.read() as rows:
-            config, row = rows.config(ImageID.wrap(digest)), rows.blob(digest)
+            config, row = sound_config(rows, digest), rows.blob(digest)
         if config is not None:
             return io.BytesIO(config), None
         try:
@@ -257,11 +270,21 @@ class PullThrough:
         except NotInRegistry as error:
             raise RepositoryNotFound(str(error)) from error
 
-    def referrers(self, name: Reference, digest: Digest) -> list[Node]:
-        """Return what the upstream says refers to some content, fetched and kept. Raises what `manifest` raises."""
-        found = islice(self._places(name).referrers(digest), _MOST_REFERRERS)
-        names = [Reference(name.domain, name.path, None, one.digest) for one, _ in found]
-        return [node_of(self.manifest(one).row) for one in names]
+    def referrers(self, name: Reference, digest: Digest, *, after: str = "") -> tuple[list[Node], str]:
+        """Return what the upstream says refers to some content, fetched and kept, and behind which digest more sorts.
+
+        It is sorted by digest, and only what sorts behind ``after``. Raises what `manifest` raises.
+        """
+        listed = {str(one.digest): one.digest for one, _ in self._places(name).referrers(digest)}
+        left = sorted(one for one in listed if one > after)
+        names = [Reference(name.domain, name.path, None, listed[one]) for one in left[:_MOST_REFERRERS]]
+        last = left[_MOST_REFERRERS - 1] if len(left) > _MOST_REFERRERS else ""
+        found: list[Node] = []
+        for one in names:
+            # A list under a tag may name what was deleted.
+            with suppress(ContentNotFound):
+                found.append(node_of(self.manifest(one).row))
+        return found, last
 
     def close(self) -> None:
         """End all downloads; what they have got stays for the next ones."""

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from orlop.errors import ManifestIncomplete, NotFound, OrlopError, RepositoryNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
+from orlop.service.hosted.conditions import ALWAYS
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Repository
 from orlop.service.hosted.uploads import protect
 from orlop.streams.files import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
+    from orlop.service.hosted.conditions import Condition
     from orlop.service.hosted.pushing import PushedManifest
     from orlop.service.hosted.registry import ReadBlob
     from orlop.service.hosted.repository import Hosts
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from orlop.service.proxied.pull_through import PullThrough
     from orlop.store.content import Node
     from orlop.store.root import Store
-    from orlop.store.rows.metadata import ManifestRow
+    from orlop.store.rows.metadata import ManifestRow, Rows
 
 _STALE: Final = "the registry that this one stands for does not answer; what a tag means may be out of date"
 
@@ -115,13 +117,30 @@ class ProxiedRegistry(HostedRegistry):
         return ProxiedBlob(self._cache, other, digest, self._cache.blob_size(other, digest))
 
     def put_manifest(
-        self, repository: Repository, raw: bytes, digest: Digest, *, media_type: str = "", tags: Sequence[str] = ()
+        self,
+        repository: Repository,
+        raw: bytes,
+        digest: Digest,
+        *,
+        media_type: str = "",
+        tags: Sequence[str] = (),
+        condition: Condition = ALWAYS,
+        of: str | Digest = "",
     ) -> PushedManifest:
         """See `HostedRegistry.put_manifest`. Blobs that the upstream has need not have been pushed.
 
         Clients push no blob that they can see, and here they see those of the upstream.
         """
-        put = partial(super().put_manifest, repository, raw, digest, media_type=media_type, tags=tags)
+        put = partial(
+            super().put_manifest,
+            repository,
+            raw,
+            digest,
+            media_type=media_type,
+            tags=tags,
+            condition=condition,
+            of=of,
+        )
         try:
             return put()
         except ManifestIncomplete as error:
@@ -129,6 +148,11 @@ class ProxiedRegistry(HostedRegistry):
             if other is None or not self._take(repository, other, error.missing):
                 raise
         return put()
+
+    def _current(self, rows: Rows, repository: Repository, of: str | Digest) -> str | None:
+        """Return the digest to which a tag or a digest leads: here, or else, as it was last read, at the upstream."""
+        own, other = super()._current(rows, repository, of), self._elsewhere(repository)
+        return self._cache.meant(rows, other, of) if own is None and other is not None else own
 
     def _take(self, repository: Repository, other: Reference, digests: Iterable[str]) -> bool:
         """Keep blobs of the upstream in a repository, and return whether all of them were said to be here, and are."""
@@ -159,11 +183,18 @@ class ProxiedRegistry(HostedRegistry):
         assert other is not None
         return [tag for tag in self._cache.tags(other) if tag > after][:most]
 
-    def referrers(self, repository: Repository, digest: Digest) -> list[Node]:
+    def referrers(
+        self, repository: Repository, digest: Digest, *, after: str = "", wants: Callable[[Node], bool] = lambda _: True
+    ) -> tuple[list[Node], str]:
         """Return what refers to some content, here or, where nothing does, at the upstream."""
-        other = self._elsewhere(repository)
-        found = super().referrers(repository, digest) if self._is_own(repository) else []
-        return self._cache.referrers(other, digest) if not found and other is not None else found
+        other, look = self._elsewhere(repository), partial(super().referrers, repository, digest)
+        if self._is_own(repository):
+            own = look(after=after, wants=wants)
+            if other is None or own[0] or own[1] or look()[0]:
+                return own
+        assert other is not None
+        found, last = self._cache.referrers(other, digest, after=after)
+        return [one for one in found if wants(one)], last
 
 
 class ProxiedBlob:

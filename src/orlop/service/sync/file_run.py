@@ -13,7 +13,7 @@ from orlop.errors import Conflict, IntegrityError, NotFound, OrlopError
 from orlop.service.sync.report import SyncAction
 from orlop.service.sync.sources import FirstOf
 from orlop.service.sync.whole import alone, opened_file, staying
-from orlop.transfer.graph import referring
+from orlop.transfer.graph import beside, referring
 from orlop.transfer.places import Place
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class FileRun:
     def _write(self, parts: Sequence[Part]) -> None:
         try:
             opened = [[(one, *part.run.opened(one.item)) for one in part.wanted] for part in parts]
+            self._carried(parts, opened)
             if not self._dry_run:
-                self._carried(parts, opened)
                 for part, found in zip(parts, opened, strict=True):
                     part.run.remember(part, found)
         except OrlopError as error:
@@ -105,29 +105,29 @@ class FileRun:
             _drop(part)
 
     def _carried(self, parts: Sequence[Part], opened: Sequence[Sequence[tuple[Named, Source, Root]]]) -> None:
-        """Write the file of what is wanted and of what stays."""
+        """Write the file of what is wanted and of what stays; in a dry run, find out whether that could be done."""
         sources: dict[int, Source] = {}
         roots: list[Root] = []
-        beside: list[Root] = []
+        about_it: list[Root] = []
         for part, found in zip(parts, opened, strict=True):
             for one, source, root in found:
                 sources[id(source)] = source
                 roots.append(replace(root, name=one.name, tag=one.name.tag))
                 if part.run.entry.referrers:
                     about = referring(source, [root]).values()
-                    beside += [replace(each, name=None, tag=None) for referrers in about for each in referrers]
+                    about_it += [beside(each) for referrers in about for each in referrers]
         going = {one.name for part in parts for one in part.going}
         try:
-            self._carry(list(sources.values()), roots, beside, going)
+            self._carry(list(sources.values()), roots, about_it, going)
         except IntegrityError:
             # What is damaged in the old file may be whole at the source.
-            self._carry(list(sources.values()), roots, beside, going, is_old_last=True)
+            self._carry(list(sources.values()), roots, about_it, going, is_old_last=True)
 
     def _carry(
         self,
         sources: Sequence[Source],
         roots: Sequence[Root],
-        beside: Sequence[Root],
+        about: Sequence[Root],
         going: Collection[Reference],
         *,
         is_old_last: bool = False,
@@ -141,11 +141,16 @@ class FileRun:
                 sources = [*sources, there] if is_old_last else [there, *sources]
                 names = {*going, *(root.name for root in roots if root.name is not None)}
                 stay = staying(FirstOf(sources), tops, names, roots)
+                attached = {root.address for root in about} - {""}
+                stay = [root for root in stay if root.name is not None or root.address not in attached]
             if not roots and not stay:
                 source = self._runs[0].entry.source
                 raise NotFound(f"{source} has none of the wanted tags; {self._place} would be left without any")
+            if self._dry_run:
+                self._target.check()
+                return
             place = Place(self._place.kind, self._place.path, "")
-            copy.carry(FirstOf(sources), [*roots, *stay, *beside], self._runs[0].entry.source, place)
+            copy.carry(FirstOf(sources), [*roots, *stay, *about], self._runs[0].entry.source, place)
 
     def _is_first(self, part: Descriptor) -> bool:
         is_first = part.digest not in self._counted

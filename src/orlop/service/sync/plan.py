@@ -38,6 +38,7 @@ from orlop.model.reference import Reference
 from orlop.model.versions import VersionRange
 from orlop.registry.budget import Budget
 from orlop.service.sync.choice import TagChoice
+from orlop.streams.given import path_text
 from orlop.transfer.places import Kind, Place, parse_place
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class SyncEntry:
 
     @property
     def is_written_whole(self) -> bool:
-        """Whether its target is a file, or a directory of skopeo's, which is written anew where it has changed."""
+        """Whether its target is a file, or a directory of skopeo's, which is rewritten where it has changed."""
         return self.target.kind in _WRITTEN_WHOLE
 
     @property
@@ -143,11 +144,12 @@ class SyncPlan:
         """Read a file.
 
         Raises:
-            ReadFailed: it cannot be read. InvalidSettings: it is not such a file; the error names the place.
+            WrongType: it is not a path. ReadFailed: it cannot be read. InvalidSettings: it is not such a file; the
+            error names the place.
         """
-        shown = str(path)
+        shown = path_text(path, "the sync file")
         try:
-            with open(path, "rb") as file:
+            with open(shown, "rb") as file:
                 raw = file.read(_LIMIT + 1)
         except OSError as error:
             raise ReadFailed(f"cannot read {shown}: {error.strerror}") from error

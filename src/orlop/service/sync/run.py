@@ -40,16 +40,18 @@ from orlop.service.sync.report import SyncAction, SyncedTag
 from orlop.service.sync.sources import Item
 from orlop.service.sync.state import Known
 from orlop.streams.pipeline import in_parallel
-from orlop.transfer.graph import Gathering
+from orlop.transfer.graph import Gathering, referring
 from orlop.transfer.narrowed import WithManifest, narrowed
 from orlop.transfer.places import Kind, Place
 from orlop.transfer.registry_source import RegistrySource
+from orlop.transfer.signatures import grows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from orlop.model.reference import Reference
     from orlop.service.copy import Copy
+    from orlop.service.sync.noted import NotedTags
     from orlop.service.sync.plan import SyncEntry
     from orlop.service.sync.sources import SyncSource
     from orlop.service.sync.state import SyncState
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS: Final = 4
 _UNREACHABLE: Final = 3
-"""So many tags in a row for which a registry cannot be reached are enough."""
+"""After how many tags in a row for which a registry cannot be reached a run gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class EntryRun:
         target: where they are written.
         copying: returns a new copy, for one tag or one file.
         state: what is known from earlier runs.
+        noted: which tags this and other entries have written, or would have.
         dry_run: change nothing. delete: remove what the source has dropped.
         is_of_another: returns whether another entry of the file speaks of a tag at the target.
         moved: returns how many bytes of content have crossed the network.
@@ -135,6 +138,7 @@ class EntryRun:
         copying: Callable[[], Copy],
         state: SyncState,
         *,
+        noted: NotedTags,
         dry_run: bool,
         delete: bool,
         is_of_another: Callable[[Reference], bool],
@@ -146,6 +150,7 @@ class EntryRun:
         self.target = target
         self.copying = copying
         self._state = state
+        self._noted = noted
         self.dry_run = dry_run
         self._delete = delete
         self._is_of_another = is_of_another
@@ -190,7 +195,7 @@ class EntryRun:
             chosen = entry.choice.chosen(tags)
             removed: list[str] = []
             if entry.mirror:
-                listed = set(self.target.tags(at))
+                listed = set(self._tags_at(at))
                 removed = sorted(tag for tag in listed if entry.choice.covers(tag) and tag not in chosen)
                 removed += [tag for tag in chosen if tag in listed and tag not in tags]
                 chosen = [tag for tag in chosen if tag not in removed]
@@ -211,7 +216,7 @@ class EntryRun:
         looks = {one: Look() for one in wanted}
         if self.entry.skip_existing:
             repositories = {one.name.name: one.name for one in wanted}
-            listed = {name: set(self.target.tags(at)) for name, at in repositories.items()}
+            listed = {name: set(self._tags_at(at)) for name, at in repositories.items()}
             for one in wanted:
                 if one.name.tag in listed[one.name.name]:
                     looks[one].there = ""
@@ -227,10 +232,16 @@ class EntryRun:
         with interrupted_by(outer), interrupted_by(check):
             try:
                 look.found = str(self._source.digest(one.item))
-                look.there = self.target.found(one.name)
+                look.there = self._found_at(one.name)
             except OrlopError as error:
                 look.error = error
             self._stop.note(look.error)
+
+    def _found_at(self, name: Reference) -> str | None:
+        return self._noted.found(self.target, name) if self.dry_run else self.target.found(name)
+
+    def _tags_at(self, repository: Reference) -> Iterable[str]:
+        return self._noted.tags(self.target, repository) if self.dry_run else self.target.tags(repository)
 
     # What is done.
 
@@ -238,6 +249,8 @@ class EntryRun:
         if look.there == "":
             self.tell(one, SyncAction.UNCHANGED, "is there")
             return
+        # It may have come along with another one.
+        look.there = self._noted.digest(self.target, one.name) or look.there
         try:
             if look.error is not None:
                 raise look.error
@@ -294,27 +307,53 @@ class EntryRun:
         source, root = self.opened(one.item)
         digest = root.descriptor.digest
         is_same = look.there is not None and _leads_to(source, root, look.there)
+        has_all = look.there is not None and not is_same and self.target.has_list(source, one.name, root)
         reason = "is the same" if is_same else "is new" if look.there is None else f"was {_short(look.there)}"
-        if self.dry_run:
-            lacking = [] if is_same else self.target.lacking(source, [(one.name, root)])
-            size = sum(one.size for one in lacking)
-            self.tell(one, SyncAction.UNCHANGED if is_same else SyncAction.COPIED, reason, digest, size)
-            return
-        before, referrers = self._moved(), 0
-        if not is_same or self.entry.referrers:
-            with self.copying() as copy:
-                referrers = copy.carry(source, [root], _place_of(one.item), self.target.place(one.name)).referrers
-        # A registry may name by another algorithm what it was given.
-        is_told = self.entry.target.kind is Kind.REGISTRY and digest.algorithm == "sha256"
-        made = str(digest) if is_told else self.target.found(one.name) or ""
-        about = self._about(_manifests(source, root)) if self.entry.referrers else {}
-        self._keep(one, Known(self.how, look.found, made, about))
-        size = self._moved() - before
-        if is_same and not size:
-            self.tell(one, SyncAction.UNCHANGED, reason, digest)
+        about = referring(source, [root]) if self.entry.referrers else {}
+        if is_same or has_all:
+            more = list(self.target.unattached(source, one.name, about)) if about else []
         else:
-            also = f", with {referrers} artifacts that refer to it" if referrers else ""
-            self.tell(one, SyncAction.COPIED, f"{reason}{also}", digest, size)
+            more = [each for roots in about.values() for each in roots]
+        if (is_same or has_all) and not more:
+            if not self.dry_run:
+                self._keep(one, Known(self.how, look.found, look.there or "", self._about_of(source, root)))
+            self.tell(one, SyncAction.UNCHANGED, "has all of its signatures" if has_all else reason, digest)
+            return
+        if about:
+            count = len({each.descriptor.digest for roots in about.values() for each in roots})
+            reason = f"{reason}, with {count} artifacts that refer to it"
+        if self.dry_run:
+            self._plan(one, source, root, more, reason)
+            return
+        before = self._moved()
+        with self.copying() as copy:
+            copy.carry(source, [root], _place_of(one.item), self.target.place(one.name))
+        self._note(one, root, more)
+        # A registry may name by another algorithm what it was given, and a list of signatures have more than came.
+        is_told = self.entry.target.kind is Kind.REGISTRY and digest.algorithm == "sha256" and not grows(one.item.tag)
+        made = str(digest) if is_told else self.target.found(one.name) or ""
+        self._keep(one, Known(self.how, look.found, made, self._about_of(source, root)))
+        self.tell(one, SyncAction.COPIED, reason, digest, self._moved() - before)
+
+    def _plan(self, one: Named, source: Source, root: Root, about: Sequence[Root], reason: str) -> None:
+        """Report that a tag would be copied, with some of what refers to it."""
+        self.target.check()
+        names = [(one.name, root), *((one.name.with_tag(each.tag or one.item.tag), each) for each in about)]
+        size = sum(each.size for each in self.target.lacking(source, names))
+        self._note(one, root, about)
+        self.tell(one, SyncAction.COPIED, reason, root.descriptor.digest, size)
+
+    def _note(self, one: Named, root: Root, about: Iterable[Root]) -> None:
+        """Note what a tag leads to, and the tags of what refers to that, now or after a run."""
+        self._noted.take(self.target, one.name, str(root.descriptor.digest))
+        # In a layout, a tag that attaches something is not a name.
+        has_tags = self.entry.target.kind in {Kind.REGISTRY, Kind.STORE}
+        for each in about:
+            if has_tags and each.tag is not None:
+                self._noted.take(self.target, one.name.with_tag(each.tag), str(each.descriptor.digest))
+
+    def _about_of(self, source: Source, root: Root) -> dict[str, str]:
+        return self._about(_manifests(source, root)) if self.entry.referrers else {}
 
     def _keep(self, one: Named, known: Known) -> None:
         self._state.keep(self.entry.shown, one.item.shown, known)
@@ -358,8 +397,8 @@ class EntryRun:
     def remember(self, part: Part, opened: Sequence[tuple[Named, Source, Root]]) -> None:
         """Remember what a file was written of."""
         for one, source, root in opened:
-            about = self._about(_manifests(source, root)) if self.entry.referrers else {}
-            self._keep(one, Known(self.how, part.wanted[one].found, self.target.found(one.name) or "", about))
+            found = self.target.found(one.name) or ""
+            self._keep(one, Known(self.how, part.wanted[one].found, found, self._about_of(source, root)))
 
     # What goes.
 
@@ -376,6 +415,7 @@ class EntryRun:
         elif one.name.name in self._failed:
             self.tell(one, SyncAction.DROPPED, f"{why}; it stays, as other tags failed")
         elif self.dry_run:
+            self._noted.take(self.target, one.name, None)
             self.tell(one, SyncAction.REMOVED, why)
         else:
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from orlop.errors import ImageNotFound, NotFound, NotInRegistry, RegistryError
+from orlop.model.attached import attached_to
 from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 from orlop.registry.places import Places
@@ -122,7 +123,11 @@ class Files:
     def __init__(self, source: Source, roots: Sequence[Root], repository: Reference | None, fallback: str) -> None:
         self._source = source
         self._roots: dict[Item, Root] = {}
+        has_names = any(root.name is not None for root in roots)
         for root in roots:
+            if has_names and root.name is None and attached_to(root.tag or "") is not None:
+                # It goes along with an image, and is not in a repository without a name.
+                continue
             name = None if root.name is None else Reference(root.name.domain, root.name.path)
             tag = root.tag or (root.name.tag if root.name is not None else None)
             is_alone = len(roots) == 1

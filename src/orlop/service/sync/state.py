@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 256 << 20
 _OLD: Final = 1000
-"""So many lines more than are needed may stand there."""
+"""How many lines more than are needed may stand there."""
 _MOMENTS: Final = 100_000
 _STARTS: Final = (b'{"sync":', b'{"host":')
 _log: Final = Logger("orlop.sync")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from orlop.archive.oci_directory import check_layout
 from orlop.archive.oci_forget import forget_names
 from orlop.archive.oci_tar import blob_path
 from orlop.errors import Conflict, NotInRegistry, RegistryUnsupported
@@ -16,13 +17,14 @@ from orlop.model.names import ImageName
 from orlop.service.push import tags_of
 from orlop.service.space.remove import remove
 from orlop.service.sync.whole import names_in
+from orlop.transfer.file_targets import check_directory
 from orlop.transfer.graph import Gathering
 from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import Kind, Place
 from orlop.transfer.registry_target import RegistryTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.reference import Reference
@@ -46,6 +48,19 @@ class SyncTarget(Protocol):
 
     def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
         """Return the manifests and blobs that would be copied for some roots under their new names."""
+
+    def unattached(self, source: Source, name: Reference, referring: Mapping[Digest, Sequence[Root]]) -> Iterable[Root]:
+        """Return those of some referrers, by their subjects, that nobody would find beside a tag."""
+
+    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
+        """Return whether a tag leads to a list that keeps all it has, and has all that a list of the source has.
+
+        Raises:
+            Conflict: the two cannot be joined.
+        """
+
+    def check(self) -> None:
+        """Raise `TargetExists` or `InvalidArchive` where something else stands in its place."""
 
     def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """Remove a tag, and no other one.
@@ -101,6 +116,17 @@ class RegistryTags:
                     found[blob.digest] = blob
         return found.values()
 
+    def unattached(self, source: Source, name: Reference, referring: Mapping[Digest, Sequence[Root]]) -> Iterable[Root]:
+        """See `SyncTarget.unattached`."""
+        return RegistryTarget(*self._registries.to_push(name)).lacking(source, referring)
+
+    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
+        """See `SyncTarget.has_list`."""
+        return RegistryTarget(*self._registries.to_push(name)).has_list(source, root, name.tag or "")
+
+    def check(self) -> None:
+        """See `SyncTarget.check`: a registry has room for every name."""
+
     def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """See `SyncTarget.remove`."""
         client, repository = self._registries.to_push(name)
@@ -144,7 +170,7 @@ class LayoutNames:
     def __init__(self, path: str) -> None:
         self._path = path
         self._seen: tuple[int, ...] = ()
-        self._read: dict[Reference, str] = {}
+        self._tops: list[Root] = []
 
     def place(self, name: Reference) -> Place:
         """See `SyncTarget.place`."""
@@ -166,6 +192,27 @@ class LayoutNames:
         everything = [*(node.descriptor for node in graph.nodes), *graph.blobs]
         return [one for one in everything if not self._has(one)]
 
+    def unattached(self, source: Source, name: Reference, referring: Mapping[Digest, Sequence[Root]]) -> Iterable[Root]:
+        """See `SyncTarget.unattached`: each has an entry of its own, with the tag that attaches it."""
+        del source, name
+        there = {(root.descriptor.digest, root.address) for root in self._read()}
+        listed = {digest for digest, _ in there}
+        return [
+            root
+            for roots in referring.values()
+            for root in roots
+            if (root.descriptor.digest not in listed) or (root.tag and (root.descriptor.digest, root.tag) not in there)
+        ]
+
+    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
+        """See `SyncTarget.has_list`: nobody adds to one in a layout."""
+        del source, name, root
+        return False
+
+    def check(self) -> None:
+        """See `SyncTarget.check`."""
+        check_layout(self._path)
+
     def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """See `SyncTarget.remove`."""
         del others, going
@@ -180,18 +227,21 @@ class LayoutNames:
             return False
 
     def _names(self) -> dict[Reference, str]:
-        """Return what the names lead to; they are read again where the index has changed."""
+        """Return what the names lead to."""
+        return {root.name: str(root.descriptor.digest) for root in self._read() if root.name is not None}
+
+    def _read(self) -> list[Root]:
+        """Return the entries; they are read again where the index has changed."""
         try:
             state = os.stat(os.path.join(self._path, "index.json"))
         except FileNotFoundError:
-            return {}
+            return []
         seen = state.st_ino, state.st_size, state.st_mtime_ns
         if seen != self._seen:
             with opened_layout(self._path) as layout:
-                roots = layout.tops()
-            self._read = {root.name: str(root.descriptor.digest) for root in roots if root.name is not None}
+                self._tops = list(layout.tops())
             self._seen = seen
-        return self._read
+        return self._tops
 
 
 class StoreNames:
@@ -227,6 +277,27 @@ class StoreNames:
             blobs = [one for one in graph.blobs if rows.blob(one.digest) is None]
             blobs = [one for one in blobs if rows.config(ImageID.wrap(one.digest)) is None]
         return [*nodes, *blobs]
+
+    def unattached(self, source: Source, name: Reference, referring: Mapping[Digest, Sequence[Root]]) -> Iterable[Root]:
+        """See `SyncTarget.unattached`: what has a tag that attaches it has it in the repository of the name."""
+        del source
+        found = [root for roots in referring.values() for root in roots]
+        with self._store.metadata.read() as rows:
+            absent = {one.descriptor.digest for one in found if rows.manifest(one.descriptor.digest) is None}
+        return [
+            root
+            for root in found
+            if root.descriptor.digest in absent
+            or (root.tag is not None and self.found(name.with_tag(root.tag)) != str(root.descriptor.digest))
+        ]
+
+    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
+        """See `SyncTarget.has_list`: nobody adds to one in a store."""
+        del source, name, root
+        return False
+
+    def check(self) -> None:
+        """See `SyncTarget.check`: a store has room for every name."""
 
     def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """See `SyncTarget.remove`."""
@@ -264,6 +335,21 @@ class OneFile:
         gathering.add(root for _, root in roots)
         graph = gathering.graph()
         return [*(node.descriptor for node in graph.nodes), *graph.blobs]
+
+    def unattached(self, source: Source, name: Reference, referring: Mapping[Digest, Sequence[Root]]) -> Iterable[Root]:
+        """See `SyncTarget.unattached`: all of it."""
+        del source, name
+        return [root for roots in referring.values() for root in roots]
+
+    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
+        """See `SyncTarget.has_list`: it is written anew."""
+        del source, name, root
+        return False
+
+    def check(self) -> None:
+        """See `SyncTarget.check`: an archive is read where it is written."""
+        if self._place.kind is Kind.DIRECTORY:
+            check_directory(self._place.path)
 
     def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """See `SyncTarget.remove`: it is not in the file that was written."""

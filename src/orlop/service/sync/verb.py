@@ -13,6 +13,7 @@ from orlop.registry.budget import CountingTransport, Spending
 from orlop.service.copy import Copy
 from orlop.service.push import tags_of
 from orlop.service.sync.file_run import FileRun
+from orlop.service.sync.noted import NotedTags
 from orlop.service.sync.report import SyncAction, SyncedTag, SyncReport
 from orlop.service.sync.run import EntryRun
 from orlop.service.sync.sources import Files, RegistryRepository, StoreRepository
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from orlop.service.sync.sources import SyncSource
     from orlop.service.sync.state import SyncState
     from orlop.service.sync.targets import SyncTarget
+    from orlop.store.opening import Root
     from orlop.store.root import Store
     from orlop.transfer.places import Place
     from orlop.transfer.sessions import Sessions
@@ -48,6 +50,8 @@ class Sync:
         progress: called with one event of a layer at a time.
         told: called with each tag when it is done.
         now: the time in seconds since 1970, for budgets.
+        store_root: returns what names the store, as for `orlop.service.copy.Copy`.
+        temporary: where the user wants temporary files, as for that.
     """
 
     def __init__(
@@ -61,8 +65,12 @@ class Sync:
         progress: Progress | None = None,
         told: Callable[[SyncedTag], object] = lambda _: None,
         now: Callable[[], float] = time.time,
+        store_root: Callable[[], Root] | None = None,
+        temporary: str | None = None,
     ) -> None:
         self._plan = plan
+        self._store_root = store_root
+        self._temporary = temporary
         self._open_store = store
         self._state = state
         self._sessions = sessions
@@ -80,6 +88,7 @@ class Sync:
 
         self._registries = registries.through(counting)
         self._tags: list[SyncedTag] = []
+        self._noted = NotedTags()
 
     def run(self, *, dry_run: bool = False, delete: bool = False) -> SyncReport:
         """Do it. What fails, fails for its tag, or its entry, and is in the report.
@@ -130,6 +139,7 @@ class Sync:
             self._target(entry.target, stack),
             partial(self._copying, referrers=entry.referrers),
             self._state,
+            noted=self._noted,
             dry_run=dry_run,
             delete=delete,
             is_of_another=partial(self._is_of_another, entry),
@@ -150,6 +160,8 @@ class Sync:
             replace=True,
             sessions=self._sessions,
             progress=self._progress,
+            store_root=self._store_root,
+            temporary=self._temporary,
         )
 
     def _source(self, entry: SyncEntry, stack: ExitStack) -> SyncSource:
@@ -158,6 +170,8 @@ class Sync:
         if place.kind is Kind.REGISTRY and name is not None:
             return RegistryRepository(self._registries, name)
         copy = stack.enter_context(self._copying(referrers=entry.referrers))
+        if place.kind is Kind.ROOT:
+            copy.keep_outside(place, entry.target)
         if place.kind is Kind.STORE and name is not None:
             store = stack.enter_context(self._open_store()).store
             return StoreRepository(copy, name, partial(_tags, store, name))

@@ -7,16 +7,16 @@ What refers only to an image that goes, or is replaced, goes with it.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orlop.archive.reader import Archive
-from orlop.errors import InvalidManifest
-from orlop.model.manifest import parse_manifest
+from orlop.errors import IntegrityError, InvalidManifest, NotFound
+from orlop.model.attached import staying_beside
 from orlop.streams.directory import Directory
 from orlop.streams.files import explaining
 from orlop.streams.part_directory import DirectoryLock
-from orlop.transfer.graph import Gathering, is_blob
+from orlop.transfer.graph import Gathering, subjects
 from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import Kind, Place
 
@@ -87,25 +87,20 @@ def staying(source: Source, there: Sequence[Root], other: Collection[Reference],
         new: what comes into the next one.
     """
     named = [root for root in there if root.name is not None and root.name not in other]
-    waiting = [(root, _subject(source, root)) for root in there if root.name is None]
-    stay = [*named, *(root for root, subject in waiting if subject is None)]
+    unnamed = [(root, root.descriptor.digest, subjects(source, root)) for root in there if root.name is None]
+    stay = [*named, *(root for root, _, about in unnamed if not about)]
+    held = _reached(source, [*stay, *new])
+    # One thing may have several tags that attach it; without such a tag it needs no entry where something leads to it.
+    beside = [one for one in unnamed if one[2] and (one[0].address or one[1] not in held)]
+    lost = [root for root in there if root.name in other]
+    gone = {root.descriptor.digest for root in lost}
+    # What is damaged there leads to nothing that goes with it.
+    with suppress(IntegrityError, InvalidManifest, NotFound):
+        gone |= _reached(source, lost)
+    return [*stay, *staying_beside(beside, held, gone)]
+
+
+def _reached(source: Source, roots: Sequence[Root]) -> set[Digest]:
     gathering = Gathering(source)
-    gathering.add([*stay, *new])
-    held = {node.descriptor.digest for node in gathering.graph().nodes}
-    waiting = [(root, subject) for root, subject in waiting if subject is not None]
-    # What refers may itself be referred to.
-    while found := [root for root, subject in waiting if subject in held and root.descriptor.digest not in held]:
-        stay += found
-        held |= {root.descriptor.digest for root in found}
-    return stay
-
-
-def _subject(source: Source, root: Root) -> Digest | None:
-    """Return to what an entry refers; a blob, and a document of a type that is not known, refers to nothing."""
-    if is_blob(root.descriptor):
-        return None
-    try:
-        subject = parse_manifest(source.manifest(root.descriptor)).subject
-    except InvalidManifest:
-        return None
-    return None if subject is None else subject.digest
+    gathering.add(roots)
+    return {node.descriptor.digest for node in gathering.graph().nodes}

@@ -40,8 +40,8 @@ class Repository:
         """Return the digests that a manifest names and that are not there."""
         document = json.loads(raw)
         named = [document["config"]] if "config" in document else []
-        blobs = [one["digest"] for one in (*named, *document.get("layers", ())) if not one.get("urls")]
-        manifests = [one["digest"] for one in document.get("manifests", ())]
+        blobs = [one["digest"] for one in (*named, *(document.get("layers") or ())) if not one.get("urls")]
+        manifests = [one["digest"] for one in document.get("manifests") or ()]
         return [one for one in blobs if one not in self.blobs] + [one for one in manifests if one not in self.manifests]
 
 

@@ -62,11 +62,11 @@ class FakeRegistry:
         self._refused: set[str] = set()
         self._users = dict(users or {})
         self.requests: list[Recorded] = []
-        self.quirks = quirks or Quirks()
         hosts = {"registry": "127.0.0.1", "auth": "127.0.0.1", "store": "127.0.0.1"} | dict(names or {})
         self.registry = Site("registry", self._registry, self.requests, tls=tls, host=hosts["registry"])
         self.auth = Site("auth", self._auth, self.requests, tls=tls, host=hosts["auth"])
         self.store = Site("store", self._store, self.requests, tls=tls, host=hosts["store"])
+        self.quirks = quirks or Quirks()
         self._sessions = Sessions(self)
         self._stack = ExitStack()
 
@@ -81,6 +81,8 @@ class FakeRegistry:
         self._failures = list(quirks.failures)
         self._left = {"cut": quirks.cuts, "expired": quirks.redirect_expired, "commit": 1, "upload": 1, "cutcommit": 1}
         self.tokens = Tokens(quirks, self._users)
+        for site in (self.registry, self.auth, self.store):
+            site.is_old = quirks.http == "1.0"
 
     @property
     def authority(self) -> str:
@@ -140,14 +142,13 @@ class FakeRegistry:
     # What the three sites answer.
 
     def _registry(self, asked: Asked) -> Reply:
-        with self._turn:
-            for failure in self._failures:
-                if asked.method in failure.methods.split() and failure.path in asked.path:
-                    self._failures.remove(failure)
-                    asked.read()
-                    if failure.hang_up:
-                        raise HangUp
-                    return Reply(failure.status, list(failure.headers), failure.body)
+        failure = self._failure(asked)
+        if failure is not None:
+            # The body may come from another request to this registry.
+            asked.read()
+            if failure.hang_up:
+                raise HangUp
+            return Reply(failure.status, list(failure.headers), failure.body)
         limit = self.quirks.body_limit
         if limit is not None and int(asked.headers.get("content-length", "0")) > limit:
             return Reply(
@@ -158,6 +159,15 @@ class FakeRegistry:
         if self.quirks.warning:
             reply.headers.append(("Warning", self.quirks.warning))
         return reply
+
+    def _failure(self, asked: Asked) -> Failure | None:
+        """Return how a request fails that was to fail, once."""
+        with self._turn:
+            for failure in self._failures:
+                if asked.method in failure.methods.split() and failure.path in asked.path:
+                    self._failures.remove(failure)
+                    return failure
+        return None
 
     def _auth(self, asked: Asked) -> Reply:
         return self.tokens.answer(asked)
@@ -249,6 +259,8 @@ class FakeRegistry:
             return Reply(200, [("Content-Type", "application/json")], b"{}")
         if asked.path == "/v2/_catalog":
             return self._catalog(asked)
+        if asked.path == "/v1/search":
+            return self._search(asked)
         upload = _UPLOAD.match(asked.path)
         if upload is not None:
             return self._sessions.answer(asked, upload["id"])
@@ -262,6 +274,23 @@ class FakeRegistry:
             "referrers": self._referrers,
         }[found["kind"]]
         return answer(asked, found["name"], found["rest"])
+
+    def _search(self, asked: Asked) -> Reply:
+        if self.quirks.search != 200:
+            return Reply(self.quirks.search, [("Content-Type", "text/plain")], b"404 page not found\n")
+        words = asked.query.get("q", "")
+        found = [
+            {
+                "name": name,
+                "description": f"about {name}",
+                "star_count": len(there.tags),
+                "is_official": "/" not in name,
+            }
+            for name, there in sorted(self._repositories.items())
+            if words in name
+        ]
+        document = {"num_results": len(found), "query": words, "results": found}
+        return Reply(200, [("Content-Type", "application/json")], json.dumps(document).encode())
 
     def _manifest(self, asked: Asked, name: str, reference: str) -> Reply:
         there = self.repository(name)
@@ -300,11 +329,12 @@ class FakeRegistry:
         missing = there.missing(raw)
         if self.quirks.missing_blob_once and digest not in self._refused:
             self._refused.add(digest)
-            missing = [one["digest"] for one in json.loads(raw).get("layers", ())]
+            missing = [one["digest"] for one in json.loads(raw).get("layers") or ()]
         if missing:
             return self.refuse(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", list(missing))
         wanted = asked.headers.get("if-match")
-        if wanted is not None and wanted != f'"{there.tags.get(reference)}"':
+        is_refused = asked.headers.get("if-none-match") == "*" and there.find(reference) is not None
+        if is_refused or (wanted is not None and wanted != f'"{there.tags.get(reference)}"'):
             return self.refuse(412, "UNKNOWN", "the tag was moved meanwhile")
         there.manifests[digest] = (asked.headers.get("content-type", ""), raw)
         if ":" not in reference:

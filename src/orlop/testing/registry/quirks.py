@@ -98,10 +98,12 @@ class Quirks:
         link: how the next page is told: ``relative``, ``absolute``, ``cursor``, ``bare`` (no relation), ``http``,
             ``loop``, ``circle``, or a URL.
         catalog: the status for the catalog.
+        search: the status of ``/v1/search``, which few registries have; 200 where it finds something.
         referrers: ``right``, ``none`` (404), ``html`` (200, and a page) or ``unfiltered``.
         subject_tag: a fallback tag of referrers leads to the manifest itself.
         delete_tag: the status for deleting a tag.
         delete: the status for deleting anything else.
+        http: the version of HTTP that all three answer, ``1.1`` or ``1.0``.
         html_errors: errors are pages of HTML.
         warning: a ``Warning`` of each answer.
         failures: answers that are given once.
@@ -174,10 +176,12 @@ class Quirks:
     page: int = 0
     link: str = "relative"
     catalog: int = 200
+    search: int = 404
     referrers: str = "right"
     subject_tag: bool = False
     delete_tag: int = 202
     delete: int = 202
+    http: str = "1.1"
     html_errors: bool = False
     warning: str = ""
     failures: tuple[Failure, ...] = ()

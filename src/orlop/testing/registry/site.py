@@ -97,6 +97,8 @@ class Site:
         records: to which every request is added.
         tls: encrypts its connections.
         host: what it calls itself.
+
+    ``is_old`` is whether it answers as HTTP/1.0 does.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Site:
         self.answer = answer
         self.records = records
         self.stopping = threading.Event()
+        self.is_old = False
         self.connections = 0
         self._server = _Server(("127.0.0.1", 0), _Handler, self, tls)
         self.port = int(self._server.server_address[1])
@@ -194,14 +197,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, reply: Reply) -> None:
         has_body = self.command != "HEAD" and reply.status not in {204, 304}
+        is_chunked = not reply.length and not self.server.site.is_old
+        if self.server.site.is_old:
+            # Where it has no length, the body ends with its connection.
+            self.protocol_version = "HTTP/1.0"
+            self.close_connection = True
         self.send_response(reply.status)
         for name, value in reply.headers:
             self.send_header(name, value)
         if reply.length:
             self.send_header("Content-Length", str(len(reply.body)))
-        elif has_body:
+        elif has_body and is_chunked:
             self.send_header("Transfer-Encoding", "chunked")
-        if self.close_connection:
+        if self.close_connection and not self.server.site.is_old:
             self.send_header("Connection", "close")
         self.end_headers()
         if not has_body:
@@ -210,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         end = self._end(reply)
         for start in range(0, end, 1 if reply.drip else _PIECE):
             piece = reply.body[start : min(end, start + (1 if reply.drip else _PIECE))]
-            self.wfile.write(piece if reply.length else b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.wfile.write(piece if not is_chunked else b"%x\r\n%b\r\n" % (len(piece), piece))
             if reply.drip:
                 self.wfile.flush()
                 if self.server.site.stopping.wait(0.02):
@@ -220,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.site.stopping.wait(60)
         if reply.cut is not None or reply.stall is not None:
             self._break()
-        elif not reply.length:
+        elif is_chunked:
             self.wfile.write(b"0\r\n\r\n")
             self.wfile.flush()
 

@@ -86,10 +86,15 @@ class Tokens:
         del granted, user
         return f"token-{secrets.token_hex(8)}"
 
-    def _token(self, granted: Rights, user: str, query: dict[str, str]) -> Reply:
-        quirks = self._quirks
+    def given(self, granted: Rights, user: str) -> str:
+        """Return a new token for some rights, which counts from now on."""
         token = self.mint(granted, user)
         self._given[token], self._uses[token] = granted, 0
+        return token
+
+    def _token(self, granted: Rights, user: str, query: dict[str, str]) -> Reply:
+        quirks = self._quirks
+        token = self.given(granted, user)
         names = ["token", "access_token"] if quirks.carrier == "both" else [quirks.carrier]
         document: dict[str, object] = dict.fromkeys(names, token)
         if quirks.expires_in is not None:
