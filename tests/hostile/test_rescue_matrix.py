@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
-import socket
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,10 @@ import pytest
 
 import orlop
 from orlop.errors import InvalidRoot
+from orlop.foreign.root import open_root
 from orlop.service.rescue import look, rescue_store
 from tests.foreign_roots import patient, snapshot, unpack
+from tests.socket_files import make_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,20 @@ FILES = {
         "**/io.containerd.content.v1.content/blobs/sha256/*",
         "**/io.containerd.content.v1.content/ingest/*/data",
         "**/io.containerd.content.v1.content/ingest/*/ref",
+    ),
+    "engine-28-containerd": (
+        "**/io.containerd.metadata.v1.bolt/meta.db",
+        "**/io.containerd.snapshotter.v1.overlayfs/metadata.db",
+        "**/io.containerd.content.v1.content/blobs/sha256/*",
+        "containers/*/config.v2.json",
+    ),
+    "podman-5.8-overlay": (
+        "overlay-images/images.json",
+        "overlay-images/*/manifest",
+        "overlay-layers/layers.json",
+        "overlay-layers/*.tar-split.gz",
+        "overlay-containers/volatile-containers.json",
+        "artifacts/index.json",
     ),
 }
 WAYS = (
@@ -106,11 +121,7 @@ def damage(path: Path, way: str, outside: Path) -> None:
         if os.geteuid() == 0:
             os.mknod(path, 0o20666, os.makedev(1, 5))
     elif way == "socket":
-        with socket.socket(socket.AF_UNIX) as listener:
-            folder = os.open(path.parent, os.O_RDONLY)
-            # The address of a socket is short.
-            listener.bind(f"/proc/self/fd/{folder}/s")
-            os.close(folder)
+        make_socket(path.with_name("s"))
         path.with_name("s").rename(path)
     elif way == "huge":
         with path.open("wb") as file:
@@ -154,3 +165,18 @@ def test_a_blob_of_another_length_than_its_manifest_says_is_not_read(tmp_path):
     report = rescue_store(tmp_path / "store", root)
     said = f"its blob sha256:{path.name} is damaged: it has {1 << 40} bytes, not "
     assert any(said in str(image.problems) for image in report.damaged)
+
+
+def test_a_blob_of_another_length_than_the_database_says_is_not_read_without_its_manifest(tmp_path):
+    root = unpack(DATA, "engine-28-containerd", tmp_path / "root")
+    content = root / "containerd/daemon/io.containerd.content.v1.content/blobs/sha256"
+    with open_root(root) as found:
+        offered = next(one.offered for one in found.images if "one:1" in one.names)
+        assert offered is not None
+        layer = offered.layers[-1]
+        assert offered.manifest is not None
+        assert layer.digest is not None
+        (content / offered.manifest.hex).unlink()
+    damage(content / layer.digest.hex, "huge", tmp_path)
+    (image,) = look(root, ["one:1"], verify=True).images
+    assert f"its blob {layer.digest} is damaged: it has {1 << 40} bytes, not {layer.size}" in str(image.problems)

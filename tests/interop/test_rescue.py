@@ -86,6 +86,15 @@ def test_what_docker_had_finished_is_rescued_after_it_was_killed(engine, data, c
     orlop("rescue", engine.folder / "root", "--into", "store")
     ours = {line.split()[0]: line.split()[1] for line in names(orlop("images", "--no-trunc", "--format", SHOWN))}
     assert {name: ours[name] for name in listed} == listed
+    # Another machine has them as they were.
+    orlop("rescue", engine.folder / "root", "--into", tmp_path / "images.tar")
+    other = Daemon()
+    try:
+        other.docker("load", "-i", tmp_path / "images.tar")
+        loaded = names(other.docker("images", "--no-trunc", "--format", SHOWN))
+        assert {line.split()[0]: line.split()[1] for line in loaded} == listed
+    finally:
+        other.stop()
     orlop("save", "--format", "docker-20.10", "-o", tmp_path / "ours.tar", "built:1")
     assert sorted(members(tmp_path / "ours.tar")) == sorted(members(saved))
     # Each layer has its diff ID, or it would not be there.

@@ -7,12 +7,16 @@ import gzip
 import io
 import json
 import os
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import InvalidRoot
+from orlop.errors import DigestMismatch, InvalidRoot
 from orlop.foreign.root import open_root
+from orlop.intake.taking import measuring
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.service.rescue import look, rescue_store
 from orlop.service.rescue_parts import rescue_parts
 from tests.foreign_roots import patient, unpack
@@ -326,3 +330,73 @@ def test_what_is_not_a_root_is_refused(tmp_path):
         look(tmp_path)
     (tmp_path / "image" / "btrfs" / "imagedb").mkdir(parents=True)
     assert "docker btrfs: its layer database is missing" in look(tmp_path).notes[0]
+
+
+class _Interrupted(Exception):
+    """What somebody raises who wants work to end."""
+
+
+class Patience:
+    """A check that ends work when it is called for the n-th time."""
+
+    def __init__(self, most: int) -> None:
+        self.calls = 0
+        self._most = most
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls > self._most:
+            raise _Interrupted
+
+
+def test_the_search_among_layers_that_no_list_has_can_be_ended(data, tmp_path):
+    root = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
+    for name in ("layers.json", "volatile-layers.json"):
+        (root / "overlay-layers" / name).unlink(missing_ok=True)
+    with open_root(root) as found, measuring(DEFAULT_LIMITS) as taking:
+        wanted = next(image.offered for image in found.images if image.offered is not None).layers[0]
+        for most in (0, 3):
+            patience = Patience(most)
+            with pytest.raises(_Interrupted):
+                found.taken(wanted, taking, check=patience)
+            assert patience.calls == most + 1
+        # It begins anew.
+        assert found.taken(wanted, taking)[0].diff.diff_id == wanted.diff_id
+
+
+def test_the_search_for_what_a_damaged_layer_lacks_can_be_ended(root, layer):
+    some_file(layer.files).write_bytes(b"other")
+    with open_root(root) as found, measuring(DEFAULT_LIMITS) as taking:
+        wanted = next(image.offered for image in found.images if GNU in image.names)
+        assert wanted is not None
+        patience = Patience(sys.maxsize)
+        with pytest.raises(DigestMismatch):
+            found.taken(wanted.layers[-1], taking, check=patience)
+        # That is many more than the chunks of such a layer.
+        assert patience.calls > 20
+        for most in range(0, patience.calls, 7):
+            with pytest.raises(_Interrupted):
+                found.taken(wanted.layers[-1], taking, check=Patience(most))
+
+
+def test_a_sparse_file_that_is_looked_at_is_closed(data, tmp_path):
+    root = unpack(data, "engine-20.10-overlay2", tmp_path / "sparse")
+    with open_root(root) as found:
+        offered = next(image.offered for image in found.images if "give/odd-sparse-pax01:1" in image.names)
+        assert offered is not None
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
+        with measuring(DEFAULT_LIMITS) as taking:
+            attempts = [list(next(found.copies(layer)).attempts(taking.meter)) for layer in offered.layers]
+        # That a second attempt is made shows that all was looked at.
+        assert attempts
+        assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - as above
+
+
+def test_a_layer_that_has_lost_the_name_of_its_directory_says_so(root, layer):
+    (layer.entry / "cache-id").write_bytes(b"")
+    said = f"{layer.entry.name}/cache-id is lost, and with it where its files are"
+    assert said in look(root, [GNU]).images[0].problems[0]
+    # Of the directories that belong to nothing one is it.
+    assert found(root, GNU).state == "whole"
+    shutil.rmtree(layer.directory)
+    assert said in found(root, GNU).problems[0]

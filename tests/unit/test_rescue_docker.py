@@ -106,7 +106,7 @@ def test_the_store_has_names_and_parents_and_what_is_lost_is_said(overlay2, tmp_
     assert rescue_store(tmp_path / "store", overlay2) == report
 
 
-@pytest.mark.parametrize("engine", ["engine-20.10-overlay2", "engine-20.10-fuse-overlayfs"])
+@pytest.mark.parametrize("engine", DOCKER)
 def test_a_save_of_what_was_rescued_has_the_bytes_of_the_daemons(data, engine, tmp_path):
     root = unpack(data, engine, tmp_path / "docker")
     extract(folder(data, engine) / "save-rich.tar.zst", tmp_path / "saved")

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from orlop.cli.main import run
-from orlop.errors import InvalidInput
+from orlop.errors import InvalidInput, RootDamaged
 from orlop.foreign import rebuilt
+from orlop.foreign.disk import Folder
+from orlop.foreign.rebuilt import UnpackedLayer
+from orlop.model.limits import DEFAULT_LIMITS, Limits
 from orlop.service.rescue import look, rescue_archive
+from orlop.streams.meter import Meter
 from tests.foreign_roots import make_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 DIFF_ID: Final = f"sha256:{1:064x}"
@@ -91,26 +95,72 @@ def test_a_hole_of_any_size_ends_at_a_limit_that_is_named(root: Path) -> None:
     assert "plain-size" in image.problems[0]
 
 
-def test_a_file_is_read_once_however_many_contents_are_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = 0
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all files whose CRC was computed; the work is counted where it is done."""
+    found: list[int] = []
 
-    def counted(opened: tuple[int, int]) -> bytes:
-        nonlocal reads
-        reads += 1
-        return real(opened)
+    def counted(opened: tuple[int, int], check: Callable[[], object]) -> bytes:
+        found.append(opened[1])
+        return real(opened, check)
 
-    real = rebuilt._crc  # the work is counted where it is done
+    real = rebuilt._crc
     monkeypatch.setattr(rebuilt, "_crc", counted)
+    return found
+
+
+def test_a_file_is_read_once_however_many_contents_are_sought(tmp_path: Path, reads: list[int]) -> None:
     work = []
     for count in (50, 100):
         root = tmp_path / f"disk-{count}"
         make_root(root, 1, {f"f{number}": b"%08d" % number for number in range(count)})
         for path in next((root / "overlay2").iterdir()).glob("diff/f*"):
             path.write_bytes(b"%08x" % (int(path.name[1:]) + 0x20000000))
-        reads = 0
+        reads.clear()
         assert look(root, verify=True).damaged
-        work.append(reads)
+        work.append(len(reads))
     assert work[1] < 2.5 * work[0]
+
+
+def test_contents_are_looked_for_in_as_many_bytes_as_a_layer_may_have(tmp_path: Path, reads: list[int]) -> None:
+    make_root(tmp_path, 1, {"lost": bytes(4095) + b"1"})
+    next(tmp_path.glob("overlay2/*/diff/lost")).unlink()
+    # Holes take no room, however many there are.
+    for number in range(100):
+        (tmp_path / f"hole-{number}").touch()
+        os.truncate(tmp_path / f"hole-{number}", 4096)
+    (image,) = look(tmp_path, verify=True, limits=Limits(plain_size=10 * 4096)).images
+    assert "diff/lost is missing" in image.problems[0]
+    assert reads.count(4096) == 10
+    (tmp_path / "hole-99").write_bytes(bytes(4095) + b"1")
+    assert look(tmp_path, verify=True).images[0].state == "whole"
+
+
+def test_a_link_is_read_once_however_many_contents_its_target_had(tmp_path: Path, reads: list[int]) -> None:
+    work = []
+    for count in (50, 100):
+        root = tmp_path / f"disk-{count}"
+        (root / "layer").mkdir(parents=True)
+        (root / "layer/link").write_bytes(b"other")
+        header = tarfile.TarInfo("link")
+        header.type, header.linkname = tarfile.LNKTYPE, "lost"
+        # One name with very many contents, and as many links to it: no tar that engines have made.
+        lines: list[dict[str, object]] = [{"type": 2, "payload": base64.b64encode(header.tobuf()).decode()}] * count
+        lines += [{"type": 1, "name": "lost", "size": 5, "payload": _text(number)} for number in range(count)]
+        (root / "split").write_text("".join(json.dumps(one | {"position": 0}) + "\n" for one in lines))
+        reads.clear()
+        with Folder.open(str(root)) as folder:
+            layer = UnpackedLayer(folder, ("split",), ("layer",))
+            for reader in layer.attempts(Meter(DEFAULT_LIMITS)):
+                with pytest.raises(RootDamaged):
+                    reader.read(1 << 20)
+        assert "layer/lost is missing" in layer.reason
+        work.append(len(reads))
+    assert 0 < work[0] < work[1] < 2.5 * work[0]
+
+
+def _text(number: int) -> str:
+    return base64.b64encode((number + 1).to_bytes(8)).decode()
 
 
 def test_texts_that_cannot_be_names_of_files_are_damage(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import socket
 import tarfile
 
 import pytest
@@ -17,6 +16,7 @@ from orlop.foreign.changes import changes_chunks
 from orlop.foreign.disk import Folder
 from orlop.service.rescue import rescue_container, rescue_store
 from tests.foreign_roots import CONTAINERD, DOCKER, PODMAN, snapshot, unpack
+from tests.socket_files import make_socket
 
 OVERLAY2 = "engine-20.10-overlay2"
 ROOTS = (*DOCKER, *PODMAN, CONTAINERD)
@@ -152,8 +152,7 @@ def test_every_kind_of_file_becomes_what_a_layer_has_for_it(tmp_path):
     (top / ".wh..wh.plnk").mkdir()
     (top / ".wh.gone").write_bytes(b"")
     os.mkfifo(top / "pipe")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(top / "socket"))
+    make_socket(top / "socket")
     os.setxattr(top / "etc" / "one", "user.mine", b"kept")
     os.setxattr(top / "etc", "user.overlay.opaque", b"y")
     os.setxattr(top / "two", "user.fuseoverlayfs.override_stat", b"12:34:4755")
@@ -230,8 +229,7 @@ def test_what_differs_between_two_directories_is_a_layer(tmp_path):
     (tmp_path / "upper" / "mode").chmod(0o700)
     (tmp_path / "upper" / "link").symlink_to("same")
     put("lower", a__socket="1")
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(tmp_path / "upper" / "a" / "socket"))
+    make_socket(tmp_path / "upper" / "a" / "socket")
     with Folder.open(str(tmp_path / "upper")) as upper, Folder.open(str(tmp_path / "lower")) as lower:
         raw = b"".join(changes_chunks(upper, lower))
         assert not any(b"".join(changes_chunks(upper, upper.copy())))

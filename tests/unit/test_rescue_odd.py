@@ -200,3 +200,13 @@ def test_a_directory_that_cannot_be_listed_is_not_taken_for_an_empty_one(
         monkeypatch.setattr(os, "listdir", broken)
         with pytest.raises(RootDamaged, match="cannot be read"):
             b"".join(changes_chunks(top))
+
+
+def test_work_on_members_without_content_can_be_ended(folder: Path) -> None:
+    (folder / "diff").mkdir()
+    split(folder, [(str(number), b"") for number in range(50)])
+    calls: list[None] = []
+    with Folder.open(str(folder)) as root:
+        layer = UnpackedLayer(root, ("split.gz",), ("diff",))
+        assert len(list(layer.attempts(Meter(DEFAULT_LIMITS), lambda: calls.append(None)))) == 1
+    assert len(calls) >= 50

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orlop.errors import InvalidRoot
 from orlop.foreign.disk import Folder
-from orlop.foreign.places import likely_places
+from orlop.foreign.places import likely_paths, likely_places
 from orlop.foreign.root import open_root
 from orlop.model import toml
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.service.rescue import look
 from tests.foreign_roots import make_root, snapshot
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = "made/image:0"
 
@@ -166,7 +163,7 @@ def test_a_place_that_settings_name_often_is_looked_at_once(tmp_path):
     )
     with Folder.open(str(tmp_path)) as top:
         places = []
-        for folder in likely_places(top, DEFAULT_LIMITS):
+        for folder in likely_places(top, likely_paths(top, DEFAULT_LIMITS)):
             with folder:
                 places.append(folder.path)
     # Each of these also lies directly below the directory, or is it.
@@ -189,3 +186,77 @@ def test_a_search_follows_no_link_and_ends(tmp_path):
     deep.mkdir(parents=True)
     with pytest.raises(InvalidRoot, match="nor a disk on which one was found"):
         look(disk)
+
+
+def test_of_the_settings_of_many_users_no_more_is_read_than_of_a_few(tmp_path, monkeypatch):
+    make_root(tmp_path / "srv/own/docker", 1, {})
+    for number in range(10):
+        path = tmp_path / f"home/user{number}/.config/containers/storage.conf"
+        path.parent.mkdir(parents=True)
+        path.write_text(f'[storage]\ngraphroot = "/srv/{number}"\n#{"x" * 1_000_000}\n')
+    read: list[str] = []
+    real = toml.loads
+
+    def counted(text: str) -> dict[str, object]:
+        read.append(text)
+        return real(text)
+
+    monkeypatch.setattr(toml, "loads", counted)
+    with Folder.open(str(tmp_path)) as top:
+        for folder in likely_places(top, likely_paths(top, DEFAULT_LIMITS)):
+            folder.close()
+    assert 0 < sum(map(len, read)) <= 4 << 20
+    # The machine's own come first.
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker/daemon.json").write_text(json.dumps({"data-root": "/srv/own/docker"}))
+    assert names(tmp_path) == [NAME]
+
+
+@pytest.mark.parametrize("name", ["", "0f" * 32])
+def test_many_directories_that_look_like_settings_of_docker_are_not_all_held_open(tmp_path, name):
+    make_root(tmp_path / "docker", 1, {"a": b"x"})
+    for number in range(50):
+        (tmp_path / f"user{number}" / "containers" / name).mkdir(parents=True)
+    held = Path("/proc/self/fd")
+    before = len([*held.iterdir()])
+    with open_root(tmp_path) as root:
+        assert len(root.images) == 1
+        assert len([*held.iterdir()]) - before < 40
+    assert len([*held.iterdir()]) <= before
+
+
+@pytest.mark.parametrize("target", ["/srv/large/engine", "../../srv/large/engine"])
+def test_a_root_behind_a_link_is_found_although_another_one_is_there(tmp_path, target):
+    disk = tmp_path / "disk"
+    make_root(disk / "srv/large/engine", 2, {"a": b"content"})
+    make_root(disk / "home/ann/.local/share/docker", 1, {"b": b"other"})
+    (disk / "var/lib").mkdir(parents=True)
+    # That is a link on every disk of a system.
+    (disk / "lib").symlink_to("usr/lib")
+    assert len(look(disk).images) == 1
+    assert not look(disk).notes
+    (disk / "var/lib/docker").symlink_to(target)
+    before = snapshot(disk)
+    report = look(disk)
+    assert len(report.images) == 3
+    said = "is a link, which is not followed; if what it leads to is not listed, name that directory"
+    assert report.notes == (f"{disk}/var/lib/docker {said}",)
+    assert snapshot(disk) == before
+
+
+def test_of_very_many_links_some_are_named(tmp_path):
+    make_root(tmp_path / "var/lib/docker", 1, {"a": b"content"})
+    (tmp_path / "home").mkdir()
+    for number in range(25):
+        (tmp_path / f"home/user-{number:02}").symlink_to("/srv")
+    notes = look(tmp_path).notes
+    assert len(notes) == 11
+    assert notes[0].startswith(f"{tmp_path}/home/user-00 is a link")
+    assert notes[-1] == "15 more links are not followed"
+
+
+def test_a_link_that_leads_to_nothing_here_is_named_where_no_root_is_found(tmp_path):
+    (tmp_path / "var/lib").mkdir(parents=True)
+    (tmp_path / "var/lib/docker").symlink_to("/mnt/other-disk")
+    with pytest.raises(InvalidRoot, match="/var/lib/docker is a link, which is not followed"):
+        look(tmp_path)

@@ -13,11 +13,13 @@ import orlop
 from orlop.errors import InvalidRoot, OrlopError
 from orlop.foreign.containerd_root import _NamespaceReader
 from orlop.foreign.content import Content
-from orlop.foreign.database import Children, NamedTarget, SnapshotSizes, _children
+from orlop.foreign.database import Children, NamedTarget, _children
 from orlop.foreign.disk import Folder
 from orlop.foreign.documents import salvaged_entries
 from orlop.foreign.held import Held
+from orlop.foreign.remains import Remains
 from orlop.foreign.root import open_root
+from orlop.foreign.snapshots import Snapshots
 from orlop.intake.taking import measuring
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
@@ -245,12 +247,24 @@ def test_without_its_manifest_an_image_is_made_of_its_config_and_layers(which, l
     assert {image.state for image in taken.images} == {"rescued"}
 
 
+def test_each_name_that_is_asked_for_means_what_it_did(engine29, tmp_path):
+    names = ["example/tiny:1.0", "example/tiny:latest"]
+    meant = []
+    for number, asked in enumerate(([], names, names[::-1])):
+        rescue_store(tmp_path / str(number), engine29, asked)
+        with orlop.open(tmp_path / str(number)) as images, images.store.metadata.read() as rows:
+            meant.append({(top.suffix, top.digest) for top in rows.tops() if top.name == "docker.io/example/tiny"})
+    assert {suffix for suffix, _ in meant[0]} == {":1.0", ":latest"}
+    assert meant[1:] == meant[:1] * 2
+
+
 def test_a_database_that_leads_nowhere_for_ever_is_left(engine29):
     chain = [str(Digest.of(b"%d" % number)) for number in range(5000)]
     below = {one: Children("", (), (after, chain[0])) for one, after in itertools.pairwise(chain)}
     held = Held("containerd moby")
     with Folder.open(str(engine29 / "containerd" / "daemon")) as folder:
-        reader = _NamespaceReader(Content(folder, DEFAULT_LIMITS), SnapshotSizes(folder, DEFAULT_LIMITS), lambda: below)
+        content = Content(folder, DEFAULT_LIMITS)
+        reader = _NamespaceReader(content, Snapshots(folder, DEFAULT_LIMITS), Remains(content, lambda: below))
         reader.read([NamedTarget("moby", "a/b:1", Descriptor(OCI_INDEX, Digest.parse(chain[0]), 9))], held)
     assert [image.offered for image in held.images] == [None]
 
@@ -278,7 +292,8 @@ def test_below_an_index_that_is_lost_manifests_stay(engine29, nested):
     below[str(other)] = Children("", (), (str(offered.manifest),))
     held = Held("containerd moby")
     with Folder.open(str(engine29 / "containerd" / "daemon")) as folder:
-        reader = _NamespaceReader(Content(folder, DEFAULT_LIMITS), SnapshotSizes(folder, DEFAULT_LIMITS), lambda: below)
+        content = Content(folder, DEFAULT_LIMITS)
+        reader = _NamespaceReader(content, Snapshots(folder, DEFAULT_LIMITS), Remains(content, lambda: below))
         reader.read([NamedTarget("moby", "docker.io/give/rich:1", Descriptor(OCI_INDEX, lost, 9))], held)
     [image] = held.images
     assert image.offered is not None

@@ -200,9 +200,11 @@ def _begun() -> _Helper | None:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        except OSError:
+        except BaseException as error:
             ours.close()
-            return None
+            if isinstance(error, OSError):
+                return None
+            raise
     return _Helper(process, ours)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _HEADER: Final = 16
 _ELEMENT: Final = 16
 _META: Final = 64
+_BOTH: Final = 2
 _MAGIC: Final = 0xED0CDAED
 _VERSION: Final = 2
 _BRANCH: Final = 1
@@ -41,6 +42,9 @@ _DEPTH: Final = 64
 _LARGEST: Final = 16 << 20
 # How often a file may be read in all: what is whole needs a few times, and what leads in circles has no end.
 _OFTEN: Final = 64
+
+# Nobody reads more; a page may lead to 65,535 others that are not there.
+_NOTED: Final = 100
 
 
 class Bucket:
@@ -55,7 +59,7 @@ class Bucket:
     def items(self) -> Iterator[tuple[bytes, bytes | Bucket]]:
         """Yield all keys that can be read, in their order."""
         if self._depth > _DEPTH:
-            self._file.note("buckets lie in one another too deep")
+            self._file.note("buckets are nested too deep")
             return
         if self._page == 0:
             yield from self._elements(self._inline)
@@ -103,6 +107,8 @@ class _Meta(NamedTuple):
 class Bolt:
     """A file, read where it lies. ``damage`` says what was found to be wrong in what was read so far.
 
+    ``count`` is how many keys were read.
+
     Args:
         read: returns a number of bytes at an offset, fewer only at the end of the file. What it raises is passed on.
         size: the size of the file.
@@ -117,13 +123,15 @@ class Bolt:
         self._read = read
         self._size = size
         self._most = most
-        self._count = 0
+        self.count = 0
         self._left = _OFTEN * size + _LARGEST
         self.damage: list[str] = []
         self._metas = _metas(read(0, 2 * _PAGE_SIZES[-1]))
         if not self._metas:
             raise RootDamaged(f"{what} is damaged: it has no whole meta page")
         self._page_size = self._metas[0].page_size
+        if len(self._metas) < _BOTH:
+            self.note("one of its two meta pages is damaged, so that its last change may be missing")
 
     def roots(self) -> Iterator[Bucket]:
         """Yield the bucket of all buckets: the newest, then, if that was found to be damaged, the one before."""
@@ -133,8 +141,8 @@ class Bolt:
             yield Bucket(self, meta.root)
 
     def note(self, damage: str) -> None:
-        """Note what is wrong, once."""
-        if damage not in self.damage:
+        """Note what is wrong, once, and of very much the first."""
+        if len(self.damage) < _NOTED and damage not in self.damage:
             self.damage.append(damage)
 
     def leaves(self, number: int) -> Iterator[bytes]:
@@ -161,8 +169,8 @@ class Bolt:
     def elements(self, page: bytes) -> Iterator[tuple[bytes, bytes, int]]:
         """Yield the keys, values and flags of a leaf."""
         for at in self._places(page):
-            self._count += 1
-            if self._count > self._most:
+            self.count += 1
+            if self.count > self._most:
                 self.note(f"it has more than {self._most} keys")
                 return
             flags, start, key_size, value_size = _numbers(page, at)

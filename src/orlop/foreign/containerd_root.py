@@ -13,33 +13,32 @@ small enough is tried. Their names are lost then.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import OrlopError, RootDamaged
 from orlop.foreign.content import CONTENT, BlobLayer, Content
-from orlop.foreign.database import DATABASE, NamedTarget, SnapshotSizes, children, named
+from orlop.foreign.database import DATABASE, NamedTarget, children, named, sizes
 from orlop.foreign.held import ForeignImage, Held
 from orlop.foreign.locks import is_locked
 from orlop.foreign.names import references
-from orlop.intake.manifests import MAX_NESTING, ManifestReader
-from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
+from orlop.foreign.remains import Lost, Remains, Remnant, described, manifest_of
+from orlop.foreign.snapshots import Snapshots
 from orlop.intake.offering import offer_of
 from orlop.intake.platforms import chosen
-from orlop.model.descriptor import Descriptor
-from orlop.model.digest import Digest, chain_id
-from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse_manifest
+from orlop.model.digest import chain_id
+from orlop.model.manifest import Index, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
-    from orlop.foreign.database import Children
     from orlop.foreign.disk import Folder
     from orlop.intake.manifests import Node
-    from orlop.model.digest import ImageID
+    from orlop.intake.offer import Offer, OfferedImage
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest, ImageID
     from orlop.model.limits import Limits
+    from orlop.model.reference import Reference
 
 # Names that mean that an image has none.
 _NAMELESS: Final = ("moby-dangling@", "sha256:")
@@ -54,54 +53,48 @@ def read_containerd_root(root: Folder, limits: Limits) -> Iterator[Held]:
     """Yield what each namespace holds; what is damaged is noted, not raised. Nothing is yielded where no image is."""
     content = Content(root, limits)
     images, damage = named(root, limits)
-    notes = [damage] if damage else []
+    notes = [problem for problem in (damage, content.damage) if problem]
     if is_locked(root, DATABASE):
         notes.append("a daemon is using this root: meta.db is locked; what it changes meanwhile may be missed")
     notes += content.unfinished
-    reader = _NamespaceReader(content, SnapshotSizes(root, limits), lambda: children(root, limits))
-    spaces: dict[str, list[NamedTarget]] = {}
+    snapshots = Snapshots(root, limits)
+    containers = snapshots.containers()
+    remains = Remains(content, lambda: children(root, limits), lambda: sizes(root, limits))
+    reader = _NamespaceReader(content, snapshots, remains)
+    spaces: dict[str, list[NamedTarget]] = {space: [] for space in containers}
     for image in images:
         spaces.setdefault(image.namespace, []).append(image)
     for space, entries in sorted(spaces.items()):
-        held = Held(f"containerd {space}", notes=notes)
+        held = Held(f"containerd {space}", containers=containers.get(space, []), notes=notes)
         reader.read(entries, held)
         yield held
         notes = []
     if damage:
-        held = Held("containerd without names", notes=notes)
-        reader.read(_unnamed(content, limits, reader.reached), held)
+        held = Held("containerd without names", notes=notes, is_damaged=not content.is_listed)
+        reader.read(_unnamed(content, reader.reached | remains.reached), held)
         yield held
 
 
-def _unnamed(content: Content, limits: Limits, reached: set[str]) -> list[NamedTarget]:
+def _unnamed(content: Content, reached: set[str]) -> list[NamedTarget]:
     """Return every manifest and index that no image led to, those of an index only with it."""
     found: dict[str, NamedTarget] = {}
     below: set[str] = set()
     for name in content.digests():
-        manifest = None if name in reached else _manifest(content, name, limits)
+        manifest = None if name in reached else manifest_of(content, name)
         if manifest is None:
             continue
         if isinstance(manifest, Index):
             below.update(str(child.digest) for child in manifest.manifests)
-        found[name] = NamedTarget("", "", _target(manifest, name))
+        found[name] = NamedTarget("", "", described(manifest, name))
     return [image for name, image in found.items() if name not in below]
 
 
-def _target(manifest: Manifest | Index, digest: str) -> Descriptor:
-    """Return a descriptor of a manifest or an index."""
-    media_type = manifest.media_type or (OCI_INDEX if isinstance(manifest, Index) else OCI_MANIFEST)
-    return Descriptor(media_type, Digest.parse(digest), len(manifest.raw))
+class _Led(NamedTuple):
+    """What a target leads to: itself and its images, as far as it can be read, and the manifests that cannot."""
 
-
-def _manifest(content: Content, name: str, limits: Limits) -> Manifest | Index | None:
-    """Return the manifest or the index that a blob is, or nothing where it is something else."""
-    try:
-        if content.size_of(name, what="the blob") > limits.manifest_size:
-            return None
-        raw = content.document(name, what="the blob")
-        return parse_manifest(raw) if raw[:1] == b"{" and str(Digest.of(raw)) == name else None
-    except OrlopError:
-        return None
+    node: Node | None
+    images: tuple[Remnant, ...]
+    lost: dict[str, Lost]
 
 
 class _NamespaceReader:
@@ -110,12 +103,10 @@ class _NamespaceReader:
     ``reached`` has the digests of all manifests that led to an image.
     """
 
-    def __init__(
-        self, content: Content, sizes: SnapshotSizes, children_of_all: Callable[[], dict[str, Children]]
-    ) -> None:
+    def __init__(self, content: Content, snapshots: Snapshots, remains: Remains) -> None:
         self._content = content
-        self._sizes = sizes
-        self._children = cache(children_of_all)
+        self._snapshots = snapshots
+        self._remains = remains
         self.reached: set[str] = set()
 
     def read(self, entries: list[NamedTarget], held: Held) -> None:
@@ -140,84 +131,88 @@ class _NamespaceReader:
 
     def _images(self, entries: list[NamedTarget], held: Held) -> Iterator[ForeignImage]:
         """Yield the images of one target, under all of its names."""
-        target = entries[0].target
+        target, namespace = entries[0].target, entries[0].namespace
         shown = tuple(entry.name for entry in entries if entry.name and not entry.name.startswith(_NAMELESS))
         tags, digests, problems = references(shown)
         shown = tuple(name.familiar for name in (*tags, *digests)) or shown
-        reader = ManifestReader(self._content, self._content.place)
+        led = self._led(target, (*tags, *digests), held)
+        # Of what has no name nothing was known but its own bytes.
+        left = [*self._left(led.lost, held)] if namespace else []
+        found = _named_anew([*led.images, *left], tags) if left else [*led.images]
+        self._note_layers([one.offered for one in found if one.offered is not None], held)
+        for digest, offered, problem in found:
+            wrong = (*((problem,) if problem else ()), *problems)
+            if offered is None:
+                yield ForeignImage(digest, held.place, shown, problems=wrong)
+                continue
+            top = chain_id(offered.image.rootfs.diff_ids)
+            size = None if led.lost or led.node is None else self._size(led.node, namespace, top)
+            yield ForeignImage(str(offered.image.id), held.place, shown, offered, size, wrong)
+
+    def _led(self, target: Descriptor, names: Sequence[Reference], held: Held) -> _Led:
+        """Return what a target leads to; manifests below it that are lost are left out."""
+        lost: dict[str, Lost] = {}
         try:
-            node = reader.node(target)
-            if node is None:
-                raise RootDamaged(f"it is of the type {target.media_type!r}, which is not an image's")
-            offer = offer_of(reader, [(node, (*tags, *digests))], chosen(None), form=held.place)
+            node, offer = self._offer(target, names, lost, held)
         except OrlopError as error:
-            if entries[0].namespace:
-                problem = f"{error}; it was made of its config and its layers without that"
-                found = [replace(one, references=tags) for one in self._without(str(target.digest), held, set())]
-                self._note_layers(found, held)
-                for offered in found:
-                    yield ForeignImage(str(offered.image.id), held.place, shown, offered, problems=(problem, *problems))
-                if not found:
-                    yield ForeignImage(str(target.digest), held.place, shown, problems=(str(error),))
-            return
+            lost = self._remains.damaged(str(target.digest))
+            try:
+                node, offer = self._offer(target, names, lost, held)
+            except OrlopError:
+                if not any(one.is_image for one in lost.values()):
+                    lost[str(target.digest)] = Lost(str(error), is_image=True)
+                return _Led(None, (), lost)
         held.manifests += offer.manifests
         self.reached.update(str(manifest.row.digest) for manifest in offer.manifests)
-        self._note_layers(offer.images, held)
-        for offered in offer.images:
-            size = self._size(node, entries[0].namespace, chain_id(offered.image.rootfs.diff_ids))
-            yield ForeignImage(str(offered.image.id), held.place, shown, offered, size, tuple(problems))
+        images = tuple(Remnant(str(one.manifest), one, "") for one in offer.images)
+        return _Led(node, images, self._remains.missing(node) | lost)
 
-    def _without(self, digest: str, held: Held, seen: set[str], depth: int = 0) -> Iterator[OfferedImage]:
-        """Yield the images that a manifest or an index that is lost led to, by what the database has of it."""
-        children = self._children().get(digest)
-        if children is None or digest in seen or depth > MAX_NESTING:
-            return
-        seen.add(digest)
-        for below in children.manifests:
-            manifest = _manifest(self._content, below, self._content.limits)
-            if manifest is None:
-                yield from self._without(below, held, seen, depth + 1)
-                continue
-            with suppress(OrlopError):
-                reader = ManifestReader(self._content, self._content.place)
-                node = reader.node(_target(manifest, below))
-                offer = offer_of(reader, [] if node is None else [(node, ())], chosen(None), form=held.place)
-                held.manifests += offer.manifests
-                self.reached.add(below)
-                yield from offer.images
-        with suppress(OrlopError):
-            yield self._made(children.config, children.layers)
+    def _offer(
+        self, target: Descriptor, names: Sequence[Reference], lost: Container[str], held: Held
+    ) -> tuple[Node, Offer]:
+        """Return what a target names, and its images. Raises `OrlopError`."""
+        reader = self._remains.reader(lost)
+        node = reader.node(target)
+        if node is None:
+            raise RootDamaged(f"it is of the type {target.media_type!r}, which is not an image's")
+        return node, offer_of(reader, [(node, names)], chosen(None), form=held.place)
 
-    def _made(self, config: str, layers: Sequence[str]) -> OfferedImage:
-        """Return the image of a config and its layers. Raises `OrlopError`."""
-        image = read_config(self._verified(config, "the config", "config_size"), self._content.limits)
-        diff_ids = image.rootfs.diff_ids
-        if len(diff_ids) != len(layers):
-            raise RootDamaged(f"the config {config} is not that of {len(layers)} layers")
-        pairs = zip(layers, diff_ids, strict=True)
-        offered = tuple(OfferedLayer(layer, diff_id, Digest.parse(layer)) for layer, diff_id in pairs)
-        return OfferedImage(image, offered, platform_of(image))
-
-    def _verified(self, digest: str, what: str, limit: str) -> bytes:
-        """Return a document whose digest is right. Raises `OrlopError`."""
-        raw = self._content.document(digest, what=what, limit=limit)
-        if str(Digest.of(raw)) != digest:
-            raise RootDamaged(f"{what} {digest} is damaged")
-        return raw
+    def _left(self, lost: dict[str, Lost], held: Held) -> Iterator[Remnant]:
+        """Yield what is left of the images of manifests that are lost."""
+        for digest, (why, is_image) in lost.items():
+            if is_image:
+                yield from [*self._remains.of(digest, why, held.manifests)] or [Remnant(digest, None, why)]
+            else:
+                held.notes.append(f"{why}; it is an attestation, and its image is whole without that")
 
     def _note_layers(self, images: Iterable[OfferedImage], held: Held) -> None:
         for offered in images:
             for layer in offered.layers:
-                copies = held.copies.setdefault(layer.diff_id, [])
-                if layer.digest is not None and all(copy.digest != layer.digest for copy in copies):
-                    copies.append(BlobLayer(self._content, layer.digest, layer.size))
+                known = held.copies.get(layer.diff_id, ())
+                if layer.digest is not None and all(copy.digest != layer.digest for copy in known):
+                    held.offer(layer.diff_id, [BlobLayer(self._content, layer.digest, layer.size)])
 
     def _size(self, node: Node, namespace: str, top: Digest | None) -> int | None:
         """Return what Engine says of an image: all its blobs that are there, and its snapshots."""
-        unpacked = 0 if top is None else self._sizes.total(namespace, str(top))
+        unpacked = 0 if top is None else self._snapshots.total(namespace, str(top))
         if unpacked is None:
             return None
         return unpacked + sum(self._content.known_size(name) for name in _reachable(node))
+
+
+def _named_anew(found: list[Remnant], tags: tuple[Reference, ...]) -> list[Remnant]:
+    """Return images of which one gets the tags, as everywhere: the host's, or else the first."""
+    platforms = {number: one.offered.platform for number, one in enumerate(found) if one.offered is not None}
+    best = [*platforms][chosen(None).first([*platforms.values()])] if platforms else None
+    return [
+        one if one.offered is None else one._replace(offered=_with_tags(one.offered, tags if number == best else ()))
+        for number, one in enumerate(found)
+    ]
+
+
+def _with_tags(image: OfferedImage, tags: tuple[Reference, ...]) -> OfferedImage:
+    """Return an image with these tags alone."""
+    return replace(image, references=tags, tops=image.tops if tags else ())
 
 
 def _reachable(node: Node) -> set[str]:

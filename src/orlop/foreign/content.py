@@ -6,17 +6,17 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import LimitExceeded, RootDamaged
-from orlop.foreign.disk import close
+from orlop.errors import LimitExceeded, OrlopError, RootDamaged
+from orlop.foreign.disk import FileReader, close, go_on
 from orlop.foreign.documents import text_of
 from orlop.foreign.names import words_of
-from orlop.foreign.rebuilt import FileReader
 from orlop.model.regex import regex
 from orlop.streams.compression import PREFIX_SIZE, Compression, detect
 from orlop.streams.tar_header import says_tar
+from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.rebuilt import Path
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from orlop.streams.meter import Meter
 
 CONTENT: Final = "io.containerd.content.v1.content"
+# How much larger than what is there at once all may be that is read: small documents may lead to large ones.
+_OFTEN: Final = 32
 _HEX: Final = regex("[0-9a-f]{64}")
 _EXPECTED: Final = regex(".*(sha256:[0-9a-f]{64})$")
 
 
-def begins_like_layer(begin: bytes) -> bool:
-    """Return whether the first bytes of a blob are those of a tar, plain or compressed."""
+def has_layer_magic(begin: bytes) -> bool:
+    """Return whether a blob begins with the magic of a tar or of a compression; the oldest tars have none."""
     return says_tar(begin) or detect(begin[:PREFIX_SIZE]) is not Compression.NONE
 
 
@@ -39,7 +41,8 @@ class Content:
     """The blobs of a content store by digest: `orlop.intake.documents.Documents` for readers of manifests.
 
     An unfinished download says which digest it is to have, and may be complete: it stands in for a blob that is
-    missing. ``unfinished`` has what is known of each.
+    missing. ``unfinished`` has what is known of each. ``is_listed`` says whether it is known which blobs are there;
+    ``damage`` is the sentence that says why not, where there is more to say than that they are missing.
     """
 
     def __init__(self, root: Folder, limits: Limits) -> None:
@@ -47,7 +50,9 @@ class Content:
         self.limits = limits
         self.words = words_of(f"the content store in {root.path}", "blob")
         self.unfinished: list[str] = []
-        self._values = 0
+        self.damage = ""
+        self.is_listed = False
+        self._values = self._bytes = 0
         self._places: dict[str, Path] = {}
         for digest, place in (*self._ingests(), *self._blobs()):
             self._places[digest] = place
@@ -57,7 +62,13 @@ class Content:
         if folder is None:
             return
         with folder:
-            for name in folder.names():
+            try:
+                names = folder.all_names()
+            except RootDamaged as error:
+                self.damage = str(error)
+                return
+            self.is_listed = True
+            for name in names:
                 if _HEX.fullmatch(name):
                     yield f"sha256:{name}", (CONTENT, "blobs", "sha256", name)
 
@@ -117,8 +128,11 @@ class Content:
         path = self.path_of(name)
         if not self.has(name):
             raise RootDamaged(f"{what} {name} is missing")
+        if self._bytes > _OFTEN * self.limits.documents_size:
+            raise self.limits.exceeded("documents_size", f"{self.words.name} leads to {self._bytes} bytes of documents")
         with self.root.below(*path[:-1]) as folder:
             raw = folder.read(path[-1], getattr(self.limits, limit))
+        self._bytes += len(raw)
         values = sum(map(raw.count, (b",", b"[", b"{")))
         if values > self.limits.json_values:
             raise self.limits.exceeded("json_values", f"{what} {name} has {values} values")
@@ -145,7 +159,7 @@ class Content:
             return False
         finally:
             close(descriptor)
-        return begins_like_layer(begin)
+        return has_layer_magic(begin)
 
     def _open(self, name: str, what: str) -> tuple[int, int]:
         if not self.has(name):
@@ -171,8 +185,8 @@ class BlobLayer:
         """Return what is wrong with it as far as can be told without reading it, or nothing."""
         if not self.content.has(str(self.digest)):
             return (
-                f"its blob {self.digest} is missing; containerd keeps none where it discards unpacked layers, and a"
-                " snapshot is not enough to make the same bytes again"
+                f"its blob {self.digest} is missing; containerd keeps none where it discards unpacked layers, or where"
+                " they are fetched as they are needed, and a snapshot is not enough to make the same bytes again"
             )
         try:
             size = self.content.size_of(str(self.digest), what="its blob")
@@ -182,7 +196,7 @@ class BlobLayer:
             return f"its blob {self.digest} is damaged: it has {size} bytes, not {self.size}"
         return ""
 
-    def attempts(self, meter: Meter) -> Generator[Readable]:
+    def attempts(self, meter: Meter, check: Callable[[], object] = go_on) -> Generator[Readable]:
         """Yield its reader."""
         self.reason = self.problem()
         if self.reason:
@@ -192,6 +206,18 @@ class BlobLayer:
             descriptor, _ = folder.open_file(path[-1])
         try:
             yield meter.counted(FileReader(descriptor, folder.path_of(path[-1])))
+            # An engine keeps what it was given, even where it could not unpack that.
+            if not self._has_its_digest(descriptor, check):
+                self.reason = f"its blob {self.digest} is damaged: it has another digest"
         finally:
             close(descriptor)
-        self.reason = f"its blob {self.digest} is damaged: it has another digest"
+
+    def _has_its_digest(self, descriptor: int, check: Callable[[], object]) -> bool:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        reader = FileReader(descriptor, str(self.digest))
+        try:
+            for _ in VerifyingReader(reader, digest=self.digest, size=os.fstat(descriptor).st_size).chunks():
+                check()
+        except OrlopError:
+            return False
+        return True

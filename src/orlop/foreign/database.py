@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
 
 DATABASE: Final[Path] = ("io.containerd.metadata.v1.bolt", "meta.db")
-_SNAPSHOTS: Final[Path] = ("io.containerd.snapshotter.v1.overlayfs", "metadata.db")
+# What nerdctl and Kubernetes call a container.
+_CALLED: Final = (b"nerdctl/name", b"io.kubernetes.container.name")
 _PARENT: Final = b"org.mobyproject.image.parent"
-_DEEPEST: Final = 1000
 # What a blob leads to is noted beside it, so that none of that is thrown away. The kinds of children have letters, or
 # they are numbered through: those of a manifest with the config first, and those of an index.
 _LEADS: Final = re.compile(
@@ -52,7 +52,7 @@ def named(root: Folder, limits: Limits) -> Named:
     """Return the images of all namespaces. Nothing is raised."""
     images: dict[tuple[str, str], NamedTarget] = {}
     try:
-        with _opened(root, DATABASE, limits) as bolt:
+        with opened(root, DATABASE, limits) as bolt:
             for bucket in bolt.roots():
                 for image in _images(bucket):
                     images.setdefault((image.namespace, image.name), image)
@@ -77,7 +77,7 @@ def children(root: Folder, limits: Limits) -> dict[str, Children]:
     """Return what each blob leads to, by its digest, of those that lead to any. Nothing is raised."""
     found: dict[str, Children] = {}
     try:
-        with _opened(root, DATABASE, limits) as bolt:
+        with opened(root, DATABASE, limits) as bolt:
             for bucket in bolt.roots():
                 for digest, labels in _labels_of_blobs(bucket):
                     children = _children(labels)
@@ -88,14 +88,70 @@ def children(root: Folder, limits: Limits) -> dict[str, Children]:
     return found
 
 
+class NamedContainer(NamedTuple):
+    """A container of the database: its ID, its name and its image as the engine has them, and where its files are."""
+
+    namespace: str
+    id: str
+    name: str
+    image: str
+    snapshotter: str
+    snapshot: str
+
+
+def containers(root: Folder, limits: Limits) -> tuple[NamedContainer, ...]:
+    """Return the containers of all namespaces. Nothing is raised."""
+    found: dict[tuple[str, str], NamedContainer] = {}
+    try:
+        with opened(root, DATABASE, limits) as bolt:
+            for bucket in bolt.roots():
+                for one in _containers(bucket):
+                    found.setdefault((one.namespace, one.id), one)
+    except RootDamaged:
+        pass
+    return tuple(found.values())
+
+
+def _containers(root: Bucket) -> Iterator[NamedContainer]:
+    spaces = root.bucket(b"v1")
+    for space, kinds in () if spaces is None else spaces.buckets():
+        all_of_them = kinds.bucket(b"containers")
+        for name, container in () if all_of_them is None else all_of_them.buckets():
+            values, labels = container.values(), container.bucket(b"labels")
+            said = {} if labels is None else labels.values()
+            called = next((said[label] for label in _CALLED if label in said), b"")
+            places = (called, *(values.get(key, b"") for key in (b"image", b"snapshotter", b"snapshotKey")))
+            yield NamedContainer(_text(space), _text(name), *map(_text, places))
+
+
+def sizes(root: Folder, limits: Limits) -> dict[str, int]:
+    """Return the sizes that the database has of blobs, by their digests. Nothing is raised."""
+    found: dict[str, int] = {}
+    try:
+        with opened(root, DATABASE, limits) as bolt:
+            for bucket in bolt.roots():
+                for digest, blob in _blobs(bucket):
+                    values = blob.values()
+                    if b"size" in values:
+                        found.setdefault(digest, zigzag(values[b"size"]))
+    except RootDamaged:
+        pass
+    return found
+
+
 def _labels_of_blobs(root: Bucket) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+    for digest, blob in _blobs(root):
+        labels = blob.bucket(b"labels")
+        if labels is not None:
+            yield digest, labels.values()
+
+
+def _blobs(root: Bucket) -> Iterator[tuple[str, Bucket]]:
     spaces = root.bucket(b"v1")
     for _, kinds in () if spaces is None else spaces.buckets():
         blobs = kinds.bucket(b"content", b"blob")
         for digest, blob in () if blobs is None else blobs.buckets():
-            labels = blob.bucket(b"labels")
-            if labels is not None:
-                yield _text(digest), labels.values()
+            yield _text(digest), blob
 
 
 def _children(labels: dict[bytes, bytes]) -> Children:
@@ -116,51 +172,15 @@ def _children(labels: dict[bytes, bytes]) -> Children:
     return Children(config, layers, manifests)
 
 
-class SnapshotSizes:
-    """How many bytes snapshots take on disk, by the chain ID on top; what cannot be read is not known."""
-
-    def __init__(self, root: Folder, limits: Limits) -> None:
-        self._sizes: dict[bytes, tuple[int, bytes]] = {}
-        self._keys: dict[tuple[str, str], bytes] = {}
-        try:
-            with _opened(root, _SNAPSHOTS, limits) as bolt:
-                for bucket in bolt.roots():
-                    self._read(bucket)
-        except RootDamaged:
-            return
-
-    def _read(self, root: Bucket) -> None:
-        snapshots = root.bucket(b"v1", b"snapshots")
-        for key, snapshot in () if snapshots is None else snapshots.buckets():
-            values = snapshot.values()
-            self._sizes[key] = zigzag(values.get(b"size", b"")), values.get(b"parent", b"")
-            namespace, _, rest = key.decode("utf-8", "replace").partition("/")
-            self._keys[namespace, rest.partition("/")[2]] = key
-
-    def total(self, namespace: str, chain_id: str) -> int | None:
-        """Return the size of a snapshot and all below it, or nothing where one is not known."""
-        key = self._keys.get((namespace, chain_id))
-        total = 0
-        for _ in range(_DEEPEST):
-            if key is None or key not in self._sizes:
-                return None
-            size, key = self._sizes[key]
-            total += size
-            if not key:
-                return total
-        return None
-
-
 @contextmanager
-def _opened(root: Folder, path: Path, limits: Limits) -> Iterator[Bolt]:
-    """Open a database. Raises `RootDamaged`, within the block too."""
+def opened(root: Folder, path: Path, limits: Limits, *, most: int | None = None) -> Iterator[Bolt]:
+    """Open a database, of which so many keys are read at ``most``. Raises `RootDamaged`, within the block too."""
+    most = limits.json_values_total if most is None else most
     with root.below(*path[:-1]) as folder:
         descriptor, size = folder.open_file(path[-1])
     try:
         with reading(path[-1]):
-            yield Bolt(
-                lambda offset, count: os.pread(descriptor, count, offset), size, path[-1], most=limits.json_values_total
-            )
+            yield Bolt(lambda offset, count: os.pread(descriptor, count, offset), size, path[-1], most=most)
     finally:
         close(descriptor)
 
@@ -191,5 +211,10 @@ def _text(raw: bytes) -> str:
 
 def zigzag(raw: bytes) -> int:
     """Return a signed number that Go wrote in its variable length."""
-    number = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(raw[:10]))
-    return (number >> 1) ^ -(number & 1)
+    plain = unsigned(raw)
+    return (plain >> 1) ^ -(plain & 1)
+
+
+def unsigned(raw: bytes) -> int:
+    """Return a number without a sign that Go wrote in its variable length."""
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(raw[:10]))

@@ -15,6 +15,8 @@ that was broken into, or be made to attack whoever looks at it.
 
 Directories are held open only as long as somebody uses them; a `Walker` keeps some on the way to the last file open,
 because the files of a layer come in the order of its directories. A tree can be deeper than a process may hold files.
+A disk can have more roots than that, too: a directory that is *parked* is opened anew for each use, by the way that led
+to it, and is the same one or damaged. A process that may open no more is an error of its own, and no damage.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign.small_files import FILE_FLAGS
 from orlop.streams.directory import kind_of
-from orlop.streams.files import CHUNK, explaining
+from orlop.streams.files import CHUNK, explained, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,17 +42,23 @@ DEEPEST: Final = 2048
 """How many directories lie above a file that can be named: a path of Linux has at most 4,096 bytes."""
 # A process may hold about a thousand files.
 _HELD: Final = 128
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _STRANGE: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
+
+
+def go_on() -> None:
+    """Do nothing: the check of work that nobody wants to end."""
 
 
 class Folder:
     """A directory of a foreign root, held open. ``path`` is what messages call it. Leaving the block closes it."""
 
-    __slots__ = ("_descriptor", "path")
+    __slots__ = ("_descriptor", "_way", "path")
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._way: _Way | None = None
 
     @classmethod
     def open(cls, path: str) -> Self:
@@ -64,9 +72,25 @@ class Folder:
         return self._descriptor
 
     def copy(self) -> Folder:
-        """Return the same directory, to be closed by itself."""
+        """Return the same directory, to be closed by itself. Raises `RootDamaged` where it was parked, and is gone."""
+        if self._way is not None:
+            return self._way.opened(self.path)
         with reading(self.path):
             return Folder(self.path, os.dup(self._descriptor))
+
+    def park(self, top: Folder) -> None:
+        """Hold it open no longer; only what `copy` and `below` return can be used of it from now on.
+
+        Args:
+            top: a directory that stays open, from which this one was reached by names alone.
+        """
+        state = os.fstat(self._descriptor)
+        self._way = _Way(top, self.names_below(top), (state.st_dev, state.st_ino))
+        self.close()
+
+    def names_below(self, top: Folder) -> tuple[str, ...]:
+        """Return the names that lead here from a directory from which this one was reached by names alone."""
+        return tuple(filter(None, self.path.removeprefix(top.path.rstrip("/")).split("/")))
 
     def below(self, *names: str) -> Folder:
         """Return a directory some names below this one.
@@ -123,6 +147,11 @@ class Folder:
         """Return whether a name is that of a directory, and not of a link to one."""
         state = self.state(name)
         return state is not None and stat.S_ISDIR(state.st_mode)
+
+    def is_link(self, name: str) -> bool:
+        """Return whether a name is that of a link."""
+        state = self.state(name)
+        return state is not None and stat.S_ISLNK(state.st_mode)
 
     def open_file(self, name: str) -> tuple[int, int]:
         """Open a regular file, and return its descriptor and its size.
@@ -216,6 +245,23 @@ class Folder:
         return unreadable(error, path)
 
 
+class _Way(NamedTuple):
+    """How a directory is found again: from where, by which names, and which one it has to be."""
+
+    top: Folder
+    names: tuple[str, ...]
+    identity: tuple[int, int]
+
+    def opened(self, path: str) -> Folder:
+        """Return the directory. Raises `RootDamaged`."""
+        found = self.top.below(*self.names)
+        state = os.fstat(found.descriptor)
+        if (state.st_dev, state.st_ino) != self.identity:
+            found.close()
+            raise RootDamaged(f"{path} is another directory than before")
+        return found
+
+
 @contextmanager
 def reading(path: str) -> Iterator[None]:
     """Turn every ``OSError`` of a block that reads something into `RootDamaged`."""
@@ -228,7 +274,12 @@ def reading(path: str) -> Iterator[None]:
 
 
 def unreadable(error: OSError, path: str) -> RootDamaged:
-    """Return the error for what cannot be read."""
+    """Return the error for what cannot be read.
+
+    Raises `StorageError` where nothing more can be opened: it is not the root that lacks something then.
+    """
+    if error.errno in _EXHAUSTED:
+        raise explained(error, "open", path) from error
     if isinstance(error, FileNotFoundError):
         return RootDamaged(f"{path} is missing")
     return RootDamaged(f"{path} cannot be read: {os.strerror(error.errno or errno.EIO)}")
@@ -387,3 +438,16 @@ def _can_be_named(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+class FileReader:
+    """A reader of an open file, which stays the caller's to close."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes. Raises `RootDamaged`."""
+        with reading(self._path):
+            return os.read(self._descriptor, size)

@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final, Generic
 
 from orlop.errors import InvalidInput, InvalidRoot, RootDamaged
-from orlop.foreign.content import begins_like_layer
-from orlop.foreign.disk import close, reading
-from orlop.foreign.rebuilt import FileReader
+from orlop.foreign.content import has_layer_magic
+from orlop.foreign.disk import FileReader, close, reading
 from orlop.intake.beside_images import Top
 from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import offer_of
@@ -224,7 +223,7 @@ class _Documents:
         descriptor, _ = self._open(name, "the layer")
         try:
             with reading(name):
-                return begins_like_layer(os.pread(descriptor, _BLOCK, 0))
+                return has_layer_magic(os.pread(descriptor, _BLOCK, 0))
         finally:
             close(descriptor)
 

@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign.documents import parsed, salvaged_names, text, text_of
-from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids
+from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids, said_size
 from orlop.foreign.locks import is_locked
 from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
-from orlop.foreign.unreadable import MOUNTED, is_filled, note_on, unreadable
+from orlop.foreign.unreadable import MOUNTED, UnreadableLayer, is_filled, note_on, unreadable
 from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
 from orlop.model.digest import ImageID, chain_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.held import LayerCopy
@@ -58,6 +58,10 @@ _WHOLE: Final = frozenset({"btrfs", "vfs"})
 _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
 _REMOVING: Final = re.compile("([0-9a-f]{64})-.*-removing").fullmatch
 _GUESSES: Final = 64
+# Of so many chains of one layer directories are guessed: what fits the tar-split of one fits that of the others.
+_GUESSED: Final = 3
+# How many left-overs are named at most.
+_LEFT: Final = 20
 _SIZE: Final = re.compile("[0-9]{1,18}").fullmatch
 
 
@@ -125,7 +129,9 @@ class _DriverRoot:
             held.images.append(ForeignImage(image_id, held.place, tuple(lost), problems=(problem,)))
         # Images of another engine may have layers that those here have not.
         for diff_id in diff_ids(self._by_diff):
-            held.copies.setdefault(diff_id, [self._copy(one, one.cache_id) for one in self._by_diff[str(diff_id)]])
+            if diff_id not in held.copies:
+                there = (one for one in self._by_diff[str(diff_id)] if one.cache_id)
+                held.offer(diff_id, (self._copy(one, one.cache_id) for one in there))
         held.containers += self._containers()
         self._note_leftovers()
         return held
@@ -139,7 +145,7 @@ class _DriverRoot:
             self._held.notes.append("its layer database is missing, so that no layer can be found")
             return
         with folder:
-            for name in folder.names():
+            for name in self._listed(folder):
                 removing = _REMOVING(name)
                 if not _HEX(name) and not removing:
                     continue
@@ -156,6 +162,14 @@ class _DriverRoot:
                 self._by_diff.setdefault(chain.diff_id, []).append(chain)
         known = {chain.cache_id for chain in self._chains.values()}
         self._orphans = [name for name in self._layer_directories() if name not in known and not name.endswith("-init")]
+
+    def _listed(self, folder: Folder) -> list[str]:
+        """Return the names in a directory; it is noted where they cannot be had."""
+        try:
+            return folder.all_names()
+        except RootDamaged as error:
+            self._held.notes.append(str(error))
+            return []
 
     def _layer_directories(self) -> list[str]:
         place = _FILES.get(self._driver)
@@ -195,9 +209,15 @@ class _DriverRoot:
         folder = self._database("imagedb", "content", "sha256")
         if folder is None:
             self._held.notes.append("its image database is missing, and all images with it")
+            self._held.is_damaged = True
             return []
         with folder:
-            return [name for name in folder.names() if _HEX(name)]
+            try:
+                return [name for name in folder.all_names() if _HEX(name)]
+            except RootDamaged as error:
+                self._held.notes.append(f"{error}; only images that have a name are listed")
+                self._held.is_damaged = True
+                return []
 
     def _image(self, hex_id: str, names: list[str]) -> ForeignImage:
         place, image_id = self._held.place, f"sha256:{hex_id}"
@@ -218,7 +238,7 @@ class _DriverRoot:
             self._parent(hex_id),
         )
         size = None if None in sizes else sum(size for size in sizes if size is not None)
-        return ForeignImage(image_id, place, tuple(names), offered, size, tuple(problems))
+        return ForeignImage(image_id, place, tuple(names), offered, said_size(size), tuple(problems))
 
     def _config(self, hex_id: str) -> Image:
         folder = self._root.below("image", self._driver, "imagedb", "content", "sha256")
@@ -242,20 +262,22 @@ class _DriverRoot:
     def _place(self, diff_id: DiffID, chain_id: ChainID) -> int | None:
         """Note where a layer may be had, and return its size as the engine has it."""
         chain = self._chains.get(chain_id.hex)
-        copies = self._held.copies.setdefault(diff_id, [])
-        for candidate in self._candidates(diff_id, chain_id):
-            if candidate not in copies:
-                copies.append(candidate)
+        # The same layer may be in thousands of chains: those that have it on top are gone through once.
+        others = () if diff_id in self._held.copies else self._by_diff.get(str(diff_id), ())
+        self._held.offer(diff_id, self._candidates(chain_id, chain, others))
         return None if chain is None else chain.size
 
-    def _candidates(self, diff_id: DiffID, chain_id: ChainID) -> Iterator[LayerCopy]:
-        chain = self._chains.get(chain_id.hex)
+    def _candidates(self, chain_id: ChainID, chain: _Chain | None, others: Sequence[_Chain]) -> Iterator[LayerCopy]:
         found = [] if chain is None else [chain]
-        found += [other for other in self._by_diff.get(str(diff_id), ()) if other not in found]
+        found += [other for other in others if other != chain]
         found += self._removing.get(chain_id.hex, ())
         for one in found:
-            yield self._copy(one, one.cache_id)
-        for one in found if self._driver in _FILES else ():
+            if one.cache_id:
+                yield self._copy(one, one.cache_id)
+        if found and not found[0].cache_id:
+            place = f"image/{self._driver}/layerdb/sha256/{found[0].name}/cache-id"
+            yield UnreadableLayer(f"{place} is lost, and with it where its files are")
+        for one in found[:_GUESSED] if self._driver in _FILES else ():
             if self._lacks_files(one.cache_id):
                 yield from (self._copy(one, orphan, is_guess=True) for orphan in self._orphans[:_GUESSES])
 
@@ -288,18 +310,8 @@ class _DriverRoot:
                 yield self._container(name, mount, before)
 
     def _container(self, container: str, mount: str, before: str) -> ForeignContainer:
-        name = image = ""
         place = self._held.place
-        folder = self._root.there("containers", container)
-        if folder is not None:
-            with folder:
-                try:
-                    raw = folder.read("config.v2.json", self._limits.config_size)
-                    document = parsed(raw, "config.v2.json", self._limits)
-                except (RootDamaged, LimitExceeded):
-                    document = None
-            if isinstance(document, dict):
-                name, image = text(document.get("Name")).lstrip("/"), text(document.get("Image"))
+        name, image = name_of_container(self._root, container, self._limits)
         is_whole = self._driver in _WHOLE
         if not mount or (is_whole and not before) or self._driver not in _CHANGES:
             problem = f"what it has changed cannot be told apart with {self._driver}" if mount else "its layer is lost"
@@ -319,11 +331,38 @@ class _DriverRoot:
         folder = self._root.there("tmp")
         if folder is not None:
             with folder:
-                notes += [f"left in tmp: {name}" for name in folder.names()[:20] if name.startswith("docker-")]
+                left = [name for name in folder.names() if name.startswith("docker-")]
+            notes += [f"left in tmp: {name}" for name in left[:_LEFT]]
+            if len(left) > _LEFT:
+                notes.append(f"left in tmp: {len(left) - _LEFT} more")
         for name in ("volumes/metadata.db", "network/files/local-kv.db", "buildkit/cache.db"):
             if is_locked(self._root, tuple(name.split("/"))):
                 notes.append(f"a daemon is using this root: {name} is locked; what it changes meanwhile may be missed")
                 break
+
+
+def has_containers(root: Folder) -> bool:
+    """Return whether a directory has the settings of containers, which lie in directories named by their IDs."""
+    folder = root.there("containers")
+    if folder is None:
+        return False
+    with folder:
+        return any(map(_HEX, folder.names()))
+
+
+def name_of_container(root: Folder, container: str, limits: Limits) -> tuple[str, str]:
+    """Return the name and the image of a container, as its settings in a data root have them, or nothing."""
+    folder = root.there("containers", container)
+    if folder is None:
+        return "", ""
+    with folder:
+        try:
+            document = parsed(folder.read("config.v2.json", limits.config_size), "config.v2.json", limits)
+        except (RootDamaged, LimitExceeded):
+            return "", ""
+    if not isinstance(document, dict):
+        return "", ""
+    return text(document.get("Name")).lstrip("/"), text(document.get("Image"))
 
 
 def _repositories(raw: bytes, limits: Limits) -> dict[str, object]:

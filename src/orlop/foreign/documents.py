@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
 
 _ENTRY: Final = re.compile(r'\{"id":"[0-9a-f]{64}"')
-# Each may be as long as the whole document.
+# Each may be as long as the whole document, so that it counts, too, how far they get.
 _TRIES: Final = 1000
+_OFTEN: Final = 8
 _PAIR: Final = re.compile(rb'"([^"\\]{1,1024})"\s*:\s*"(sha256:[0-9a-f]{64})"')
 
 
@@ -67,11 +68,13 @@ def salvaged_entries(raw: bytes) -> Iterator[dict[str, object]]:
     document = raw.decode("utf-8", "replace")
     decode = json.JSONDecoder().raw_decode
     position = tries = 0
-    while tries < _TRIES and (begin := _ENTRY.search(document, position)) is not None:
+    left = _OFTEN * len(document)
+    while left > 0 and tries < _TRIES and (begin := _ENTRY.search(document, position)) is not None:
         try:
             entry, position = decode(document, begin.start())
-        except (RecursionError, ValueError):
+        except (RecursionError, ValueError) as error:
             tries += 1
             position = begin.end()
+            left -= (error.pos if isinstance(error, json.JSONDecodeError) else len(document)) - begin.start()
         else:
             yield entry

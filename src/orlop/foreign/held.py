@@ -1,11 +1,12 @@
-"""What a data root holds, as far as it can be told without reading layers."""
+"""What a data root holds, as far as this is known without reading layers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from orlop.errors import OrlopError
+from orlop.foreign.disk import go_on
 from orlop.model.digest import DiffID
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.streams.compression import Readable
     from orlop.streams.meter import Meter
+
+MOST_COPIES: Final = 256
+"""How many places of one layer are tried: any that verifies will do, and a root may claim any number of them."""
+
+_HUGE: Final = 1 << 63
 
 
 class LayerCopy(Protocol):
@@ -32,8 +38,11 @@ class LayerCopy(Protocol):
     def problem(self) -> str:
         """Return what is wrong with it as far as can be told without reading it, or nothing."""
 
-    def attempts(self, meter: Meter) -> Generator[Readable]:
-        """Yield readers of what may be the layer, the likeliest first; a caller that asks on has read a wrong one."""
+    def attempts(self, meter: Meter, check: Callable[[], object] = go_on) -> Generator[Readable]:
+        """Yield readers of what may be the layer, the likeliest first; a caller that asks on has read a wrong one.
+
+        Between them much may be read: ``check`` is called now and then, and what it raises ends that.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,20 @@ class Held:
     notes: list[str] = field(default_factory=list)
     is_damaged: bool = False
     unlisted: Callable[[DiffID], LayerCopy] | None = None
+
+    def offer(self, diff_id: DiffID, copies: Iterable[LayerCopy]) -> None:
+        """Note more places where a layer may be had, as far as there is room for them."""
+        known = self.copies.setdefault(diff_id, [])
+        for copy in copies:
+            if len(known) >= MOST_COPIES:
+                return
+            if copy not in known:
+                known.append(copy)
+
+
+def said_size(size: int | None) -> int | None:
+    """Return a size that an engine has noted, or nothing for one that nothing can have."""
+    return size if size is not None and 0 <= size < _HUGE else None
 
 
 def diff_ids(texts: Iterable[str]) -> Iterator[DiffID]:

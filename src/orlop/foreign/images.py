@@ -1,4 +1,4 @@
-"""The images of a data root, to be looked at: what `orlop.archive.reader` is for archives."""
+"""The images of a data root, for reading: the counterpart of `orlop.archive.reader` for archives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orlop.errors import DigestMismatch
 from orlop.foreign.names import words_of
 from orlop.intake.offer import digests_by_image
 from orlop.intake.taking import measuring
@@ -106,8 +107,15 @@ class RootImage:
 
     @property
     def size(self) -> int:
-        """Its bytes as its engine listed them; where the engine did not say, layers are read, as for `RootLayer`."""
-        return sum(layer.size for layer in self.layers) if self.said is None else self.said
+        """Its bytes as its engine listed them; where the engine did not say, those of the layers that can be read."""
+        return sum(map(_readable_size, self.layers)) if self.said is None else self.said
+
+
+def _readable_size(layer: RootLayer) -> int:
+    try:
+        return layer.size
+    except DigestMismatch:
+        return 0
 
 
 def images_of(root: ForeignRoot, choice: PlatformChoice, progress: Progress | None = None) -> list[RootImage]:

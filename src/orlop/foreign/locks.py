@@ -1,4 +1,4 @@
-"""Whether a daemon still lives in a root: it holds files locked, which a look at them does not change."""
+"""Whether a daemon still uses a root: it holds locks on files, which checking does not disturb."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Where on a disk data roots are: the places that engines take by default, those in their settings, and a search.
 
+Links are not followed, nor even read, since that would change when they were last read. Where one stands in the way,
+its name is told, and what it leads to is found by the search.
+
 Settings are a stranger's, too. What they name is looked for below the directory that the user gave, as `disk` does it.
 """
 
@@ -14,9 +17,10 @@ from orlop.foreign.documents import parsed, texts
 from orlop.model import toml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from orlop.foreign.disk import Folder
+    from orlop.foreign.rebuilt import Path
     from orlop.model.limits import Limits
 
 _PLACES: Final = (
@@ -59,6 +63,8 @@ _USER_SETTINGS: Final = (
     (".config/containers/storage.conf", _SETTINGS[-1][1]),
 )
 _LONGEST: Final = 1 << 20
+# Of all settings together; those of a thousand users are smaller, and a hostile MiB takes a second to parse.
+_ALL_SETTINGS: Final = 4 << 20
 _USERS: Final = 1000
 # A search ends where it would last: a disk has its roots near its top.
 _DEEPEST: Final = 8
@@ -66,17 +72,25 @@ _MOST: Final = 5000
 _NOT_SEARCHED: Final = frozenset({"proc", "sys", "dev", "diff", "merged", "snapshots"})
 
 
-def likely_places(top: Folder, limits: Limits) -> Iterator[Folder]:
-    """Yield a directory, the places below it where data roots are, and what lies directly below it."""
-    yield top.copy()
+def likely_paths(top: Folder, limits: Limits) -> list[Path]:
+    """Return the paths below a directory where data roots are by default, and by the settings that are there."""
     homes = tuple(_homes(top))
     places = [*_PLACES, *(home + place for home in homes for place in _HOMES)]
     settings = [*_SETTINGS, *((home + file, keys) for home in homes for file, keys in _USER_SETTINGS)]
+    left = _ALL_SETTINGS
     for file, keys in settings:
-        places += _configured(top, file, keys, limits)
+        raw = _settings(top, file, min(left, _LONGEST))
+        left -= len(raw)
+        places += _configured(raw, file, keys, limits)
     # A list in settings may name one place very often.
-    for parts in dict.fromkeys(tuple(part for part in place.split("/") if part not in {"", "."}) for place in places):
-        folder = top.there(*parts)
+    return list(dict.fromkeys(tuple(part for part in place.split("/") if part not in {"", "."}) for place in places))
+
+
+def likely_places(top: Folder, paths: Sequence[Path]) -> Iterator[Folder]:
+    """Yield a directory, those of some paths below it that are there, and what lies directly below it."""
+    yield top.copy()
+    for path in paths:
+        folder = top.there(*path)
         if folder is not None:
             yield folder
     for name in top.names():
@@ -84,6 +98,24 @@ def likely_places(top: Folder, limits: Limits) -> Iterator[Folder]:
             folder = top.there(name)
             if folder is not None:
                 yield folder
+
+
+def links_on(top: Folder, paths: Sequence[Path]) -> list[str]:
+    """Return the links that stand in the way of some paths below a directory, as paths.
+
+    Those directly below it do not count: ``lib`` is one on every disk of a system.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        for depth in range(1, len(path)):
+            above = top.there(*path[:depth])
+            if above is None:
+                break
+            with above:
+                if above.is_link(path[depth]):
+                    found[above.path_of(path[depth])] = None
+                    break
+    return list(found)
 
 
 def searched_places(top: Folder, is_root: Callable[[Folder], bool]) -> Iterator[Folder]:
@@ -116,16 +148,25 @@ def _homes(top: Folder) -> Iterator[str]:
                 yield f"home/{name}/"
 
 
-def _configured(top: Folder, file: str, keys: tuple[str, ...], limits: Limits) -> Iterator[str]:
-    """Yield the paths that a file of settings has under some keys."""
+def _settings(top: Folder, file: str, most: int) -> bytes:
+    """Return what a file of settings has, or nothing where it is not there, or is longer than that."""
     *above, name = file.split("/")
-    folder = top.there(*above)
+    folder = top.there(*above) if most else None
     if folder is None:
-        return
+        return b""
+    with folder:
+        try:
+            return folder.read(name, most)
+        except (RootDamaged, LimitExceeded):
+            return b""
+
+
+def _configured(raw: bytes, file: str, keys: tuple[str, ...], limits: Limits) -> Iterator[str]:
+    """Yield the paths that settings have under some keys."""
     settings: object = None
-    with folder, suppress(RootDamaged, LimitExceeded, ValueError, RecursionError):
-        raw = folder.read(name, _LONGEST)
-        settings = parsed(raw, name, limits) if name.endswith(".json") else toml.loads(raw.decode())
+    with suppress(RootDamaged, LimitExceeded, ValueError, RecursionError):
+        if raw:
+            settings = parsed(raw, file, limits) if file.endswith(".json") else toml.loads(raw.decode())
     for key in keys:
         found = settings
         for part in key.split("."):

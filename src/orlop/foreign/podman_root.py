@@ -13,8 +13,12 @@ is needed:
 - Without ``layers.json``, or for a layer that it does not describe, the tar-splits themselves are taken: their digests
   are computed, once, as soon as a layer is needed that is not found otherwise.
 
+A list of images for several platforms is an image of its own with a manifest, but without a config or layers. Its names
+are given to those of its images that are in the root.
+
 Layers are known by their diff ID alone: of several with the same one, any that verifies will do. An image may have its
-layers in an additional store, another root of the same shape: what each has is offered to the images of all.
+layers in an additional store, another root of the same shape: what each has is offered to the images of all. With an
+image store of its own, images and the files of layers are in that, and the tar-splits where containers are.
 """
 
 from __future__ import annotations
@@ -23,26 +27,28 @@ import base64
 import re
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
+from orlop.foreign.disk import go_on
 from orlop.foreign.documents import objects, parsed, salvaged_entries, text, texts
-from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids
+from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids, said_size
 from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
 from orlop.foreign.unreadable import MOUNTED, is_filled, note_on, unreadable
 from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
+from orlop.intake.platforms import chosen
 from orlop.model.digest import ImageID
-from orlop.model.manifest import parse_manifest
+from orlop.model.manifest import Index, parse_manifest
 from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.rebuilt import Path
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import DiffID
     from orlop.model.image import Image
     from orlop.model.limits import Limits
+    from orlop.model.reference import Reference
     from orlop.streams.compression import Readable
 
 _FILES: Final[dict[str, tuple[str | None, ...]]] = {
@@ -62,8 +69,9 @@ _DRIVERS: Final = frozenset({*_FILES, "aufs", "btrfs", "devicemapper", "overlay2
 _SPLIT: Final = ".tar-split.gz"
 _PLAIN: Final = re.compile(r"[.0-9a-z]+").fullmatch
 _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
-_LISTS: Final = ("layers.json", "volatile-layers.json")
-_HUGE: Final = 1 << 63
+_VOLATILE: Final = "volatile-"
+"""So begins the list of what is not to outlast a restart, which may be there after all."""
+_MANIFEST: Final = "manifest-"
 _LOST: Final = "it is in no list of layers, and no tar-split gives it"
 
 
@@ -73,10 +81,13 @@ def drivers(root: Folder) -> list[str]:
     return sorted({name.rpartition("-")[0] for name in names} & _DRIVERS)
 
 
-def read_podman_root(root: Folder, limits: Limits) -> Iterator[Held]:
-    """Yield what each driver of a root holds; what is damaged is noted, not raised."""
+def read_podman_root(root: Folder, limits: Limits, beside: Sequence[Folder] = ()) -> Iterator[Held]:
+    """Yield what each driver of a root holds; what is damaged is noted, not raised.
+
+    ``beside`` are other roots, known by the time that a layer is read, in which tar-splits may be.
+    """
     for driver in drivers(root):
-        yield _DriverRoot(root, driver, limits).read()
+        yield _DriverRoot(root, driver, limits, beside).read()
 
 
 class _Layer(NamedTuple):
@@ -89,23 +100,52 @@ class _Layer(NamedTuple):
     is_incomplete: bool
 
 
+class _List(NamedTuple):
+    """A list of images: the ID and the names under which it is kept, and what it has."""
+
+    id: str
+    names: tuple[str, ...]
+    document: Index
+
+
+class _Given(NamedTuple):
+    """The names that an image has by lists of images, and those of them that mean this image of the list."""
+
+    names: dict[str, None]
+    tags: dict[str, None]
+
+
 class _DriverRoot:
     """The images of one driver, under way."""
 
-    def __init__(self, root: Folder, driver: str, limits: Limits) -> None:
+    def __init__(self, root: Folder, driver: str, limits: Limits, beside: Sequence[Folder]) -> None:
         self._root = root
+        self._beside = beside
         self._driver = driver
         self._limits = limits
         self._held = Held(f"podman {driver}")
         self._layers: dict[str, _Layer] = {}
         self._by_diff: dict[str, list[_Layer]] = {}
         self._unnamed = Unnamed(limits)
+        # The IDs of what a list has that is not to outlast a restart.
+        self._volatile: set[str] = set()
+        self._lists: list[_List] = []
+        # By the numbers of images; and how many names that are.
+        self._given: dict[int, _Given] = {}
+        self._named = 0
+        # Of each image; it may be another name than that of its config.
+        self._folders: list[str] = []
 
     def read(self) -> Held:
         if self._driver not in _FILES:
             self._held.notes.append(note_on(self._driver))
         self._read_layers()
         self._held.images.extend(self._images())
+        by_manifest = self._by_manifest() if self._lists else {}
+        for images in self._lists:
+            self._name(images, by_manifest)
+        self._take_names()
+        self._note_artifacts()
         # Images in another store may have them.
         for diff_id in diff_ids(self._by_diff):
             self._place(diff_id)
@@ -123,20 +163,34 @@ class _DriverRoot:
             self._held.notes.append(str(error))
         except RootDamaged as error:
             left = list(salvaged_entries(raw))
-            if raw or name == f"{kind}.json":
+            if raw or (name == f"{kind}.json" and self._has_any(kind)):
                 self._held.notes.append(f"{error}; {len(left)} of its entries are whole" if left else str(error))
             return left, False
         return [], False
 
+    def _both_lists(self, kind: str) -> list[dict[str, object]]:
+        """Return what is left of a list, and of the one of what is volatile."""
+        volatile = self._list(kind, f"{_VOLATILE}{kind}.json")[0]
+        self._volatile = {text(entry.get("id")) for entry in volatile}
+        return self._list(kind, f"{kind}.json")[0] + volatile
+
+    def _has_any(self, kind: str) -> bool:
+        """Return whether anything lies beside a list that is in no other: until there is, none is written."""
+        folder = self._root.there(f"{self._driver}-{kind}")
+        if folder is None:
+            return kind != "containers"
+        with folder:
+            names = [name for name in folder.names() if not name.endswith(".lock") and not name.startswith(_VOLATILE)]
+        return any(name.partition(".")[0] not in self._volatile for name in names)
+
     def _read_layers(self) -> None:
-        for name in _LISTS:
-            for entry in self._list("layers", name)[0]:
-                layer = _layer(entry)
-                self._layers.setdefault(layer.id, layer)
-                if layer.is_incomplete:
-                    self._held.notes.append(
-                        f"the layer {layer.id} was being made or removed: what it was to be is not known"
-                    )
+        for entry in self._both_lists("layers"):
+            layer = _layer(entry)
+            self._layers.setdefault(layer.id, layer)
+            if layer.is_incomplete:
+                self._held.notes.append(
+                    f"the layer {layer.id} was being made or removed: what it was to be is not known"
+                )
         for layer in self._layers.values():
             self._by_diff.setdefault(layer.diff_id, []).append(layer)
         folder = self._root.there(f"{self._driver}-layers")
@@ -154,62 +208,148 @@ class _DriverRoot:
         files = tuple(layer if part is None else part for part in place)
         if self._driver not in _FILES and not is_filled(self._root, files):
             return unreadable(self._driver, layer)
-        return UnpackedLayer(self._root, (f"{self._driver}-layers", f"{layer}{_SPLIT}"), files)
+        return UnpackedLayer(self._root, (f"{self._driver}-layers", f"{layer}{_SPLIT}"), files, beside=self._beside)
 
     def _images(self) -> Iterator[ForeignImage]:
         listed, is_whole = self._list("images", "images.json")
         folder = None if is_whole else self._root.there(f"{self._driver}-images")
         if folder is not None:
             known = {entry.get("id") for entry in listed}
+            found: list[str] = []
             with folder:
-                found = [name for name in folder.names() if _HEX(name) and folder.is_directory(name)]
+                try:
+                    found = [name for name in folder.all_names() if _HEX(name) and folder.is_directory(name)]
+                except RootDamaged as error:
+                    self._held.notes.append(str(error))
+                    self._held.is_damaged = True
             lost = [name for name in found if name not in known]
-            if lost or not listed:
+            if lost or (not listed and self._has_any("images")):
                 whose = "the names of other" if listed else "the names of its"
                 self._held.notes.append(f"{whose} images are lost; {len(lost)} are found by their directories")
             listed += [{"id": name} for name in lost]
+        # A list may name one image, whose config may be large, any number of times.
+        named: dict[str, dict[str, None]] = {}
         for entry in listed:
-            yield self._image(text(entry.get("id")), texts(entry.get("names")))
+            named.setdefault(text(entry.get("id")), {}).update(dict.fromkeys(texts(entry.get("names"))))
+        for image_id, names in named.items():
+            image = self._image(image_id, tuple(names))
+            if image is not None:
+                self._folders.append(image_id)
+                yield image
 
-    def _image(self, image_id: str, names: tuple[str, ...]) -> ForeignImage:
+    def _image(self, image_id: str, names: tuple[str, ...]) -> ForeignImage | None:
+        """Return an image, or nothing where it is a list of images, which is noted."""
         place, shown = self._held.place, f"sha256:{image_id}"
         try:
-            image = self._config(image_id)
+            image = self._document(image_id)
         except OrlopError as error:
             return ForeignImage(shown, place, names, problems=(str(error),))
+        if isinstance(image, Index):
+            self._lists.append(_List(shown, names, image))
+            return None
         tags, digests, problems = references(names)
         sizes = [self._place(diff_id) for diff_id in image.rootfs.diff_ids]
         layers = tuple(OfferedLayer(str(diff_id), diff_id) for diff_id in image.rootfs.diff_ids)
         offered = OfferedImage(image, layers, platform_of(image), tags, digests)
         size = None if None in sizes else sum(size for size in sizes if size is not None)
-        return ForeignImage(str(image.id), place, names, offered, size, tuple(problems))
+        return ForeignImage(str(image.id), place, names, offered, said_size(size), tuple(problems))
 
-    def _config(self, image_id: str) -> Image:
-        """Return an image's config: the one of its ID, or the one that its manifest names."""
+    def _document(self, image_id: str) -> Image | Index:
+        """Return an image's config, the one of its ID or the one that its manifest names; or the list that it is."""
         with self._root.below(f"{self._driver}-images", image_id) as folder:
             key = f"sha256:{image_id}"
             if folder.state(_encoded(key)) is None:
                 raw = folder.read(_encoded("manifest"), self._limits.manifest_size)
                 manifest = parse_manifest(raw)
-                config = getattr(manifest, "config", None)
-                if config is None:
-                    raise RootDamaged("it is a list of images, and has no config of its own")
-                key = str(config.digest)
+                if isinstance(manifest, Index):
+                    return manifest
+                key = str(manifest.config.digest)
             raw = folder.read(_encoded(key), self._limits.config_size)
         found = ImageID.of(raw)
         if str(found) != key:
             raise RootDamaged(f"its config is damaged: it has the digest {found}")
         return read_config(raw, self._limits)
 
+    def _by_manifest(self) -> dict[str, list[int]]:
+        """Return which images have a manifest, by its digest: their numbers."""
+        found: dict[str, list[int]] = {}
+        for number, (folder, image) in enumerate(zip(self._folders, self._held.images, strict=True)):
+            for digest in () if image.offered is None else self._manifests_of(folder):
+                found.setdefault(digest, []).append(number)
+        return found
+
+    def _name(self, images: _List, by_manifest: dict[str, list[int]]) -> None:
+        """Name the images of a list by its names; each tag means one of them, as everywhere."""
+        wanted = {str(child.digest) for child in images.document.manifests}
+        numbers = sorted({number for digest in wanted for number in by_manifest.get(digest, ())})
+        offers = ((number, self._held.images[number].offered) for number in numbers)
+        found = [(number, offered) for number, offered in offers if offered is not None]
+        if not found:
+            called = ", ".join(images.names) or images.id
+            self._held.notes.append(f"{called} is a list of {len(wanted)} images, none of which is in this root")
+            return
+        count, most = len(found) * len(images.names), self._limits.json_values_total
+        self._named += count
+        if self._named > most:
+            if self._named - count <= most:
+                self._held.notes.append(f"lists of images lead to more than {most} names; the other names are left out")
+            return
+        tagged = chosen(None).first([offered.platform for _, offered in found])
+        for place, (number, _) in enumerate(found):
+            given = self._given.setdefault(number, _Given({}, {}))
+            given.names.update(dict.fromkeys(images.names))
+            if place == tagged:
+                given.tags.update(dict.fromkeys(images.names))
+
+    def _take_names(self) -> None:
+        """Name images by all that lists have given them."""
+        for number, (names, own) in self._given.items():
+            image = self._held.images[number]
+            if image.offered is not None:
+                _, _, problems = references(names)
+                tags, digests, _ = references(own)
+                self._held.images[number] = replace(
+                    image,
+                    names=tuple(dict.fromkeys((*image.names, *names))),
+                    offered=_with_names(image.offered, tags, digests),
+                    problems=(*image.problems, *problems),
+                )
+
+    def _manifests_of(self, name: str) -> Iterator[str]:
+        """Yield the digests of the manifests in the directory of an image, by the names of their files."""
+        folder = self._root.there(f"{self._driver}-images", name)
+        if folder is not None:
+            with folder:
+                keys = [_decoded(name) for name in folder.names()]
+            yield from (key.removeprefix(_MANIFEST) for key in keys if key.startswith(_MANIFEST))
+
+    def _note_artifacts(self) -> None:
+        """Note what Podman keeps beside images: it has a layout of its own, which is not one of an engine."""
+        folder = self._root.there("artifacts")
+        if folder is None:
+            return
+        with folder:
+            try:
+                raw = folder.read("index.json", self._limits.manifest_size)
+                index = parsed(raw, "index.json", self._limits)
+                count = len(objects(index.get("manifests"))) if isinstance(index, dict) else 0
+            except OrlopError:
+                return
+        if count:
+            what = "an artifact lies" if count == 1 else f"{count} artifacts lie"
+            self._held.notes.append(
+                f"{what} in an OCI layout of its own; copy from there with orlop copy oci:{folder.path}"
+            )
+
     def _place(self, diff_id: DiffID) -> int | None:
         """Note where a layer may be had, and return its size as the list has it."""
         layers = self._by_diff.get(str(diff_id), [])
         if diff_id not in self._held.copies:
-            self._held.copies[diff_id] = [self._copy(layer.id) for layer in layers]
+            self._held.offer(diff_id, (self._copy(layer.id) for layer in layers))
         return layers[0].size if layers else None
 
     def _containers(self) -> Iterator[ForeignContainer]:
-        for entry in self._list("containers", "containers.json")[0]:
+        for entry in self._both_lists("containers"):
             names = texts(entry.get("names"))
             layer = self._layers.get(text(entry.get("layer")))
             below = "" if layer is None else layer.parent
@@ -235,22 +375,26 @@ class Unnamed:
         self._read = 0
         self._lock = Lock()
 
-    def find(self, diff_id: DiffID) -> UnpackedLayer | UnreadableLayer | None:
-        """Return the layer of a diff ID. All of them are read the first time, those with damaged files twice."""
+    def find(self, diff_id: DiffID, check: Callable[[], object]) -> UnpackedLayer | UnreadableLayer | None:
+        """Return the layer of a diff ID. All of them are read the first time, those with damaged files twice.
+
+        ``check`` is called now and then; what it raises ends it, and the next call reads them anew.
+        """
         with self._lock:
             for most in (1, sys.maxsize):
                 if self._read < most and str(diff_id) not in self._known:
+                    self._read_all(most, check)
                     self._read = most
-                    self._read_all(most)
             return self._known.get(str(diff_id))
 
-    def _read_all(self, most: int) -> None:
+    def _read_all(self, most: int, check: Callable[[], object]) -> None:
         """Note the diff IDs of the first attempts at each layer."""
         for copy in self.copies:
             meter = Meter(self._limits)
-            for reader in islice(copy.attempts(meter), most):
+            check()
+            for reader in islice(copy.attempts(meter, check), most):
                 with suppress(OrlopError):
-                    found = measure_layer(reader, meter=meter)
+                    found = measure_layer(reader, meter=meter, progress=lambda _: check())
                     self._known.setdefault(str(found.diff.diff_id), copy)
 
 
@@ -270,13 +414,13 @@ class UnnamedLayer:
         """Return that it is not known before layers are read."""
         return f"{_LOST} so far: layers that no list describes have to be read for that"
 
-    def attempts(self, meter: Meter) -> Generator[Readable]:
+    def attempts(self, meter: Meter, check: Callable[[], object] = go_on) -> Generator[Readable]:
         """Yield its readers, if it is among them."""
-        found = self.unnamed.find(self.diff_id)
+        found = self.unnamed.find(self.diff_id, check)
         if found is None:
             self.reason = _LOST
             return
-        yield from found.attempts(meter)
+        yield from found.attempts(meter, check)
         self.reason = found.reason
 
 
@@ -294,9 +438,26 @@ def _layer(entry: dict[str, object]) -> _Layer:
         text(entry.get("id")),
         text(entry.get("parent")),
         text(entry.get("diff-digest")),
-        size if isinstance(size, int) and 0 <= size < _HUGE else None,
+        said_size(size) if isinstance(size, int) else None,
         isinstance(flags, dict) and flags.get("incomplete") is True,
     )
+
+
+def _with_names(image: OfferedImage, tags: Iterable[Reference], digests: Iterable[Reference]) -> OfferedImage:
+    return replace(
+        image,
+        references=tuple(dict.fromkeys((*image.references, *tags))),
+        digests=tuple(dict.fromkeys((*image.digests, *digests))),
+    )
+
+
+def _decoded(name: str) -> str:
+    """Return the big data item that a file has."""
+    if not name.startswith("="):
+        return name
+    with suppress(ValueError):
+        return base64.b64decode(name[1:]).decode()
+    return ""
 
 
 def _encoded(name: str) -> str:

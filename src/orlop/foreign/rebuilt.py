@@ -19,12 +19,13 @@ from __future__ import annotations
 import os
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from orlop.errors import InvalidTar, LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign import tarsplit
 from orlop.foreign.ahead import SMALL, Ahead
-from orlop.foreign.disk import Walker, close, files_below, parts_of, reading, unreadable
+from orlop.foreign.disk import FileReader, Walker, close, files_below, go_on, parts_of, unreadable
+from orlop.foreign.skeleton import Skeleton
 from orlop.foreign.tarsplit import Run, Segment
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
@@ -32,7 +33,7 @@ from orlop.streams.tar_header import TYPE_HARDLINK
 from orlop.streams.tar_read import TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.tarsplit import Content
@@ -58,7 +59,7 @@ class Damage(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """So many bytes of a tar that are lost."""
+    """A number of bytes of a tar that are lost."""
 
     size: int
 
@@ -68,13 +69,14 @@ class UnpackedLayer:
     """A layer's tar-split and the directory of its files, both by their paths below a root.
 
     ``reason`` is why the layer could not be rebuilt, once that was tried. Where the directory is a guess, it is either
-    right or it is not: nothing else is tried.
+    right or it is not: nothing else is tried. ``beside`` are other roots where the tar-split may be, at the same path.
     """
 
     root: Folder
     split: Path
     files: Path
     is_guess: bool = False
+    beside: Sequence[Folder] = field(default=(), compare=False)
     reason: str = field(default="", compare=False)
 
     @property
@@ -86,9 +88,8 @@ class UnpackedLayer:
         if self.is_guess:
             return "the directory of its files is lost, though one of those that belong to no layer may be it"
         try:
-            with self.root.below(*self.split[:-1]) as folder:
-                descriptor, size = folder.open_file(self.split[-1])
-                close(descriptor)
+            descriptor, size = self._open_split()
+            close(descriptor)
             if not size:
                 return f"{_shown(self.split)} is empty"
             self.root.below(*self.files).close()
@@ -96,7 +97,20 @@ class UnpackedLayer:
             return str(error)
         return ""
 
-    def attempts(self, meter: Meter) -> Generator[Readable]:
+    def _open_split(self) -> tuple[int, int]:
+        """Open the tar-split, and return its size, too. Raises `RootDamaged`."""
+        *above, name = self.split
+        lost: RootDamaged | None = None
+        for root in (self.root, *self.beside):
+            try:
+                with root.below(*above) as folder:
+                    return folder.open_file(name)
+            except RootDamaged as error:
+                lost = lost or error
+        assert lost is not None
+        raise lost
+
+    def attempts(self, meter: Meter, check: Callable[[], object] = go_on) -> Generator[Readable]:
         """Yield readers of what may be the layer's tar, the likeliest first.
 
         A caller that asks for one more has read a wrong one.
@@ -107,21 +121,21 @@ class UnpackedLayer:
         if self.is_guess:
             return
         try:
-            yield from self._second_attempts(meter)
+            yield from self._second_attempts(meter, check)
         except (LimitExceeded, RootDamaged) as error:
             self.reason = str(error)
 
-    def _second_attempts(self, meter: Meter) -> Generator[Readable]:
+    def _second_attempts(self, meter: Meter, check: Callable[[], object]) -> Generator[Readable]:
         """Yield readers of the tar with all that can be found of it. Raises `RootDamaged`, `LimitExceeded`."""
         to_damage = False
         try:
-            damages, hollow = self._survey(meter)
+            damages, hollow = self._survey(meter, check)
         except RootDamaged as error:
             self.reason = str(error)
             # The damage may stand behind all that is needed, or beside it.
             to_damage = True
-            damages, hollow = self._survey(meter, to_damage=to_damage)
-        found = self._substitutes(damages, meter, to_damage=to_damage)
+            damages, hollow = self._survey(meter, check, to_damage=to_damage)
+        found = self._substitutes(damages, meter, check, to_damage=to_damage)
         if damages:
             first, count = damages[0], len(damages)
             if not to_damage:
@@ -144,7 +158,7 @@ class UnpackedLayer:
         """
         found: Mapping[Content, Path] = {}
         with suppress(RootDamaged):
-            found = self._substitutes(self._survey(meter, to_damage=True)[0], meter, to_damage=True)
+            found = self._substitutes(self._survey(meter, go_on, to_damage=True)[0], meter, go_on, to_damage=True)
         with self.root.below(*self.files) as folder, Walker(folder) as files, Walker(self.root) as root:
             for part in self._parts(meter, checked=False):
                 if isinstance(part, Segment):
@@ -155,7 +169,7 @@ class UnpackedLayer:
                     if part.pieces is not None:
                         # The CRC is not that of the file.
                         yield Gap(sum(length for _, length in part.pieces))
-                    elif self._damage(files, part) is None:
+                    elif self._damage(files, part, go_on) is None:
                         yield from _content(self._open(files, part), part)
                     elif part in found:
                         yield from _content(_of_size(root.open_file(found[part]), part), part)
@@ -176,8 +190,7 @@ class UnpackedLayer:
 
         Then, or unless it is ``checked``, it does not matter either what the sums of gzip are.
         """
-        with self.root.below(*self.split[:-1]) as folder:
-            descriptor, _ = folder.open_file(self.split[-1])
+        descriptor, _ = self._open_split()
         path = _shown(self.split)
         try:
             source = meter.counted(FileReader(descriptor, path))
@@ -262,75 +275,72 @@ class UnpackedLayer:
             raise RootDamaged(f"its file {_text(content.name)} is lost: {error}") from None
         return _of_size(opened, content)
 
-    def _survey(self, meter: Meter, *, to_damage: bool = False) -> tuple[list[Damage], bool]:
+    def _survey(
+        self, meter: Meter, check: Callable[[], object], *, to_damage: bool = False
+    ) -> tuple[list[Damage], bool]:
         """Return what is damaged, and whether there are contents that have a size, but no bytes."""
         damages: list[Damage] = []
         hollow = False
         size = 0
         with self.root.below(*self.files) as folder, Walker(folder) as files:
             for part in self._parts(meter, to_damage=to_damage):
+                # A layer may have millions of members of which nothing is read.
+                check()
                 if isinstance(part, Segment):
                     continue
                 hollow |= part.size > 0 and not part.is_stored
                 size += part.size if part.is_stored else 0
                 if size > meter.limits.plain_size:
                     raise meter.limits.exceeded("plain_size", f"the layer has {size} bytes or more")
-                if part.is_stored and len(damages) < _SOUGHT and (damage := self._damage(files, part)):
+                if part.is_stored and len(damages) < _SOUGHT and (damage := self._damage(files, part, check)):
                     damages.append(damage)
         return damages, hollow
 
-    def _damage(self, files: Walker, content: Content) -> Damage | None:
+    def _damage(self, files: Walker, content: Content, check: Callable[[], object]) -> Damage | None:
         try:
             opened = self._open(files, content)
         except RootDamaged as error:
             return Damage(content, str(error), is_gone=True)
-        if content.pieces is not None or _crc(opened) == content.crc:
+        if content.pieces is not None:
+            # Its CRC is that of its pieces alone.
+            close(opened[0])
+            return None
+        if _crc(opened, check) == content.crc:
             return None
         return Damage(content, f"its file {_text(content.name)} is damaged: its CRC is another one", is_gone=False)
 
-    def _substitutes(self, damages: list[Damage], meter: Meter, *, to_damage: bool) -> dict[Content, Path]:
+    def _substitutes(
+        self, damages: list[Damage], meter: Meter, check: Callable[[], object], *, to_damage: bool
+    ) -> dict[Content, Path]:
         """Return other files with the same content: other names in the layer, then any file of the root.
 
         A tar may have a name more than once, with another content each time, so a name alone does not tell which is
         meant.
         """
-        found: dict[Content, Path] = {}
-        if not damages:
-            return found
+        search = _Search(self.root, meter.limits.plain_size, check)
         lost = dict.fromkeys(damage.content for damage in damages if damage.content.pieces is None)
         gone: dict[Path | None, list[Content]] = {}
         for damage in damages:
             if damage.is_gone:
                 gone.setdefault(parts_of(damage.content.name), []).append(damage.content)
-        for target, path in self._links(meter, to_damage=to_damage):
-            for content in gone.get(target, ()):
-                if content not in found and _crc_at(self.root, (*self.files, *path), content.size) == content.crc:
-                    found[content] = (*self.files, *path)
-        wanted: dict[int, list[Content]] = {}
-        for content in lost:
-            if content not in found:
-                wanted.setdefault(content.size, []).append(content)
-        if not wanted:
-            return found
-        for path, state in files_below(self.root, most=_FILES):
-            sought = wanted.get(state.st_size)
-            if not sought:
-                continue
-            # One look at a file serves all contents of its size.
-            crc = _crc_at(self.root, path, state.st_size)
-            for content in sought:
-                if content.crc == crc:
-                    found[content] = path
-            left = [content for content in sought if content.crc != crc]
-            if len(left) < len(sought):
-                wanted[state.st_size] = left
-        return found
+        if gone:
+            sought = {target: _by_size(contents) for target, contents in gone.items()}
+            for target, path in self._links(meter, to_damage=to_damage):
+                check()
+                if target in sought:
+                    search.look_at((*self.files, *path), sought[target])
+        wanted = _by_size(content for content in lost if content not in search.found)
+        for path, state in files_below(self.root, most=_FILES) if wanted else ():
+            check()
+            if state.st_size in wanted:
+                search.look_at(path, wanted, state.st_size)
+        return search.found
 
     def _links(self, meter: Meter, *, to_damage: bool) -> Iterator[tuple[Path | None, Path]]:
         """Yield the targets of the layer's hard links, and their own names."""
         with closing(self._parts(meter, to_damage=to_damage)) as parts:
             try:
-                for entry in TarReader(_Skeleton(parts), limits=meter.limits):
+                for entry in TarReader(Skeleton(parts), limits=meter.limits):
                     if entry.type == TYPE_HARDLINK:
                         path = parts_of(os.fsencode(entry.name))
                         if path is not None:
@@ -339,65 +349,49 @@ class UnpackedLayer:
                 return
 
 
-class _Skeleton:
-    """A tar as it would be if all contents were zeros; to pass over them costs nothing, however many there are."""
-
-    def __init__(self, parts: Iterator[Segment | Content]) -> None:
-        self._parts = parts
-        self._data = b""
-        self._zeros = 0
-
-    def seekable(self) -> bool:
-        """Return that `seek` passes over bytes."""
-        return True
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most ``size`` bytes."""
-        if not self._fill():
-            return b""
-        if self._data:
-            data, self._data = self._data[:size], self._data[size:]
-            return data
-        count = min(size, self._zeros, CHUNK)
-        self._zeros -= count
-        return bytes(count)
-
-    def seek(self, count: int, whence: int, /) -> None:
-        """Pass over bytes from here on; others than these are not asked for."""
-        del whence
-        while count and self._fill():
-            if self._data:
-                passed = min(count, len(self._data))
-                self._data = self._data[passed:]
-            else:
-                passed = min(count, self._zeros)
-                self._zeros -= passed
-            count -= passed
-
-    def _fill(self) -> bool:
-        """Take the next part where nothing is left of the last one, and return whether there is something."""
-        while not self._data and not self._zeros:
-            part = next(self._parts, None)
-            if part is None:
-                return False
-            if isinstance(part, Segment):
-                self._data = part.data
-            elif part.is_stored:
-                self._zeros = part.size if part.pieces is None else sum(length for _, length in part.pieces)
-        return True
+_Sought: TypeAlias = "dict[int, dict[bytes, list[Content]]]"
+"""Contents by their size and their CRC."""
 
 
-def _crc_at(root: Folder, path: Path, wanted: int) -> bytes:
-    """Return the CRC-64 of a file of a size, or nothing where there is none that can be read."""
-    try:
-        with root.below(*path[:-1]) as folder:
-            descriptor, size = folder.open_file(path[-1])
-    except RootDamaged:
-        return b""
-    if size != wanted:
-        close(descriptor)
-        return b""
-    return _crc((descriptor, size))
+def _by_size(contents: Iterable[Content]) -> _Sought:
+    sought: _Sought = {}
+    for content in contents:
+        sought.setdefault(content.size, {}).setdefault(content.crc, []).append(content)
+    return sought
+
+
+class _Search:
+    """Looks into files of a root for contents that are lost. ``found`` has the files.
+
+    Files may be holes alone, of any size and number: it ends where it has read as much as a layer may have.
+    """
+
+    def __init__(self, root: Folder, room: int, check: Callable[[], object]) -> None:
+        self.found: dict[Content, Path] = {}
+        self._root = root
+        self._room = room
+        self._check = check
+
+    def look_at(self, path: Path, sought: _Sought, size: int | None = None) -> None:
+        """Note a file for each content that it has; one look serves all of them.
+
+        Args:
+            path: which file.
+            sought: those that it may have; without what is found when this returns.
+            size: what it had before, or nothing where that is not known.
+        """
+        try:
+            with self._root.below(*path[:-1]) as folder:
+                opened = folder.open_file(path[-1])
+        except RootDamaged:
+            return
+        contents = sought.get(opened[1])
+        if not contents or size not in {None, opened[1]} or opened[1] > self._room:
+            close(opened[0])
+            return
+        self._room -= opened[1]
+        for content in contents.pop(_crc(opened, self._check), ()):
+            self.found.setdefault(content, path)
 
 
 def _of_size(opened: tuple[int, int], content: Content) -> tuple[int, int]:
@@ -408,13 +402,14 @@ def _of_size(opened: tuple[int, int], content: Content) -> tuple[int, int]:
     raise RootDamaged(f"its file {_text(content.name)} is damaged: it has {opened[1]} bytes, not {content.size}")
 
 
-def _crc(opened: tuple[int, int]) -> bytes:
+def _crc(opened: tuple[int, int], check: Callable[[], object]) -> bytes:
     """Return the CRC-64 of a file, which is closed."""
     descriptor, _ = opened
     try:
         state = EMPTY
         while chunk := os.read(descriptor, CHUNK):
             state = updated(state, chunk)
+            check()
     except OSError:
         return b""
     finally:
@@ -462,19 +457,6 @@ def _shown(path: Path) -> str:
     return "/".join(path)
 
 
-class FileReader:
-    """A reader of an open file, which stays the caller's to close."""
-
-    def __init__(self, descriptor: int, path: str) -> None:
-        self._descriptor = descriptor
-        self._path = path
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most ``size`` bytes. Raises `RootDamaged`."""
-        with reading(self._path):
-            return os.read(self._descriptor, size)
-
-
 class Rebuilt:
     """A reader of bytes that come in chunks of any size; very many small ones do not slow it down."""
 
@@ -486,7 +468,8 @@ class Rebuilt:
         """Return at most ``size`` bytes, that many unless the end is near."""
         if len(self._held) < size:
             parts, length = [self._held], len(self._held)
-            for chunk in self._chunks:
+            # A stranger's tar-split may have millions of segments without a byte.
+            for chunk in filter(None, self._chunks):
                 parts.append(chunk)
                 length += len(chunk)
                 if length >= size:

@@ -18,18 +18,20 @@ from orlop.errors import (
     LimitExceeded,
     RootDamaged,
 )
-from orlop.foreign.disk import Folder
+from orlop.foreign.disk import Folder, go_on
 from orlop.foreign.names import words_of
-from orlop.foreign.places import likely_places, searched_places
+from orlop.foreign.places import likely_paths, likely_places, links_on, searched_places
 from orlop.intake.offer import Offer
 from orlop.intake.source import Found
 from orlop.intake.taking import L
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orlop.foreign.held import ForeignContainer, ForeignImage, Held, LayerCopy
+    from orlop.foreign.rebuilt import Path
     from orlop.intake.offer import OfferedLayer, OfferedManifest
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.taking import Taking
@@ -39,6 +41,14 @@ if TYPE_CHECKING:
 # In a data root of Docker: of an engine that leaves images to containerd, and of one that maps the IDs of users.
 _NESTED: Final = re.compile("containerd|daemon|[0-9]{1,10}\\.[0-9]{1,10}").fullmatch
 _NESTING: Final = 3
+# Each is held open, and is looked into for each container without a name.
+_MOST_SETTINGS: Final = 32
+# Roots that are held open; a process may hold about a thousand files, and a disk may have a root for each user.
+_MOST_OPEN: Final = 128
+# How many are named at most.
+_LINKS: Final = 10
+MOST_LAYERS: Final = 500
+"""The layers that an image of a root may have unless a user asks for others: as many as Podman stacks."""
 
 
 class ForeignRoot:
@@ -49,27 +59,38 @@ class ForeignRoot:
 
     def __init__(self, path: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self.path = path
-        self.limits = limits
+        self.limits = _limits_of_root(limits)
         self._folders = [Folder.open(path)]
         # Where each of `held` is.
         self._homes: list[Folder] = []
         self._met: set[tuple[int, int]] = set()
+        # Those of Podman, among which one may have what another one needs.
+        self._podmans: list[Folder] = []
+        # Directories with the settings of Docker's containers, whose files may be in another one, of containerd.
+        self._settings: list[Folder] = []
+        self._links: list[str] = []
         try:
             self.held: tuple[Held, ...] = tuple(self._read())
+            self._name_containers()
         except BaseException:
             self.close()
             raise
 
     def _read(self) -> Iterator[Held]:
-        from orlop.foreign.docker_root import is_older  # noqa: PLC0415 - rooms are read as they are met
+        from orlop.foreign.docker_root import has_containers, is_older  # noqa: PLC0415 - rooms are read as they are met
 
         found = False
         for folder in self._places():
-            held = () if self._is_known(folder) else tuple(_held_of(folder, self.limits))
+            is_known = self._is_known(folder)
+            if not is_known and len(self._settings) < _MOST_SETTINGS and has_containers(folder):
+                self._settings.append(folder.copy())
+            held = () if is_known else tuple(_held_of(folder, self.limits, self._podmans))
             if held:
                 found = True
                 self._folders.append(folder)
                 self._homes += [folder] * len(held)
+                if len(self._folders) > _MOST_OPEN:
+                    folder.park(self._folders[0])
                 yield from held
             else:
                 folder.close()
@@ -79,7 +100,20 @@ class ForeignRoot:
             raise InvalidRoot(
                 f"{self.path} is not a data root of Docker, Podman or containerd, nor a disk on which one was found;"
                 " name the directory itself, such as /mnt/var/lib/docker"
+                + "".join(f"; {self._links[0]} is a link, which is not followed" for _ in self._links[:1])
             )
+
+    def _name_containers(self) -> None:
+        """Name the containers that have no name where they are."""
+        from orlop.foreign.docker_root import name_of_container  # noqa: PLC0415 - rooms are read as they are met
+
+        for held in self.held if self._settings else ():
+            for number, container in enumerate(held.containers):
+                for folder in () if container.name else self._settings:
+                    name, image = name_of_container(folder, container.id, self.limits)
+                    if name:
+                        held.containers[number] = container._replace(name=name, image=image)
+                        break
 
     def _is_known(self, folder: Folder) -> bool:
         """Return whether a directory was met before, by another way."""
@@ -92,10 +126,13 @@ class ForeignRoot:
 
     def _places(self) -> Iterator[Folder]:
         """Yield the directories that may be a data root, and those in them that may be one, too."""
-        for folder in likely_places(self._folders[0], self.limits):
+        top = self._folders[0]
+        paths = likely_paths(top, self.limits)
+        for folder in likely_places(top, paths):
             yield from _with_nested(folder, _NESTING)
-        if len(self._folders) == 1:
-            yield from searched_places(self._folders[0], _is_root)
+        self._links = links_on(top, paths)
+        if len(self._folders) == 1 or self._links:
+            yield from searched_places(top, _is_root)
 
     @property
     def images(self) -> tuple[ForeignImage, ...]:
@@ -104,8 +141,16 @@ class ForeignRoot:
 
     @property
     def containers(self) -> tuple[ForeignContainer, ...]:
-        """All containers."""
-        return tuple(container for held in self.held for container in held.containers)
+        """All containers; their directories are told from this one on, whichever data root they are in."""
+        return tuple(
+            container._replace(files=self._below(folder, container.files), lower=self._below(folder, container.lower))
+            for held, folder in zip(self.held, self._homes, strict=True)
+            for container in held.containers
+        )
+
+    def _below(self, folder: Folder, path: Path | None) -> Path | None:
+        """Return a path in a data root as one from this directory on."""
+        return None if path is None else (*folder.names_below(self._folders[0]), *path)
 
     def changes(self, name: str) -> Iterator[bytes]:
         """Yield what a container has changed, as a layer: an uncompressed tar, see `orlop.foreign.changes`.
@@ -142,6 +187,16 @@ class ForeignRoot:
         return found[0]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of the directory as a whole."""
+        links = [
+            f"{link} is a link, which is not followed; if what it leads to is not listed, name that directory"
+            for link in self._links[:_LINKS]
+        ]
+        left = len(self._links) - _LINKS
+        return (*links, *([f"{left} more links are not followed"] if left > 0 else []))
+
+    @property
     def places(self) -> tuple[str, ...]:
         """The directories that must not be written: all of the root, or of this machine's own disk the data roots."""
         if os.path.realpath(self.path) != "/":
@@ -158,11 +213,17 @@ class ForeignRoot:
         """All manifests and indexes that belong to images."""
         return tuple(manifest for held in self.held for manifest in held.manifests)
 
-    def copies(self, layer: OfferedLayer) -> list[LayerCopy]:
-        """Return the places where a layer may be had in the form that is offered, the likeliest first."""
-        found = [copy for held in self.held for copy in held.copies.get(layer.diff_id, ())]
-        found += [held.unlisted(layer.diff_id) for held in self.held if held.unlisted is not None]
-        return [copy for copy in found if layer.digest in {None, copy.digest}]
+    def copies(self, layer: OfferedLayer) -> Iterator[LayerCopy]:
+        """Yield the places where a layer may be had in the form that is offered, the likeliest first."""
+        for held in self.held:
+            yield from (one for one in held.copies.get(layer.diff_id, ()) if layer.digest in {None, one.digest})
+        for held in self.held if layer.digest is None else ():
+            if held.unlisted is not None:
+                yield held.unlisted(layer.diff_id)
+
+    def has(self, layer: OfferedLayer) -> bool:
+        """Return whether there is any place where a layer may be had."""
+        return next(self.copies(layer), None) is not None
 
     def taken(
         self, layer: OfferedLayer, taking: Taking[L], *, check: Callable[[], None] | None = None
@@ -175,7 +236,7 @@ class ForeignRoot:
         reasons = []
         for copy in self.copies(layer):
             failed, limited = "", False
-            for number, reader in enumerate(copy.attempts(taking.meter)):
+            for number, reader in enumerate(copy.attempts(taking.meter, check or go_on)):
                 try:
                     taken = taking.layer(reader, label=layer.diff_id.short, check=check)
                 except RootDamaged as error:
@@ -199,8 +260,9 @@ class ForeignRoot:
 
     def close(self) -> None:
         """Close all directories."""
-        while self._folders:
-            self._folders.pop().close()
+        for folders in (self._folders, self._settings):
+            while folders:
+                folders.pop().close()
 
     def __enter__(self) -> Self:
         return self
@@ -210,16 +272,21 @@ class ForeignRoot:
 
 
 def open_root(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> ForeignRoot:
-    """Open what other engines left below a directory, and read all but layers.
+    """Open the data roots of other engines below a directory, and read everything except layers.
 
     Args:
-        path: a data root, a disk that has some in their usual places, or a directory that has some in it.
-        limits: what it may ask for.
+        path: a data root, a disk that has data roots in their usual places, or a directory that contains some.
+        limits: the limits on what a data root may contain; by default an image may have `MOST_LAYERS` layers.
 
     Raises:
-        InvalidRoot: there is none. StorageError: the directory cannot be read.
+        InvalidRoot: there is no data root. StorageError: the directory cannot be read.
     """
     return ForeignRoot(os.fspath(path), limits)
+
+
+def _limits_of_root(limits: Limits) -> Limits:
+    """Return limits with room for all layers that an engine has kept, unless other ones are asked for."""
+    return replace(limits, layers=MOST_LAYERS) if limits.layers == DEFAULT_LIMITS.layers else limits
 
 
 def _with_nested(folder: Folder, depth: int) -> Iterator[Folder]:
@@ -240,7 +307,7 @@ def _is_root(folder: Folder) -> bool:
     return is_docker_root(folder) or bool(drivers(folder)) or is_containerd_root(folder)
 
 
-def _held_of(folder: Folder, limits: Limits) -> Iterator[Held]:
+def _held_of(folder: Folder, limits: Limits, podmans: list[Folder]) -> Iterator[Held]:
     from orlop.foreign.docker_root import is_docker_root, read_docker_root  # noqa: PLC0415 - as they are met
 
     if is_docker_root(folder):
@@ -248,7 +315,8 @@ def _held_of(folder: Folder, limits: Limits) -> Iterator[Held]:
     from orlop.foreign.podman_root import drivers, read_podman_root  # noqa: PLC0415 - as above
 
     if drivers(folder):
-        yield from read_podman_root(folder, limits)
+        podmans.append(folder)
+        yield from read_podman_root(folder, limits, podmans)
     from orlop.foreign.containerd_root import is_containerd_root, read_containerd_root  # noqa: PLC0415 - as above
 
     if is_containerd_root(folder):
@@ -287,7 +355,7 @@ class ForeignSource(Generic[L]):
 
     def find(self, layer: OfferedLayer) -> Found | None:
         """Return that a layer may be had, if there is any place for it."""
-        return Found(str(layer.digest or layer.diff_id)) if self._root.copies(layer) else None
+        return Found(str(layer.digest or layer.diff_id)) if self._root.has(layer) else None
 
     def missing(self, layer: OfferedLayer) -> LayerNotFound:
         """Return the error for a layer that is nowhere."""

@@ -3,7 +3,7 @@
 A layer that has lost one file has no diff ID any more, but its tar-split has a CRC-64 of each of its files. A file with
 the size and the CRC that it had is as it was, but for a chance of one in 2^64; every other is left out. What comes out
 is another tar, with new headers of the same meaning. The order of the work is that of the tar: where the tar-split is
-cut off, the files before the cut are had.
+cut off, the files before the cut are recovered.
 """
 
 from __future__ import annotations

@@ -57,6 +57,11 @@ _FILE: Final = 1
 _SEGMENT: Final = 2
 # Segments hold at most 1 MiB of junk, or an extended header; base64 makes four bytes of three.
 _LINE: Final = 8 << 20
+# The text of a segment is less than twice as long as what it stands for, and that of a name six times at most. What is
+# beyond that, as lines without anything, could go on for ever.
+_IDLE: Final = 16 << 20
+_IDLE_EACH: Final = 256
+_ZEROS: Final = 4 << 10
 # More takes more memory, and not less time: thousands of members are then taken apart before they are hashed.
 _AT_ONCE: Final = 512 << 10
 # What holds a size in the programs that write these files.
@@ -171,13 +176,21 @@ def read_runs(
     Unless it is ``checked``, what gzip has beside the content, the sums at its end above all, may be wrong.
     """
     headers = _Headers(limits, what)
-    count, most = 0, 2 * limits.layer_entries
+    count, most, idle = 0, 2 * limits.layer_entries, 0
     for lines in _blocks(source, what, limits, checked=checked):
+        idle += len(lines)
         for part in _parts(lines, headers, what):
-            count += 2 * len(part.headers) if isinstance(part, Run) else 1
+            if isinstance(part, Run):
+                count += 2 * len(part.headers)
+                idle -= 2 * sum(map(len, part.headers)) + sum(map(len, part.names))
+            else:
+                count += 1
+                idle -= 2 * len(part.data) if isinstance(part, Segment) else 6 * len(part.name)
             if count > most:
                 raise limits.exceeded("layer_entries", f"{what} has more than {most // 2} entries")
             yield part
+        if idle > _IDLE + _IDLE_EACH * count:
+            raise RootDamaged(f"{what} is damaged: it has {idle} bytes that say nothing")
     if not count:
         raise RootDamaged(f"{what} is empty")
 
@@ -245,7 +258,7 @@ def _plain(begun: _Begun, limits: Limits, *, checked: bool) -> Readable:
 
 
 class _Begun:
-    """A source whose first bytes are known."""
+    """A source whose first bytes are known. It ends where only zeros follow: a file may have any number, for free."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source
@@ -257,7 +270,9 @@ class _Begun:
     def read(self, size: int, /) -> bytes:
         """Return at most ``size`` bytes."""
         if not self._left:
-            return self._source.read(size)
+            data = self._source.read(size)
+            # In what is compressed, and in text, so many do not come one after another.
+            return data if len(data) < _ZEROS or data.strip(b"\0") else b""
         data, self._left = self._left[:size], self._left[size:]
         return data
 
@@ -310,7 +325,8 @@ class _Headers:
             return self._completed(part)
         if self._length < _LONGEST_HEADERS:
             self._segments.append(part.data)
-            self._length += len(part.data)
+            # Very many of nearly no bytes take memory, too.
+            self._length += max(len(part.data), BLOCK)
         return part
 
     def pass_over(self, run: Run) -> bool:

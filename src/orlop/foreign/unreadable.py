@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from orlop.foreign.disk import go_on
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.rebuilt import Path
@@ -39,9 +41,9 @@ class UnreadableLayer:
         """Return where its files are."""
         return self.reason
 
-    def attempts(self, meter: Meter) -> Generator[Readable]:
+    def attempts(self, meter: Meter, check: Callable[[], object] = go_on) -> Generator[Readable]:
         """Yield nothing."""
-        del meter
+        del meter, check
         yield from ()
 
 

@@ -21,13 +21,14 @@ from orlop.intake.selection import selected
 from orlop.intake.taking import measuring, storing
 from orlop.model.limits import limits_or
 from orlop.model.names import image_names
+from orlop.service.rescue_places import check_outside, check_store
 from orlop.service.save import save
+from orlop.store.images import in_circles
 from orlop.store.local import local_store
-from orlop.store.opening import open_store, url_of
+from orlop.store.opening import open_store
 from orlop.streams.directory import Directory
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import explaining, make_directories
-from orlop.streams.filesystems import place_on_disk
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 
     from orlop.foreign.held import ForeignContainer, ForeignImage
     from orlop.foreign.root import ForeignRoot
-    from orlop.intake.offer import OfferedLayer
+    from orlop.intake.offer import OfferedLayer, OfferedManifest
     from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
     from orlop.model.names import ImageName, Name
     from orlop.model.progress import Progress
+    from orlop.model.reference import Reference
     from orlop.store.opening import Root
     from orlop.store.root import Store
 
@@ -64,7 +66,8 @@ class RescuedImage:
 class RescueReport:
     """What a root holds, and what became of it.
 
-    ``places`` are what was found: engines with their storage. ``notes`` concern no single image.
+    ``places`` are what was found: engines with their storage. ``notes`` concern no single image. ``is_partial`` says
+    that there may be images that are not found, since what an engine has listed them in is lost; the notes say where.
     """
 
     root: str
@@ -72,6 +75,7 @@ class RescueReport:
     images: tuple[RescuedImage, ...]
     containers: tuple[ForeignContainer, ...]
     notes: tuple[str, ...]
+    is_partial: bool = False
 
     @property
     def damaged(self) -> tuple[RescuedImage, ...]:
@@ -102,7 +106,7 @@ def look(
     with opened_root(root, limits) as foreign:
         examination = _Examination(foreign, progress)
         wanted = selected_images(foreign, names)
-        return _report(foreign, [examination.image(image, verify=verify) for image in wanted])
+        return _report(foreign, names, [examination.image(image, verify=verify) for image in wanted])
 
 
 def rescue_into(
@@ -131,14 +135,22 @@ def rescue_into(
     """
     store.require_writable()
     with opened_root(root, limits_or(limits, store.limits)) as foreign:
-        if store.is_local:
-            check_outside(foreign, store.root)
+        for directory in store.directories:
+            check_outside(foreign, directory)
         store.blobs.sweep_ingests()
         examination = _Examination(foreign, progress)
         wanted = selected_images(foreign, names)
-        found = [_taken(store, foreign, image, examination, progress) for image in wanted]
-        _link(store, wanted)
-        return _report(foreign, found)
+        names_given = _GivenNames()
+        found = []
+        for image in wanted:
+            own, problems = names_given.left_for(image)
+            taken = _taken(store, foreign, own, examination, progress)
+            if taken.state == "rescued":
+                names_given.note(own)
+                taken = replace(taken, problems=(*taken.problems, *problems))
+            found.append(taken)
+        circular = _link(store, wanted)
+        return _report(foreign, names, [_without_parent(one) if one.image.id in circular else one for one in found])
 
 
 def rescue_store(
@@ -148,6 +160,7 @@ def rescue_store(
     *,
     allow_network: bool = False,
     allow_foreign: bool = False,
+    temporary: str | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> RescueReport:
@@ -159,6 +172,7 @@ def rescue_store(
         names: the images to take.
         allow_network: as for `orlop.open`.
         allow_foreign: as for `orlop.open`.
+        temporary: where the user wants temporary files, which a store beyond this machine needs.
         limits: what the root may ask for.
         progress: called with events about layers.
 
@@ -166,8 +180,7 @@ def rescue_store(
         InvalidRoot, ImageNotFound, InvalidInput, StorageError: as for `rescue_into`.
     """
     with opened_root(root, limits) as foreign:
-        if url_of(place) is None:
-            check_outside(foreign, os.fspath(place))  # type: ignore[arg-type]  # a path
+        check_store(foreign, place, temporary)
     with closing(open_store(place, allow_network=allow_network, allow_foreign=allow_foreign)) as store:
         return rescue_into(store, root, names, limits=limits, progress=progress)
 
@@ -231,7 +244,7 @@ def _alone(target: str, path: str) -> Iterator[None]:
         # Whoever has ended meanwhile has taken the file away.
         if not is_ours or not lock.is_current():
             lock.release()
-            raise StoreInUse(f"another rescue writes {target}; wait for its end, or name another target")
+            raise StoreInUse(f"another rescue writes {target}; wait until it ends, or name another target")
         try:
             yield
         finally:
@@ -274,46 +287,12 @@ def opened_root(root: str | os.PathLike[str], limits: Limits | None) -> ForeignR
     return open_root(root) if limits is None else open_root(root, limits=limits)
 
 
-def check_outside(foreign: ForeignRoot, path: str) -> None:
-    """Check that something does not lie in the root, links and mounts followed. Raises `InvalidInput`."""
-    where = os.path.realpath(path)
-    above = set(_directories(where))
-    for place in dict.fromkeys((*foreign.places, *foreign.data_roots)):
-        inside = os.path.realpath(place)
-        if (
-            _is_below(where, inside)
-            or not above.isdisjoint(_directories(inside, most=1))
-            or _is_below_on_disk(where, inside)
-        ):
-            msg = f"{path} lies in {place}, where orlop writes nothing; choose a place on another disk"
-            raise InvalidInput(msg)
-
-
-def _is_below(path: str, above: str) -> bool:
-    return os.path.commonpath([path, above]) == above
-
-
-def _is_below_on_disk(path: str, above: str) -> bool:
-    """Return whether a path lies below another one on a disk, some part of which may be mounted elsewhere, too."""
-    ours, theirs = place_on_disk(path), place_on_disk(above)
-    return ours is not None and theirs is not None and ours[0] == theirs[0] and _is_below(ours[1], theirs[1])
-
-
-def _directories(path: str, *, most: int | None = None) -> Iterator[tuple[int, int]]:
-    """Yield the identity of a path, and of each directory above it, however they are mounted."""
-    ways = [path]
-    while ways[-1] != os.path.dirname(ways[-1]):
-        ways.append(os.path.dirname(ways[-1]))
-    for way in ways[:most]:
-        with suppress(OSError):
-            state = os.stat(way)
-            yield state.st_dev, state.st_ino
-
-
-def _report(foreign: ForeignRoot, images: Iterable[RescuedImage]) -> RescueReport:
+def _report(foreign: ForeignRoot, names: Sequence[Name], images: Iterable[RescuedImage]) -> RescueReport:
+    """Return the report on images, which are all unless there are names."""
     places = tuple(held.place for held in foreign.held)
     notes = tuple(f"{held.place}: {note}" for held in foreign.held for note in held.notes)
-    return RescueReport(foreign.path, places, tuple(images), foreign.containers, notes)
+    is_partial = not names and any(held.is_damaged for held in foreign.held)
+    return RescueReport(foreign.path, places, tuple(images), foreign.containers, (*foreign.notes, *notes), is_partial)
 
 
 class _Examination:
@@ -324,6 +303,16 @@ class _Examination:
         self._progress = progress
         self._told: dict[OfferedLayer, str] = {}
         self._read: dict[OfferedLayer, str] = {}
+        self._manifests: dict[ImageID, list[OfferedManifest]] | None = None
+
+    def manifests(self, image: ImageID) -> Sequence[OfferedManifest]:
+        """Return the manifests and indexes that belong to an image."""
+        if self._manifests is None:
+            self._manifests = {}
+            for manifest in self._foreign.manifests:
+                for owner in manifest.images:
+                    self._manifests.setdefault(owner, []).append(manifest)
+        return self._manifests.get(image, ())
 
     def image(self, image: ForeignImage, *, verify: bool) -> RescuedImage:
         """Return an image, and what is wrong with it."""
@@ -340,10 +329,19 @@ class _Examination:
 
     def _seen(self, layer: OfferedLayer) -> str:
         if layer not in self._told:
-            problems = [copy.problem() for copy in self._foreign.copies(layer)]
-            problem = "" if "" in problems else problems[0] if problems else _nowhere(layer)
-            self._told[layer] = problem
+            first = ""
+            for problem in (copy.problem() for copy in self._foreign.copies(layer)):
+                first = first or problem
+                if not problem:
+                    self._told[layer] = ""
+                    break
+            else:
+                self._told[layer] = first or _nowhere(layer)
         return self._told[layer]
+
+    def is_damaged(self, image: ForeignImage) -> bool:
+        """Return whether a layer of an image was read before, and cannot be had."""
+        return image.offered is not None and any(self._read.get(layer) for layer in image.offered.layers)
 
     def _verified(self, layer: OfferedLayer) -> str:
         if layer not in self._read:
@@ -351,7 +349,7 @@ class _Examination:
         return self._read[layer]
 
     def _verify(self, layer: OfferedLayer) -> str:
-        if not self._foreign.copies(layer):
+        if not self._foreign.has(layer):
             return _nowhere(layer)
         with measuring(self._foreign.limits, self._progress) as taking:
             try:
@@ -361,39 +359,89 @@ class _Examination:
         return ""
 
 
+class _GivenNames:
+    """The tags that images were taken under: of several images of a disk that have the same one, the first gets it."""
+
+    def __init__(self) -> None:
+        self._owners: dict[Reference, ForeignImage] = {}
+
+    def left_for(self, image: ForeignImage) -> tuple[ForeignImage, list[str]]:
+        """Return an image under those of its tags that no other image has, and a sentence for each of the others."""
+        if image.offered is None:
+            return image, []
+        tags: list[Reference] = []
+        problems: list[str] = []
+        for tag in image.offered.references:
+            owner = self._owners.get(tag)
+            if owner is None or owner.id == image.id:
+                tags.append(tag)
+            else:
+                problems.append(
+                    f"its name {tag.familiar} went to the image {owner.id} of {owner.place}, which has it, too"
+                )
+        if not problems:
+            return image, []
+        tops = tuple(top for top in image.offered.tops if top[0] in tags)
+        return replace(image, offered=replace(image.offered, references=tuple(tags), tops=tops)), problems
+
+    def note(self, image: ForeignImage) -> None:
+        """Note that an image was taken."""
+        for tag in () if image.offered is None else image.offered.references:
+            self._owners.setdefault(tag, image)
+
+
 def _nowhere(layer: OfferedLayer) -> str:
     return f"the layer {layer.diff_id} is nowhere in the root"
 
 
 def _taken(
-    store: Store, foreign: ForeignRoot, image: ForeignImage, examination: _Examination, progress: Progress | None
+    store: Store,
+    foreign: ForeignRoot,
+    image: ForeignImage,
+    examination: _Examination,
+    progress: Progress | None,
 ) -> RescuedImage:
     """Take one image into a store, or find out what is wrong with it."""
-    if image.offered is None:
-        return RescuedImage(image, "damaged", image.problems)
-    manifests = tuple(manifest for manifest in foreign.manifests if image.offered.image.id in manifest.images)
-    offer = Offer((image.offered,), manifests, image.place)
+    if image.offered is None or examination.is_damaged(image):
+        # Many images may have the layer that is lost.
+        return examination.image(image, verify=True)
+    image_id = image.offered.image.id
+    # An index belongs to the images of other platforms, too, which may not be in the store, and may never be.
+    owned = (replace(one, images=(image_id,)) for one in examination.manifests(image_id))
+    offer = Offer((image.offered,), tuple(owned), image.place)
     try:
         with storing(store, limits=foreign.limits, progress=progress) as taking:
-            commit(store, foreign.source(taking, (image,)), offer)
+            moved = commit(store, foreign.source(taking, (image,)), offer).moved
     except _DAMAGE as error:
         found = examination.image(image, verify=True)
         return found if found.state == "damaged" else RescuedImage(image, "damaged", (*found.problems, str(error)))
-    return RescuedImage(image, "rescued", image.problems)
+    took = (f"its name {one.reference.familiar} was that of the image {one.old_id} in the store" for one in moved)
+    return RescuedImage(image, "rescued", (*image.problems, *took))
 
 
-def _link(store: Store, images: Iterable[ForeignImage]) -> None:
-    """Set the parents of images that are in the store with them."""
+def _link(store: Store, images: Iterable[ForeignImage]) -> set[str]:
+    """Set the parents of images that are in the store with them; return the IDs of those that would descend from it."""
     parents: dict[ImageID, ImageID] = {
         image.offered.image.id: image.offered.parent
         for image in images
         if image.offered is not None and image.offered.parent is not None
     }
+    circular: set[str] = set()
     if not parents:
-        return
+        return circular
     with store.metadata.write() as rows:
         there = {one: rows.image_row(one) is not None for one in {*parents, *parents.values()}}
-        store.images.set_parents({child: parent for child, parent in parents.items() if there[child] and there[parent]})
+        links = {child: parent for child, parent in parents.items() if there[child] and there[parent]}
+        # Without its new parent an image has the one that the store knows.
+        while circle := in_circles(links, store.images.get_parent):
+            circular.update(map(str, circle))
+            links = {child: parent for child, parent in links.items() if str(child) not in circular}
+        store.images.set_parents(links)
+    return circular
+
+
+def _without_parent(taken: RescuedImage) -> RescuedImage:
+    return replace(taken, problems=(*taken.problems, "its parent is left out, as that would descend from it"))
 
 
 def saved_names(image: ForeignImage) -> list[str]:
@@ -454,5 +502,6 @@ def _merged(one: ForeignImage, other: ForeignImage) -> ForeignImage:
             first,
             references=tuple(dict.fromkeys((*first.references, *second.references))),
             digests=tuple(dict.fromkeys((*first.digests, *second.digests))),
+            tops=tuple(dict.fromkeys((*first.tops, *second.tops))),
         ),
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import os
 
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
+from orlop.cli.source import temporary_folder
 from orlop.cli.statuses import DAMAGED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any, Final
 
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records
@@ -65,10 +68,11 @@ def rescue(
     quiet: bool,
     form: str | None,
 ) -> int:
-    """Recover images from what Docker, Podman or containerd left on a disk.
+    """Recover images that a dead engine left on a disk.
 
-    ROOT is a data root such as /var/lib/docker, a copy of one, or a mounted disk that has one in its usual place. No
-    daemon is needed. Nothing is written below ROOT, so it can be mounted read-only.
+    The engine can be Docker, Podman or containerd. ROOT is a data root such as /var/lib/docker, a copy of one, or a
+    mounted disk that has one in its usual place. No daemon is needed. Nothing is written below ROOT, so it can be
+    mounted read-only.
 
     The list shows each image as complete (nothing is missing), whole (all of it was read and is correct; needs
     --verify) or damaged, with the reason. With --into, every image that is whole is copied, bit for bit, with its
@@ -81,10 +85,10 @@ def rescue(
     layer: N.tar if it is whole, N.partial.tar with the files that are as they were, or N.unverified.tar if they
     cannot be checked.
 
-    Exits with 6 if an image is damaged, else with 0.
+    Exits with 6 if an image is damaged, or if there may be others that cannot be listed, else with 0.
     """
     if target is not None and (only_list or verify):
-        raise WrongUsage("a list copies nothing; leave --into out, which verifies all that it copies")
+        raise WrongUsage("--list and --verify cannot be used with --into, which verifies what it copies")
     if container is not None:
         if target is None or names or containers or form or parts:
             raise WrongUsage("--container copies one container; name the file with --into, and leave out the rest")
@@ -105,7 +109,7 @@ def rescue(
         output.write(terminal.harmless_text(text) if output.is_terminal() else text)
     for note in report.notes:
         output.complain(terminal.harmless(f"note: {note}"))
-    return DAMAGED if report.damaged else 0
+    return DAMAGED if report.damaged or report.is_partial else 0
 
 
 def _copy_container(session: Session, root: str, container: str, target: str) -> int:
@@ -142,7 +146,11 @@ def _report(
         return verbs.look(root, names, verify=verify, **settings)
     if target == _STORE:
         place = session.place()
-        allowed: dict[str, Any] = {"allow_network": session.allow_network, "allow_foreign": session.allow_foreign}
+        allowed: dict[str, Any] = {
+            "allow_network": session.allow_network,
+            "allow_foreign": session.allow_foreign,
+            "temporary": temporary_folder(os.environ),
+        }
         return verbs.rescue_store(place, root, names, **allowed, **settings)
     form, path = _target(target)
     return verbs.rescue_archive(path, root, names, format=form, **settings)
