@@ -25,6 +25,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -124,6 +125,7 @@ def goals(found: dict[str, Cost]) -> None:
         found["tar -tz of all layers"],
     )
     export, unpacked = found["export"], found["inflate and hash all layers"]
+    floor = found["inflate, hash, write and sync, in two threads"]
     most = max(found[name].memory for name in ("ls -R", "cat, last file", "find", "diff of two", "audit", "export"))
     print("\n| goal | is |\n|---|---:|")
     for goal, value in (
@@ -144,6 +146,7 @@ def goals(found: dict[str, Cost]) -> None:
             "the same over inflating, hashing, copying and syncing",
             f"{export.cpu / (unpacked.cpu + copied.cpu):.2f} times in processor time",
         ),
+        ("the same in two threads", f"{export.clock / floor.clock:.2f} times by the clock"),
         ("at most 150 MB of memory", f"{most:.0f} MB"),
         (
             "`load` makes no seek index; its first use beside a load",
@@ -164,18 +167,31 @@ def without_layers(store: Path, commands: Sequence[Sequence[str | Path]]) -> Non
         hidden.rename(store / "blobs")
 
 
-def inflate(paths: Sequence[str]) -> None:
-    """Read layers as orlop does, and do nothing with them."""
-    for path in paths:
+def inflate(paths: Sequence[str], target: str = "") -> None:
+    """Read layers as orlop does; with a target, in two threads, and write what comes out there, and sync it."""
+    output = os.open(target or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def one(path: str) -> None:
         digest = hashlib.sha256()
         with Path(path).open("rb") as file, decompressed(file, Compression.GZIP) as plain:
             while chunk := plain.read(1 << 20):
                 digest.update(chunk)
+                if target:
+                    os.write(output, chunk)
+
+    with ThreadPoolExecutor(2 if target else 1) as pool:
+        list(pool.map(one, paths))
+    if target:
+        os.fsync(output)
+    os.close(output)
 
 
 def main() -> None:
     if sys.argv[1:2] == ["inflate"]:
         inflate(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["unpack"]:
+        inflate(sys.argv[3:], sys.argv[2])
         return
     files, layers, size = (
         int(sys.argv[at]) if len(sys.argv) > at else default for at, default in enumerate((FILES, LAYERS, SIZE), 1)
@@ -220,6 +236,7 @@ def main() -> None:
             ("export", [*orlop, "export", "bench:1", "-o", f"{root}/out.tar"]),
             ("copy and sync what was exported", ["sh", "-c", copy]),
             ("inflate and hash all layers", floor),
+            ("inflate, hash, write and sync, in two threads", [*floor[:2], "unpack", f"{root}/floor.tar", *gzips]),
         )
         if shutil.which("umoci") and os.geteuid() == 0:
             run([*orlop, "save", "--format", "oci-dir", "-o", root / "layout", "bench:1"])

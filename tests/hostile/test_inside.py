@@ -16,6 +16,8 @@ from orlop.cli.main import run
 from orlop.errors import InvalidInput, PathNotFound, WrongFileType
 from orlop.inside.extract import extract
 from orlop.inside.merge import Merge
+from orlop.page.columns import path_columns
+from orlop.page.paths import record_paths
 from orlop.streams.tar_read import TarReader
 from tests.hostile import tars
 from tests.hostile.made import hardlink, symlink
@@ -198,3 +200,19 @@ def test_a_name_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
     assert peak < 1000 * count
+
+
+def test_a_path_of_a_page_takes_less_than_a_kilobyte_with_the_view(tmp_path: Path) -> None:
+    count = 20_000
+    load(tmp_path / "root", many(count))
+    with orlop.open(tmp_path / "root") as images, images.files("made:1") as files:
+        assert len(files) == count + 2
+        tracemalloc.start()
+        try:
+            columns = path_columns(record_paths(files), most=1000)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert sum(number for _, number in columns["rest"]) == count + 2 - 1000
+    # The view, which is made once more meanwhile, takes most of it.
+    assert peak < 950 * count

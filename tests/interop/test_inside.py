@@ -20,7 +20,7 @@ from tests.interop.programs import Program
 from tests.needs import need, need_root
 from tests.unit import merge_cases
 from tests.unit.images_made import image, layer
-from tests.unit.test_merge_disputes import CASES, shown
+from tests.unit.test_merge_disputes import CASES, LETTERS, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,9 +200,8 @@ def test_a_disputed_layer_is_what_umoci_unpacks(name: str, orlop: Orlop, umoci: 
         assert case.findings
         return
     ours = merge_cases.merged(case.layers, resolve_links=True)
-    letters = {"dir": "/", "symlink": "@"}
     theirs = on_disk(tmp_path / "bundle" / "rootfs")
-    assert shown(ours) == " ".join(sorted(f"{path[1:]}{letters.get(facts[0], '')}" for path, facts in theirs.items()))
+    assert shown(ours) == " ".join(sorted(f"{path[1:]}{LETTERS.get(facts[0], '')}" for path, facts in theirs.items()))
 
 
 @pytest.mark.sampled(8)
@@ -216,9 +215,8 @@ def test_what_an_engine_does_otherwise_is_told(name: str, docker: Docker, tmp_pa
     container = docker("create", "made:1", "nothing").strip()
     docker("export", "-o", tmp_path / "theirs.tar", container)
     docker("rm", "-v", container)
-    letters = {"dir": "/", "symlink": "@"}
     theirs = {path: facts for path, facts in in_tar(tmp_path / "theirs.tar").items() if not is_of_engine(path)}
-    assert case.paths == " ".join(sorted(f"{path[1:]}{letters.get(facts[0], '')}" for path, facts in theirs.items()))
+    assert case.paths == " ".join(sorted(f"{path[1:]}{LETTERS.get(facts[0], '')}" for path, facts in theirs.items()))
 
 
 def test_directories_that_an_engine_makes_for_whiteouts_are_told(docker: Docker, tmp_path: Path) -> None:
@@ -269,6 +267,27 @@ def test_a_hundred_thousand_files_are_what_umoci_and_docker_make_of_them(
     docker("rm", "-v", container)
     theirs = {path: facts for path, facts in in_tar(tmp_path / "theirs.tar").items() if not is_of_engine(path)}
     assert agree_inside.differences(as_exported(ours), as_exported(theirs)) == []
+
+
+@pytest.mark.skipif(not LONG, reason="takes a minute; ORLOP_LONG=1 runs it")
+def test_a_plain_debian_has_no_secrets(orlop: Orlop, tmp_path: Path) -> None:
+    """It is what this machine has of the packages that every Debian has."""
+    query, tar = Program([need("dpkg-query")]), Program([need("tar")])
+    lines = query("-W", "-f", "${Priority} ${Package} ${binary:Package}\\n").splitlines()
+    info = Path("/var/lib/dpkg/info")
+    paths: set[Path] = set()
+    for priority, *names in map(str.split, lines):
+        if priority in {"required", "important", "standard"}:
+            listed = next(one for one in (info / f"{name}.list" for name in names) if one.exists())
+            paths |= {path for path in map(Path, listed.read_text().splitlines()) if path.is_file()}
+            paths |= {one for one in (listed, listed.with_suffix(".md5sums")) if one.exists()}
+    (tmp_path / "names").write_text("".join(f"{one}\0" for one in sorted(paths)))
+    tar("--null", "--no-recursion", "-P", "-T", tmp_path / "names", "-cf", tmp_path / "root.tar")
+    orlop("import", tmp_path / "root.tar", "debian:1")
+    report = json.loads(orlop("audit", "--format", "json", "debian:1"))
+    assert report["Size"] > 20_000_000
+    assert len(report["Packages"]) > 30
+    assert [one for one in report["Findings"] if one["Kind"] == "secret"] == []
 
 
 def check_commands(orlop: Orlop, seen: dict[str, Seen]) -> None:

@@ -7,7 +7,7 @@ import json
 import tarfile
 from functools import cache
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from orlop.inside.merge import Merge
@@ -18,23 +18,40 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.inside.node import Node
+    from orlop.streams.tar_header import TarEntry
 
-DATA: Final = Path(__file__).parents[1] / "data" / "merge-cases" / "merge-cases.tar.zst"
-_LETTERS: Final = {"file": "f", "dir": "d", "symlink": "l", "char": "c", "block": "b", "fifo": "p"}
+_DATA: Final = Path(__file__).parents[1] / "data" / "merge-cases"
+_LETTERS: Final = {"file": "f", "dir": "d", "symlink": "l", "char": "c", "block": "b", "fifo": "p", "other": "?"}
 
 
 @cache
-def members() -> dict[str, bytes]:
-    """Return the files of the archive by their names."""
-    with DATA.open("rb") as file:
+def _members(archive: str) -> dict[str, bytes]:
+    """Return the files of an archive by their names."""
+    with (_DATA / archive).open("rb") as file:
         plain = io.BytesIO(b"".join(iter(decompressed(file, Compression.ZSTD).read, b"")))
     with tarfile.open(fileobj=plain) as tar:
         return {one.name.removeprefix("./"): tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
 
 
+def newer() -> dict[str, bytes]:
+    """Return the files of the archive of newer programs, which has more cases, and answers to all."""
+    return _members("newer-programs.tar.zst")
+
+
+@cache
+def members() -> dict[str, bytes]:
+    """Return the cases of both archives, and what must be shown, by their names."""
+    return {
+        name: content
+        for archive in (newer(), _members("merge-cases.tar.zst"))
+        for name, content in archive.items()
+        if name.startswith(("cases/", "expected"))
+    }
+
+
 def names() -> list[str]:
     """Return the names of all cases."""
-    return [line.split("\t")[0] for line in members()["cases.tsv"].decode().splitlines()]
+    return sorted(PurePath(name).stem for name in members() if name.startswith("cases/"))
 
 
 def image_of(case: str) -> bytes:
@@ -88,8 +105,8 @@ def _line(path: str, node: Node, first: str, layers: Sequence[bytes]) -> str:
     seconds, nanoseconds = node.attributes.mtime
     time = f"{seconds}.{nanoseconds:09}"
     entry = node.content
-    target = {"symlink": entry.linkname, "char": f"{entry.devmajor}:{entry.devminor}"}.get(node.type, "-")
-    content = layers[node.origin][entry.offset : entry.offset + entry.size] if node.type == "file" else b""
+    target = {"symlink": _shown(entry.linkname), "char": f"{entry.devmajor}:{entry.devminor}"}.get(node.type, "-")
+    content = _content(layers[node.origin], entry) if node.type == "file" else b""
     xattrs = ",".join(f"{name}={value.hex()}" for name, value in sorted(node.xattrs.items()))
     fields = [
         *(_shown(path), _LETTERS[node.type], f"{node.mode:04o}", str(node.attributes.uid), str(node.attributes.gid)),
@@ -97,6 +114,14 @@ def _line(path: str, node: Node, first: str, layers: Sequence[bytes]) -> str:
         *(xattrs or "-", sha256(content).hexdigest() if node.type == "file" else "-"),
     ]
     return "\t".join(fields)
+
+
+def _content(layer: bytes, entry: TarEntry) -> bytes:
+    if not entry.sparse:
+        return layer[entry.offset : entry.offset + entry.size]
+    reader = TarReader(io.BytesIO(layer))
+    next(one for one in reader if one.header_offset == entry.header_offset)
+    return b"".join(reader.chunks())
 
 
 def _shown(path: str) -> str:

@@ -6,6 +6,8 @@ import io
 import json
 import tarfile
 import time
+import tracemalloc
+from base64 import b64encode
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -14,6 +16,8 @@ import pytest
 import orlop
 from orlop.inside import secrets
 from orlop.inside.audit import audit
+from orlop.inside.credentials import keeper_of
+from orlop.inside.packages import package_sizes
 from orlop.inside.secrets import MOST, secrets_of
 from tests.unit.images_made import image, layer
 
@@ -60,7 +64,18 @@ PLANTED = {
     "vault-token": "hvs." + "aB-_" * 24,
     "private-key": pem("RSA PRIVATE KEY"),
 }
+JWT = f"eyJ{'a1-' * 12}.{'b2_' * 80}.{'C3' * 40}"
+
+
+def openssh(cipher: bytes) -> str:
+    body = b64encode(b"openssh-key-v1\0" + len(cipher).to_bytes(4, "big") + cipher + b"\0\0\0\4none" * 20).decode()
+    return pem("OPENSSH PRIVATE KEY").replace("A" * 64, body)
+
+
 OTHER_FORMS = {
+    f"ghs_123456_{JWT}": "github-token",
+    openssh(b"none"): "private-key",
+    json.dumps(openssh(b"none")): "private-key",
     **{f"{prefix}-{'x' * 20}": "gitlab-token" for prefix in ("glpat", "gldt", "glrt", "glptt")},
     **{f"{prefix}_v1_{'0f' * 32}": "digitalocean-token" for prefix in ("dop", "doo", "dor")},
     **{f"{prefix}_{'0f' * 16}": "shopify-token" for prefix in ("shpat", "shpca", "shppa", "shpss")},
@@ -69,27 +84,46 @@ OTHER_FORMS = {
     f"sk-ant-admin01-{'a1-_' * 23}bAA": "anthropic-key",
     f"sk-{'a1' * 10}T3BlbkFJ{'b2' * 10}": "openai-key",
 }
-HARMLESS = [
-    checked("ghp", "A" * 30)[:-1] + "!",
-    "ghp_" + "A" * 36,
-    "npm_" + "b" * 36,
-    "AKIAIOSFODNN7EXAMPLE\n" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzKEY",
-    "AKIA" + "ABCDEFGH23456777",
-    "-----BEGIN RSA PRIVATE KEY-----",
-    pem("ENCRYPTED PRIVATE KEY"),
-    "\0" + pem("RSA PRIVATE KEY"),
-    "xhf_" + "a" * 34,
-    "sk_test_" + "a1" * 12,
-    f"sk-ant-api03-{'a1-_' * 23}bBB",
-    f"T3BlbkFJ{'b2' * 20}",
-    "dop_v1_" + "0g" * 32,
-    "shpat_" + "0f" * 17,
-    "rubygems_" + "0f" * 23,
-    "pul-" + "0f" * 21,
-    "impul-" + "0f" * 20,
-    "hvs." + "aB-_" * 22,
-    "password=hunter2",
-]
+NEAR = {
+    "github-token": [
+        checked("ghp", "A" * 30)[:-1] + "!",
+        "ghp_" + "A" * 36,
+        f"ghs_123456_{JWT.replace('.', '-')}",
+        f"ghp_123456_{JWT}",
+    ],
+    "npm-token": ["npm_" + "b" * 36, checked("npm", "b" * 30) + "c"],
+    "github-fine-token": [f"github_pat_{'a' * 22}_{'B' * 58}", f"github_pat_{'a' * 21}-_{'B' * 59}"],
+    "gitlab-token": ["glpat-" + "x" * 19, "a_glpat+" + "x" * 20, "glpab-" + "x" * 20],
+    "pypi-token": ["pypi-AgEIcHlwaS5vcmc" + "a" * 49, "pypi-AgEIcHlwaS5vcmb" + "a" * 60],
+    "aws-access-key": [
+        "AKIAIOSFODNN7EXAMPLE\n" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzKEY",
+        "AKIA" + "ABCDEFGH23456777",
+        "AKIAABCDEFGH23456777" + " " * 500 + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzKEY",
+    ],
+    "slack-token": ["xoxb-" + "a" * 40, "xoxc-" + "1234567890-" + "a" * 24],
+    "stripe-key": ["sk_test_" + "a1" * 12, "sk_live_" + "a1" * 11],
+    "sendgrid-key": [f"SG.{'a' * 22}.{'b' * 42}", f"MSG.{'a' * 22}.{'b' * 43}"],
+    "docker-hub-token": ["dckr_pat_" + "a" * 26, "dckr_pat_" + "a" * 28],
+    "huggingface-token": ["xhf_" + "a" * 34, "hf_" + "a1" * 17, "hf_" + "a" * 35],
+    "age-key": ["AGE-SECRET-KEY-1" + "Q" * 57, "AGE-SECRET-KEY-1" + "q" * 58],
+    "anthropic-key": [f"sk-ant-api03-{'a1-_' * 23}bBB"],
+    "openai-key": [f"T3BlbkFJ{'b2' * 20}", f"sk-{'a1' * 9}T3BlbkFJ{'b2' * 20}"],
+    "digitalocean-token": ["dop_v1_" + "0g" * 32, "dox_v1_" + "0f" * 32],
+    "shopify-token": ["shpat_" + "0f" * 17, "shpaa_" + "0f" * 16],
+    "rubygems-key": ["rubygems_" + "0f" * 23],
+    "pulumi-token": ["pul-" + "0f" * 21, "impul-" + "0f" * 20],
+    "vault-token": ["hvs." + "aB-_" * 22],
+    "private-key": [
+        "-----BEGIN RSA PRIVATE KEY-----",
+        pem("ENCRYPTED PRIVATE KEY"),
+        pem("RSA PRIVATE KEY").replace("-----\nAA", "-----\nProc-Type: 4,ENCRYPTED\n\nAA"),
+        "\0" + pem("RSA PRIVATE KEY"),
+        openssh(b"aes256-ctr"),
+        json.dumps(openssh(b"aes256-gcm@openssh.com")),
+    ],
+    "no rule": ["password=hunter2"],
+}
+HARMLESS = [text for texts in NEAR.values() for text in texts]
 
 
 def audited(tmp_path: Path, *layers: bytes, config: dict[str, object] | None = None, **options: object) -> Audit:
@@ -151,6 +185,37 @@ def test_what_is_removed_between_is_not_sent_again(tmp_path: Path) -> None:
     assert (found.hidden, found.unchanged) == (9, 9)
 
 
+def test_steps_of_buildkit_have_the_bytes_of_their_layers(data: Path, tmp_path: Path) -> None:
+    """Beside the image, the archive has an attestation, whose layer is none; steps without a layer count for none."""
+    archive = data / "other-tools" / "buildkit-docker-28.tar"
+    with tarfile.open(archive) as members:
+
+        def blob(digest: str) -> bytes:
+            found = members.extractfile(f"blobs/{digest.replace(':', '/')}")
+            assert found is not None
+            return found.read()
+
+        (listed,) = json.loads(members.extractfile("index.json").read())["manifests"]  # type: ignore[union-attr]
+        described = json.loads(blob(listed["digest"]))["manifests"]
+        (manifest,) = [one for one in described if one["platform"]["architecture"] == "amd64"]
+        assert len(described) == 2
+        document = json.loads(blob(manifest["digest"]))
+        steps = [one for one in json.loads(blob(document["config"]["digest"]))["history"] if not one.get("empty_layer")]
+        expected = []
+        for step, layer_ in zip(steps, document["layers"], strict=True):
+            with tarfile.open(fileobj=io.BytesIO(blob(layer_["digest"]))) as tar:
+                expected.append((step["created_by"], sum(one.size for one in tar)))
+    with orlop.open(tmp_path / "root") as images:
+        images.load(archive)
+        with images.files("example/built:1.0") as files:
+            found = audit(files)
+    assert [(one.layer.created_by, one.size) for one in found.layers] == expected
+    assert len(expected) == 7
+    big = 1491
+    assert (found.size, found.overwritten, found.unchanged) == (sum(size for _, size in expected), 2 * big, 2 * big)
+    assert [one.hidden for one in found.layers] == [big, big, 0, 0, 0, 0, 0]
+
+
 def test_bytes_are_counted_by_package(tmp_path: Path) -> None:
     found = audited(
         tmp_path,
@@ -180,6 +245,153 @@ def test_images_without_dpkg_and_those_of_a_new_apk_have_packages_too(tmp_path: 
         ),
     )
     assert [*found.packages.items()] == [("tzdata", 20), ("musl", 7)]
+
+
+PAIR = b64encode(b"me:hunter2").decode()
+KEPT = {
+    "root/.docker/config.json": (f'{{"auths": {{"r": {{"auth": "{PAIR}"}}, "s": {{"auth":"{PAIR}"}}}}}}', 2),
+    "home/b/.docker/config.json": ('{"auths": {"r": {"auth": "MDAwMDo=", "identitytoken": "hunter2.hunter2"}}}', 1),
+    "root/.netrc": ("machine a login b password hunter2\nmachine c\n  login d\n  password hunter2", 2),
+    "home/a/.pgpass": ("#h:p:d:u:no\nh:5432:*:me:hunter2\n", 1),
+    "home/b/.pgpass": ("h:5432:*:me:hunter2\\:hunter2\r\n", 1),
+    "root/.my.cnf": ("[client]\npassword = 'hunter2'\n", 1),
+    "root/.git-credentials": ("https://me:hunter2@git.example\n", 1),
+    "srv/app/.git/config": ("[remote]\n\turl = https://me:hunter2@git.example/x.git\n", 1),
+    "etc/pip.conf": ("[global]\nindex-url = https://me:hunter2@index.example/simple\n", 1),
+    "root/.pypirc": ("[pypi]\nusername: me\npassword: hunter2\n", 1),
+    "root/.npmrc": ("//r.example/:_authToken=hunter2\n_password = hunter2\n", 2),
+    "root/.kube/config": (f"users:\n- user:\n    client-key-data: {'QUJD' * 20}\n", 1),
+}
+NOT_KEPT = {
+    "root/.docker/config.json": '{"auths": {"r": {}, "s": {"auth": ""}, "t": {"auth": "bm90aGluZw=="}}}',
+    "home/b/.docker/config.json": '{"auths": {"r": {"auth": "MDAwMDo=", "identitytoken": ""}}, "identitytoken": 1}',
+    "root/.netrc": "machine a login b password <password>\nmachine passwords",
+    "home/a/.pgpass": "# h:p:d:u:secret\nh:5432:*:me:${PASSWORD}\n",
+    "root/.my.cnf": "[client]\n#password = hunter2\npassword =\n",
+    "root/.git-credentials": "https://me@git.example\nhttps://git.example:8080/a@b\n",
+    "etc/pip.conf": "[global]\nindex-url = https://${USER}:${PASSWORD}@index.example/simple\n",
+    "root/.pypirc": "[pypi]\nusername: me\npassword: your-password\n",
+    "root/.npmrc": "//r.example/:_authToken=${NPM_TOKEN}\nalways-auth=true\n",
+    "root/.kube/config": "users:\n- user:\n    token: {{ token }}\n",
+    "usr/share/doc/netrc": "machine a login b password hunter2\n",
+    "root/.netrc.bak": "machine a login b password hunter2\n",
+}
+
+
+@pytest.mark.parametrize("path", KEPT)
+def test_credentials_that_programs_keep_are_counted_and_not_told(tmp_path: Path, path: str) -> None:
+    text, count = KEPT[path]
+    found = audited(tmp_path, layer((path, text.encode())), layer((path, b"gone")))
+    (told,) = (one for one in found.findings if one.rule == "stored-credentials")
+    assert (told.kind, told.severity, told.layer, told.path, told.seen) == ("secret", "high", 1, f"/{path}", False)
+    assert f"({count})" in told.text
+    assert "hunter2" not in str(found)
+    assert PAIR not in str(found)
+
+
+@pytest.mark.parametrize("path", NOT_KEPT)
+def test_what_is_to_be_filled_in_is_no_credential(tmp_path: Path, path: str) -> None:
+    found = audited(tmp_path, layer((path, NOT_KEPT[path].encode())))
+    assert not [one for one in found.findings if one.kind == "secret"]
+
+
+def test_an_account_without_a_password_is_told(tmp_path: Path) -> None:
+    locked = b"root:*:1:0:99999:7:::\ndaemon:!:1::::::\n"
+    found = audited(tmp_path, layer(("etc/shadow", locked + b"me::1:0:99999:7:::\n")), layer(("etc/shadow", locked)))
+    assert [(one.layer, one.seen) for one in found.findings if one.rule == "empty-password"] == [(1, False)]
+
+
+def test_credentials_are_looked_for_in_the_first_mebibyte() -> None:
+    keeper = keeper_of("/root/.netrc")
+    assert keeper is not None
+    line = b"password hunter2\n"
+    chunks = [line * 2000, b" " * (1 << 20), line]
+    assert b"".join(keeper.look_into(chunks)) == b"".join(chunks)
+    assert keeper.count == 1000
+    late = keeper_of("/root/.netrc")
+    assert late is not None
+    assert len([*late.look_into([b" " * (1 << 20), line])]) == 2
+    assert late.count == 0
+
+
+def test_libraries_of_python_and_node_are_packages(tmp_path: Path) -> None:
+    site, app = "usr/lib/python3/site-packages", "srv/app/node_modules"
+    record = '../../../bin/tool,sha256=x,3\r\n"wide/a,b.py",,\r\nwide/__init__.py,,\r\nwide-1.0.dist-info/RECORD,,\r\n'
+    found = audited(
+        tmp_path,
+        layer(
+            *((f"{site}/wide/__init__.py", b"1" * 10), (f"{site}/wide/a,b.py", b"2" * 5), ("usr/bin/tool", b"3" * 3)),
+            (f"{site}/wide-1.0.dist-info/RECORD", record.encode()),
+            (f"{site}/old-2.egg-info/installed-files.txt", b"../old.py\nPKG-INFO\n"),
+            *((f"{site}/old-2.egg-info/PKG-INFO", b"4" * 2), (f"{site}/old.py", b"5" * 8), (f"{site}/own.py", b"6")),
+            (f"{site}/debian-3.dist-info/RECORD", b"debian.py,,\n"),
+            *((f"{site}/debian.py", b"7" * 6), ("var/lib/dpkg/info/deb.list", f"/{site}/debian.py\n".encode())),
+            (f"{site}/odd-3.dist-info/RECORD", b"\xff" + b"x" * (1 << 18) + b"\nown.py,,\n"),
+            *((f"{site}/far-4.dist-info/RECORD", b"/opt/far,,\n../far,,\n"), ("opt/far", b"8" * 9)),
+        ),
+        layer(
+            *((f"{app}/a/package.json", b"{}"), (f"{app}/a/lib/x.js", b"8" * 20), (f"{app}/.bin/a", b"9" * 100)),
+            *((f"{app}/a/node_modules/@s/b/package.json", b"{}"), (f"{app}/a/node_modules/@s/b/y.js", b"0" * 30)),
+            *((f"{app}/.pnpm/c@1/node_modules/c/package.json", b"{}"), (f"{app}/no/z.js", b"1" * 70)),
+            *((f"{app}/.package-lock.json", b"2" * 50), (f"{app}/@s/package.json", b"3" * 50), (f"{app}/l.js", b"4")),
+            f"{app}/d/package.json->../a/package.json",
+        ),
+        layer((f"{site}/wide/__init__.py", b"changed")),
+    )
+    assert found.packages == {
+        "pypi/wide": 7 + 5 + 3 + len(record),
+        "pypi/old": 2 + 8,
+        "pypi/far": 9,
+        "pypi/odd": 1,
+        "pypi/debian": 0,
+        "deb": 6,
+        "npm/a": 22,
+        "npm/@s/b": 32,
+        "npm/c": 2,
+    }
+
+
+def test_a_database_cannot_take_all_memory_or_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [*(("d/f", b"1" * 10), ("d/g", b"2" * 20))]
+    lists = (
+        ("x/a-1.dist-info/RECORD", b"\n" * (1 << 20)),
+        ("lib/apk/db/installed", b"P:a\nF:d\nR:f\n" + b"\n" * (1 << 20)),
+    )
+    with orlop.open(tmp_path / "root") as images:
+        (tmp_path / "image.tar").write_bytes(image(layer(*files, *lists)))
+        images.load(tmp_path / "image.tar")
+        with images.files("made:1") as view:
+            view.node("/d")
+            tracemalloc.start()
+            assert package_sizes(view) == {"a": 10}
+            # A list of that many lines takes 8 MiB and more.
+            assert tracemalloc.get_traced_memory()[1] < 7 << 20
+            tracemalloc.stop()
+    monkeypatch.setattr("orlop.inside.packages._MOST", 1)
+    found = audited(tmp_path, layer(*files, ("lib/apk/db/installed", b"P:a\nF:d\nR:f\nP:b\nF:d\nR:g\n")))
+    assert found.packages == {"a": 10}
+
+
+def test_a_line_that_is_no_path_takes_little_memory(tmp_path: Path) -> None:
+    size = 4 << 20
+    with orlop.open(tmp_path / "root") as images:
+        (tmp_path / "image.tar").write_bytes(
+            image(layer(("d/f", b"1" * 10), ("d/a.egg-info/installed-files.txt", b"a/" * (size // 2) + b"\n../f\n")))
+        )
+        images.load(tmp_path / "image.tar")
+        with images.files("made:1") as view:
+            view.node("/d")
+            tracemalloc.start()
+            assert package_sizes(view) == {"pypi/a": 10}
+            # The content in chunks and as a whole, and the line; its parts would take 16 bytes each, and more.
+            assert tracemalloc.get_traced_memory()[1] < 5 * size
+            tracemalloc.stop()
+
+
+def test_a_list_that_is_too_large_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orlop.inside.packages.LARGEST", 100)
+    lists = ("a-1.dist-info/RECORD", b"f,,\n" + b"\n" * 100), ("b-1.dist-info/RECORD", b"f,,\n")
+    assert audited(tmp_path, layer(*lists, ("f", b"1" * 7))).packages == {"pypi/b": 7}
 
 
 def test_an_image_without_a_database_has_no_packages(tmp_path: Path) -> None:
@@ -215,8 +427,9 @@ def test_all_forms_of_a_secret_are_found(text: str) -> None:
     assert [one.rule for one in secrets_of([f"k: '{text}'\n".encode()])] == [OTHER_FORMS[text]]
 
 
-def test_each_rule_has_a_planted_secret() -> None:
+def test_each_rule_has_a_planted_secret_and_what_is_nearly_one() -> None:
     assert {*PLANTED} == {*secrets.RULES}
+    assert {*NEAR} == {*secrets.RULES, "no rule"}
 
 
 @pytest.mark.parametrize("text", HARMLESS)
@@ -320,6 +533,20 @@ def test_risks_and_facts_are_found_and_can_be_allowed(tmp_path: Path) -> None:
 
 
 def test_what_programs_disagree_on_is_a_finding(tmp_path: Path) -> None:
-    found = audited(tmp_path, layer("a", "l->d"), layer("b=>a", ".wh.d", "d/", "l/x", "../up"), contents=False)
+    found = audited(tmp_path, layer("a", "l->d", "d/"), layer("b=>a", ".wh.d", "d/", "l/x", "../up"), contents=False)
     rules = {one.rule for one in found.findings}
     assert {"layer-link-to-lower", "layer-directory-made-anew", "layer-below-link", "layer-outside"} <= rules
+
+
+def test_an_audit_takes_no_second_entry_of_what_is_seen(tmp_path: Path) -> None:
+    """An image may have a million files."""
+    count = 2000
+    with orlop.open(tmp_path / "root") as images:
+        images.load(
+            io.BytesIO(image(layer(*((f"d/f{number}", b"1") for number in range(count)), ("x", b"1")), layer(".wh.x")))
+        )
+        with images.files("made:1") as files:
+            nodes = {node.content.header_offset: node.content for _, node in files.below("/d") if node.size}
+            found = [one for one in files.content_layers[0].entries(nodes) if one.size]
+            assert sum(nodes.get(one.header_offset) is one for one in found) == count
+            assert [one.name for one in found if one.header_offset not in nodes] == ["x"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from base64 import b64decode
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
@@ -209,6 +211,30 @@ def test_an_audit_can_fail(orlop: Call) -> None:
     document = json.loads(orlop("audit", "made:1", "--sarif")[1])
     assert document["version"] == "2.1.0"
     assert {one["ruleId"] for one in document["runs"][0]["results"]} == {"root-user", "no-health-check"}
+
+
+def test_findings_for_code_hosts_have_places_whatever_a_name_is(orlop: Call, tmp_path: Path) -> None:
+    names = ["caf\udce9", "a b%41?#c", "x:y", "\x1b[31m", "a\u202eb", "</script>", "..\\up", "new\nline"]
+    members = [tarfile.TarInfo(f"open/{name}") for name in names]
+    for one in members:
+        one.mode = 0o666
+    config: dict[str, object] = {"User": "a", "Healthcheck": {"Test": ["NONE"]}}
+    (tmp_path / "odd.tar").write_bytes(image(layer(*members), config=config))
+    out = orlop("audit", "--archive", tmp_path / "odd.tar", "--sarif")[1].decode("ascii")
+    (run,) = json.loads(out)["runs"]
+    # No document may hold half of a character: most readers refuse it whole.
+    json.dumps(run, ensure_ascii=False).encode()
+    assert run["results"][0]["ruleId"] == run["tool"]["driver"]["rules"][run["results"][0]["ruleIndex"]]["id"]
+    places = [one["locations"][0]["physicalLocation"] for one in run["results"] if one["ruleId"] == "world-writable"]
+    assert all(one["region"] == {"startLine": 1} for one in places)
+    uris = [one["artifactLocation"]["uri"] for one in places]
+    assert all(re.fullmatch(r"open/(?:[A-Za-z0-9._~/-]|%[0-9A-F]{2})+", uri) for uri in uris)
+    assert {unquote_to_bytes(uri) for uri in uris} == {
+        f"open/{name}".encode("utf-8", "surrogateescape") for name in names
+    }
+    assert len({one["partialFingerprints"]["orlop/v1"] for one in run["results"]}) == len(run["results"])
+    severities = [one["level"] for one in run["results"]]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
 
 
 def test_names_are_harmless_on_a_terminal(orlop: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orlop.inside.markers import _Hidden
+from orlop.inside.merge import Merge
 from tests.unit import merge_cases
 from tests.unit.images_made import layer
 
 if TYPE_CHECKING:
-    from orlop.inside.merge import Merge
+    from orlop.inside.node import Node
 
 
 @pytest.mark.parametrize("resolve_links", [False, True], ids=["engines", "resolve-links"])
@@ -57,3 +59,37 @@ def test_a_hard_link_with_other_extended_attributes_is_told_and_none_is_lost() -
         assert [one.kind for one in told.findings] == ["link-with-attributes"]
         expected = {"user.a": "1"} | links[0]
         assert attributes(told) == {name: value.encode() for name, value in expected.items()}
+
+
+def test_a_way_up_is_no_walk_from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    real = Merge._at
+
+    def counted(merge: Merge, path: str) -> Node | None:
+        looks.append(path)
+        return real(merge, path)
+
+    monkeypatch.setattr(Merge, "_at", counted)
+    deep = "x/" * 50
+    lower, upper = layer(deep, "d/", ("d/f", b"1")), layer(f"l->{deep}{'../' * 60}d", "l/.wh.f")
+    found = merge_cases.merged([lower, upper])
+    assert [bool(node.children) for name, node in (found.root.children or {}).items() if name == "d"] == [False]
+    assert len(looks) < 10
+
+
+def test_what_is_hidden_is_looked_for_once_in_each_directory() -> None:
+    """An image may have a million directories that are a thousand deep."""
+    looks: list[object] = []
+
+    class Counted(set[str]):
+        def __contains__(self, path: object) -> bool:
+            looks.append(path)
+            return super().__contains__(path)
+
+    deep = "/".join("d" * 200)
+    lies_in = _Hidden(Counted({"x", "y/z"}))
+    assert [lies_in[f"{deep}/{number}"] for number in range(200)] == [""] * 200
+    assert len(looks) < 200 * 5
+    assert [lies_in[path] for path in ("x/a/b", "x/a/c", "x", "y", "y/z/a", "y/a", "", "x/a")] == [
+        *("x", "x", "x", "", "y/z", "", "", "x"),
+    ]

@@ -1,6 +1,6 @@
 """Layers that programs read in different ways: what the view shows, with and without links, and what is told of it.
 
-Each case was loaded into Docker Engine 20.10 with overlay2 and unpacked by umoci 0.4.7. Where the engine refuses the
+Each case was loaded into Docker Engine 20.10 and 28.5 and unpacked by umoci 0.4.7 and 0.6. Where the engine refuses the
 image, or shows something else, the view has a finding. With ``resolve_links`` the view is what umoci unpacks, except
 where umoci refuses it.
 """
@@ -18,7 +18,7 @@ from tests.unit.images_made import layer
 if TYPE_CHECKING:
     from orlop.inside.merge import Merge
 
-_LETTERS: Final = {"dir": "/", "symlink": "@", "fifo": "|", "char": "%"}
+LETTERS: Final = {"dir": "/", "symlink": "@", "fifo": "|", "char": "%"}
 
 
 class Case(NamedTuple):
@@ -36,6 +36,48 @@ def of(name: str, kind: bytes = tarfile.DIRTYPE, **facts: object) -> tarfile.Tar
     for fact, value in facts.items():
         setattr(found, fact, value)
     return found
+
+
+LETTERS_OF: Final = {
+    tarfile.REGTYPE: "",
+    tarfile.DIRTYPE: "/",
+    tarfile.SYMTYPE: "@",
+    tarfile.FIFOTYPE: "|",
+    tarfile.CHRTYPE: "%",
+}
+REFUSED: Final = "attribute-refused"
+ATTRIBUTES: Final = (
+    (tarfile.REGTYPE, "", "1", REFUSED),
+    (tarfile.REGTYPE, "user.", "1", REFUSED),
+    (tarfile.REGTYPE, "user.a", "1", ""),
+    (tarfile.REGTYPE, "none.such", "1", REFUSED),
+    (tarfile.REGTYPE, "user." + "n" * 251, "1", REFUSED),
+    (tarfile.REGTYPE, "user." + "n" * 250, "1", ""),
+    (tarfile.REGTYPE, "user.a", "x" * 3900, ""),
+    (tarfile.REGTYPE, "user.a", "x" * 4100, REFUSED),
+    (tarfile.DIRTYPE, "user.a", "1", ""),
+    (tarfile.SYMTYPE, "user.a", "1", REFUSED),
+    (tarfile.FIFOTYPE, "user.a", "1", REFUSED),
+    (tarfile.CHRTYPE, "user.a", "1", REFUSED),
+    (tarfile.REGTYPE, "security.capability", "junk", REFUSED),
+    (tarfile.REGTYPE, "security.capability", "\1", REFUSED),
+    (tarfile.REGTYPE, "security.capability", "\1\0\0\2" + "\0" * 16, ""),
+    (tarfile.REGTYPE, "security.capability", "\1\0\0\3" + "\0" * 20, ""),
+    (tarfile.REGTYPE, "security.capability", "\1\0\0\2" + "\0" * 20, REFUSED),
+    (tarfile.REGTYPE, "security.capability", "\1\0\0\1" + "\0" * 8, REFUSED),
+    (tarfile.REGTYPE, "system.posix_acl_access", "junk", REFUSED),
+    (tarfile.REGTYPE, "system.posix_acl_access", "\2\0\0\0" + "\0" * 5, REFUSED),
+)
+"""A type, an attribute with its value, and what must be told of it."""
+
+ABOVE: Final = ["x" * 250 + "/" + ("y" * 250 + "/") * count for count in range(16)]
+DEEP: Final = ABOVE[-1] + "z" * (4095 - 16 * 251)
+
+
+def with_attribute(kind: bytes, name: str, value: str) -> tarfile.TarInfo:
+    device = {"devmajor": 1, "devminor": 3} if kind == tarfile.CHRTYPE else {}
+    linkname = "x" if kind == tarfile.SYMTYPE else ""
+    return of("a", kind, linkname=linkname, pax_headers={f"SCHILY.xattr.{name}": value}, **device)
 
 
 D: Final = layer("d/", ("d/one", b"1"), ("d/two", b"2"))
@@ -60,6 +102,14 @@ CASES: Final = {
     "whiteout of nothing": Case((D, layer("d/.wh.three")), "d/ d/one d/two", "hides-nothing"),
     "opaque over nothing": Case((layer("d/"), layer("d/.wh..wh..opq", ("d/a", b""))), "d/ d/a", "hides-nothing"),
     "whiteout in the lowest layer": Case((layer(".wh.a", ("b", b"")),), "b", "hides-nothing"),
+    "whiteout of a file that becomes a directory": Case((FILE, layer(".wh.a", "a/")), "a/", "hidden-and-there"),
+    "opaque in a directory of its own": Case((FILE, layer("d/", "d/.wh..wh..opq")), "a d/", "hides-nothing"),
+    "whiteout in an implied directory of its own": Case(
+        (FILE, layer("d/.wh.x", ("d/y", b""))), "a d/ d/y", "hides-nothing"
+    ),
+    "whiteout in a directory made anew": Case(
+        (layer("d/", "d/e/", ("d/e/f", b"")), layer("d/.wh..wh..opq", "d/e/", "d/e/.wh.f")), "d/ d/e/", "hides-nothing"
+    ),
     # Names of whiteouts.
     "whiteout without a name": Case((D, layer("d/.wh.")), "d/ d/one d/two", "whiteout-of-nothing"),
     "whiteout of a dot": Case((D, layer("d/.wh..")), "d/ d/one d/two", "whiteout-of-nothing"),
@@ -106,7 +156,7 @@ CASES: Final = {
         (layer("l->no/way", ("l/x", b"")),), "l@ no/ no/way/ no/way/x", "below-own-link"
     ),
     "below a link that leads out": Case((layer("d/", "d/l->../../..", ("d/l/x", b"")),), "d/ d/l@ x"),
-    "below a file of its own": Case((layer(("a", b""), ("a/x", b"")),), "a", "below-file"),
+    "below a file of its own": Case((layer(("a", b""), ("a/x", b"")),), "a", "below-file", "a/ a/x"),
     "a directory over a link": Case((LINKED, layer("l/", ("l/x", b""))), "c/ c/f l/ l/x"),
     # Hard links.
     "link to what is hidden": Case((FILE, layer("b=>a", ".wh.a")), "b", "link-to-lower"),
@@ -122,13 +172,50 @@ CASES: Final = {
     "link to a directory": Case((layer("d/", "h=>d"),), "d/", "link-to-nothing"),
     "link with an absolute target": Case((layer(("a", b""), "h=>/a"),), "a h"),
     "link over a directory": Case((layer("d/", ("d/x", b""), ("a", b"")), layer("d=>a")), "a d", "link-to-lower"),
+    "link to a link with the mode of another": Case(
+        (layer("a", "s->a", of("h", tarfile.LNKTYPE, linkname="s", mode=0o600, mtime=1_600_000_000)),), "a h@ s@"
+    ),
+    "link to itself over its own file": Case((layer("a", "a=>a"),), "a", "twice"),
+    "link twice": Case((layer("a", "b=>a", "b=>a"),), "a b", "twice"),
+    "link to what lies outside": Case((layer("a", "b=>../a"),), "a b", "outside"),
+    # Entries that no disk takes, or that are something else on it.
+    "name of 256 bytes": Case((layer("d/" + "é" * 128),), "d/ d/" + "é" * 128, "not-for-a-disk"),
+    "name of 255 bytes": Case(
+        (layer("d/" + "x" * 255 + "/" + "x" * 255),), f"d/ d/{'x' * 255}/ d/{'x' * 255}/{'x' * 255}"
+    ),
+    "link to an empty path": Case((layer(of("l", tarfile.SYMTYPE)),), "l@", "not-for-a-disk"),
+    "no owner": Case((layer(of("a", uid=2**32 - 1), of("b", uid=2**32 - 2)),), "a/ b/", "no-owner"),
+    "no group": Case((layer(of("a", gid=2**32 - 1)),), "a/", "no-owner"),
+    "owner below 0": Case(
+        (layer(of("a", pax_headers={"uid": "-1"}), of("b", pax_headers={"uid": "0"})),), "a/ b/", "no-owner"
+    ),
+    "owner of 40 bits": Case((layer(of("a", pax_headers={"gid": str(1 << 40)})),), "a/", "no-owner"),
+    "before 1970": Case((layer(of("a", mtime=-1), of("b", mtime=0)),), "a/ b/", "time-out-of-range"),
+    "after 2262": Case((layer(of("a", mtime=9223372036), of("b", mtime=9223372035)),), "a/ b/", "time-out-of-range"),
+    "unknown type": Case((layer(of("a", b"Z")),), "a", "unknown-type"),
+    "device of a whiteout": Case((layer(of("a", tarfile.CHRTYPE)),), "a%", "whiteout-device"),
+    "device with too many bits": Case(
+        (layer(of("a", tarfile.CHRTYPE, devmajor=1 << 12, devminor=1 << 20)),), "a%", "whiteout-device"
+    ),
+    "other device": Case((layer(of("a", tarfile.CHRTYPE, devmajor=1 << 11, devminor=1 << 19)),), "a%"),
+    "path of 4095 bytes": Case((layer((DEEP, b"")),), " ".join(sorted([*ABOVE, DEEP])), "not-for-a-disk"),
+    **{
+        f"attribute {number}: {name[:30]}": Case(
+            (layer(with_attribute(kind, name, value)),), f"a{LETTERS_OF[kind]}", told
+        )
+        for number, (kind, name, value, told) in enumerate(ATTRIBUTES)
+    },
+    "empty attribute": Case(
+        (layer(of("a", pax_headers={"SCHILY.xattr.trusted.overlay.metacopy": ""})),), "a/", "overlay-attribute"
+    ),
     # Names, and what a layer has twice.
     "a file twice": Case((layer(("a", b"1"), ("a", b"2")),), "a", "twice"),
     "a link and a directory": Case((layer("l->c", "l/", ("l/x", b""), "c/"),), "c/ l/ l/x", "twice"),
-    "a file with a slash": Case((layer(of("a/", tarfile.REGTYPE), ("a/b", b"")),), "a", "below-file"),
+    "a file with a slash": Case((layer(of("a/", tarfile.REGTYPE), ("a/b", b"")),), "a", "below-file", "a/ a/b"),
     "an old directory": Case((layer(of("a/", tarfile.AREGTYPE), ("a/b", b"")),), "a/ a/b"),
     "a root that is a file": Case((layer(of(".", tarfile.REGTYPE), ("a", b"")),), "a", "below-file"),
     "absolute and doubled slashes": Case((layer("/d/", ("/d/a", b"")), layer(("//d//b", b""), "/d/.wh.a")), "d/ d/b"),
+    "below a file of its own, far": Case((layer("a", ("a/b/c", b"")),), "a", "below-file", "a/ a/b/ a/b/c"),
     # Directories without an entry.
     "an implied directory that is special": Case(
         (layer(of("k", mode=0o700, uid=5)), layer(("k/f", b""))), "k/ k/f", "implied-attributes"
@@ -152,7 +239,7 @@ def shown(merge: Merge) -> str:
     while stack:
         folder, node = stack.pop()
         for name, child in (node.children or {}).items():
-            found.append(f"{folder}{name}{_LETTERS.get(child.type, '')}")
+            found.append(f"{folder}{name}{LETTERS.get(child.type, '')}")
             stack.append((f"{folder}{name}/", child))
     return " ".join(sorted(found))
 
@@ -180,3 +267,12 @@ def test_findings_name_the_directory() -> None:
     assert [(one.layer, one.kind, one.path) for one in merge_cases.merged(layers).findings] == [
         (1, "implied-attributes", "k")
     ]
+
+
+def test_a_path_may_be_as_long_as_linux_takes_it() -> None:
+    """No program unpacks it into a directory that has a path itself."""
+    path = DEEP[:-1]
+    assert len(path) == 4094
+    merge = merge_cases.merged([layer((path, b""))])
+    assert path in shown(merge).split(" ")
+    assert merge.findings == []

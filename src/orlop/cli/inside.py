@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.source import archive_option, platform_option
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
     from orlop.cli.session import Session
     from orlop.inside.view import ImageFiles
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def read_number(text: str) -> int:
     """Return a number from 1 on; raise `WrongUsage` where a word is not one."""
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1 << 31:
-        raise WrongUsage(f"{text!r} is not a number from 1 on")
+        raise WrongUsage(f"{text!r} is not a number of 1 or more")
     return int(text)
 
 
@@ -48,7 +49,7 @@ def look_options(*, layers: bool = False) -> Callable[[Command], Command]:
         option(
             "--resolve-links",
             is_flag=True,
-            help="Put what a layer has below a link of a lower layer where the link leads, as umoci does. By default"
+            help="Apply entries below a symbolic link of a lower layer where the link points, as umoci does. By default"
             " a directory hides the link, as in a container.",
         ),
     ]
@@ -103,7 +104,7 @@ def looked_into(session: Session, name: str | None, look: Look, *, target: str |
 
             service: Any = stack.enter_context(opened(session, archive, platform))
             if isinstance(archive, DataRoot) and target is not None:
-                from orlop.service.rescue import check_outside  # noqa: PLC0415 - as above
+                from orlop.service.rescue_places import check_outside  # noqa: PLC0415 - as above
 
                 check_outside(service.root, target)
             found = service.files(name, **how)

@@ -13,14 +13,18 @@ beside it that stays the same when an image is built again.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidFilter
+from orlop.errors import InvalidFilter, PathNotFound
+from orlop.inside.caches import caches_in
+from orlop.inside.credentials import keeper_of
 from orlop.inside.masked import is_secret_variable
 from orlop.inside.merge import clean
 from orlop.inside.oddities import KINDS
 from orlop.inside.packages import package_sizes
+from orlop.inside.programs import SMALLEST, Program
 from orlop.inside.secrets import RULES, secrets_of
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
@@ -28,7 +32,9 @@ from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from orlop.inside.credentials import Keeper
     from orlop.inside.info import ImageLayer
+    from orlop.inside.node import Node
     from orlop.inside.secrets import Secret
     from orlop.inside.view import ImageFiles
     from orlop.streams.tar_header import TarEntry
@@ -123,34 +129,46 @@ def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()
         found.findings.append(
             AuditFinding(f"layer-{one.kind}", "risk", "info", text, one.layer + 1, "/" + clean(one.path))
         )
+    for cache in caches_in(files.below()):
+        text = f"files with {cache.size:,} bytes are a cache of a package manager, which nothing that runs needs"
+        found.findings.append(
+            AuditFinding("package-cache", "waste", "low", text, cache.layer + 1, cache.path, size=cache.size)
+        )
     count = _Count(found, files, _seen(files), contents=contents)
     for index, layer in enumerate(files.layers):
         count.add(index, layer)
     found.folders = _folders(files)
-    found.packages = package_sizes(files) if contents else {}
+    found.packages = package_sizes(files, count.programs) if contents else {}
+    found.findings = _with_shipped(files, found.findings)
     allowed = _allowed(allow)
     found.findings = [one for one in found.findings if not allowed(one)]
     found.findings.sort(key=lambda one: (-SEVERITIES.index(one.severity), one.rule, one.path, one.layer))
     return found
 
 
-def _seen(files: ImageFiles) -> list[set[int]]:
-    """Return where the contents are that the view shows: of each layer the offsets."""
-    seen: list[set[int]] = [set() for _ in files.layers]
-    for _, node in files.below():
-        if node.type == TYPE_FILE:
-            seen[node.origin].add(node.content.header_offset)
+def _seen(files: ImageFiles) -> list[dict[int, TarEntry]]:
+    """Return the entries whose contents the view shows: of each layer, by their offsets."""
+    seen: list[dict[int, TarEntry]] = [{} for _ in files.layers]
+    stack = [files.node("/")]
+    while stack:
+        for node in (stack.pop().children or {}).values():
+            if node.type == TYPE_FILE:
+                seen[node.origin][node.content.header_offset] = node.content
+            elif node.children:
+                stack.append(node)
     return seen
 
 
 class _Count:
     """The bytes of the layers, counted one after another."""
 
-    def __init__(self, found: Audit, files: ImageFiles, seen: Sequence[set[int]], *, contents: bool) -> None:
+    def __init__(self, found: Audit, files: ImageFiles, seen: Sequence[dict[int, TarEntry]], *, contents: bool) -> None:
         self._found = found
         self._files = files
         self._seen = seen
         self._contents = contents
+        self.programs: dict[tuple[int, int], str] = {}
+        """What programs were built from, by the numbers of their layers and the offsets of their headers."""
         self._digests: set[bytes] = set()
         self._overwritten: set[str] = set()  # the paths of this layer that a later one overwrites
         self._below: dict[str, tuple[bytes, TarEntry]] = {}  # the last content of each path that is overwritten later
@@ -158,7 +176,8 @@ class _Count:
     def add(self, index: int, layer: ImageLayer) -> None:
         """Count a layer, and look for secrets in it, in one pass."""
         found = self._found
-        entries = [one for one in self._files.content_layers[index].entries() if one.type == TYPE_FILE and one.size]
+        members = self._files.content_layers[index].entries(self._seen[index])
+        entries = [one for one in members if one.type == TYPE_FILE and one.size]
         # A file that is named as a whiteout is not in the image, though it may have a content that anyone can read.
         counted = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
         hidden = 0
@@ -175,7 +194,7 @@ class _Count:
                 found.removed += entry.size
         found.layers.append(LayerBytes(layer, sum(one.size for one in counted), hidden))
         if hidden >= _WORTH_TELLING:
-            text = f"{hidden} bytes of this layer are overwritten or removed by later ones"
+            text = f"{hidden:,} bytes of this layer are overwritten or removed by later ones"
             found.findings.append(
                 AuditFinding("hidden-bytes", "waste", "low", text, layer.number, "", seen=False, size=hidden)
             )
@@ -189,10 +208,21 @@ class _Count:
                 shown = entry.header_offset in self._seen[index]
                 digest = hashlib.sha256()
                 path = "/" + clean(entry.name)
-                for secret in secrets_of(_hashed(contents.chunks((index, entry)), digest.update)):
+                chunks = _hashed(contents.chunks((index, entry)), digest.update)
+                keeper = keeper_of(path)
+                program = Program()
+                if shown and entry.size >= SMALLEST:
+                    chunks = program.look_into(chunks)
+                if keeper is not None:
+                    chunks = keeper.look_into(chunks)
+                for secret in secrets_of(chunks):
                     where = "" if shown else ", which no container sees and anyone can still read"
                     text = f"{RULES[secret.rule].text} ({secret.shown}){where}"
                     self._found.findings.append(_secret(secret, text, layer=index + 1, path=path, seen=shown))
+                if keeper is not None and keeper.count:
+                    self._found.findings.append(_kept(keeper, index + 1, path, seen=shown))
+                if program.module:
+                    self.programs[index, entry.header_offset] = program.module
                 if shown:
                     self._found.twice += entry.size if digest.digest() in self._digests else 0
                     self._digests.add(digest.digest())
@@ -231,11 +261,41 @@ class _Again:
         """What to say of them."""
         what = " and ".join(fact for fact in ("mode", "owner", "time", "attributes") if fact in self._facts)
         only = f"only their {what} changed" if what else "nothing of them changed"
-        return f"files with {self.size} bytes are here again with the content that they had before; {only}"
+        return f"files with {self.size:,} bytes are here again with the content that they had before; {only}"
 
 
 def _secret(secret: Secret, text: str, *, layer: int, path: str, seen: bool) -> AuditFinding:
     return AuditFinding(secret.rule, "secret", "high", text, layer, path, seen=seen, fingerprint=secret.fingerprint)
+
+
+def _with_shipped(files: ImageFiles, findings: list[AuditFinding]) -> list[AuditFinding]:
+    """Return findings, of which secrets in files that are as a package shipped them are minor ones."""
+    nodes: dict[tuple[int, str], Node] = {}
+    for one in findings:
+        if one.rule in RULES and one.path and one.seen:
+            with suppress(PathNotFound):
+                node = files.node(one.path, follow=False)
+                if node.type == TYPE_FILE and node.origin + 1 == one.layer:
+                    nodes[one.layer, one.path] = node
+    if not nodes:
+        return findings
+    from orlop.inside.shipped import shipped_files  # noqa: PLC0415 - most images have no secret
+
+    packages = shipped_files(files, {path: node for (_, path), node in nodes.items()})
+    shipped = {place: packages[node] for place, node in nodes.items() if node in packages}
+    return [
+        one._replace(severity="low", text=f"{one.text}, as the package {shipped[one.layer, one.path]} ships it")
+        if one.rule in RULES and (one.layer, one.path) in shipped
+        else one
+        for one in findings
+    ]
+
+
+def _kept(keeper: Keeper, layer: int, path: str, *, seen: bool) -> AuditFinding:
+    where = "" if seen else ", which no container sees and anyone can still read"
+    fingerprint = hashlib.sha256(f"{keeper.rule}\0{path}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    text = f"{keeper.text} ({keeper.count}){where}"
+    return AuditFinding(keeper.rule, "secret", "high", text, layer, path, seen=seen, fingerprint=fingerprint)
 
 
 def _hashed(chunks: Iterator[bytes], update: Callable[[bytes], object]) -> Iterator[bytes]:
@@ -301,7 +361,7 @@ def _allowed(words: Sequence[str]) -> Callable[[AuditFinding], bool]:
         (rule, path_matcher(pattern) if mark else None) for rule, mark, pattern in (w.partition(":") for w in words)
     ]
     if any(not rule for rule, _ in rules):
-        raise InvalidFilter("an empty word allows nothing; use a rule, RULE:PATTERN or a fingerprint")
+        raise InvalidFilter("an empty value allows nothing; use a rule, RULE:PATTERN or a fingerprint")
 
     def fits(finding: AuditFinding) -> bool:
         return any(

@@ -57,7 +57,7 @@ def read_ignored(text: str) -> frozenset[str]:
     names = frozenset(text.split(","))
     unknown = sorted(names - set(FACTS))
     if unknown:
-        raise InvalidFilter(f"{unknown[0]!r} is not something that can differ; choose of {', '.join(FACTS)}")
+        raise InvalidFilter(f"{unknown[0]!r} is not an attribute to ignore; choose from {', '.join(FACTS)}")
     return names
 
 

@@ -118,7 +118,7 @@ def literal(text: str, *, ignore_case: bool = False) -> Cat:
         ignore_case: let it fit texts, too, whose letters of ASCII differ by case.
     """
     if "\n" in text:
-        raise InvalidFilter("a pattern with a newline fits no line; search for a part of it")
+        raise InvalidFilter("a pattern with a newline matches no line; search for a part of it")
     each = (frozenset((byte,)) for byte in text.encode("utf-8", "surrogateescape"))
     return Cat(tuple(OneOf(_without_case(one) if ignore_case else one) for one in each))
 

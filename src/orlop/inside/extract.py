@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["extract"]
 
 _LINKLESS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_UNCHANGED: Final = (1 << 32) - 1
+"""The number that leaves an owner as it is; those of owners are less."""
 _ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | _LINKLESS
 
 
@@ -113,8 +115,13 @@ class _Copy:
                 else:
                     self._put(parent, own, path, node)
         finally:
-            while open_ones:
-                self._leave(*open_ones.pop()[1:])
+            self._leave_all(open_ones)
+
+    def _leave_all(self, open_ones: list[tuple[str, int, Node]]) -> None:
+        """Leave directories, the last first; one that cannot be settled keeps none of them open."""
+        with ExitStack() as stack:
+            for _, descriptor, node in open_ones:
+                stack.callback(self._leave, descriptor, node)
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:
@@ -159,14 +166,14 @@ class _Copy:
 
     def _settle(self, descriptor: int, node: Node) -> None:
         if self._owners:
-            os.fchown(descriptor, node.attributes.uid, node.attributes.gid)
+            os.fchown(descriptor, *_owner(node))
         os.fchmod(descriptor, self._mode(node))
         with suppress(OSError, OverflowError):  # a time that the file system cannot hold
             os.utime(descriptor, ns=_times(node))
 
     def _settle_link(self, parent: int, name: str, node: Node) -> None:
         if self._owners:
-            os.chown(os.fsencode(name), node.attributes.uid, node.attributes.gid, dir_fd=parent, follow_symlinks=False)
+            os.chown(os.fsencode(name), *_owner(node), dir_fd=parent, follow_symlinks=False)
         with suppress(OSError, OverflowError):
             os.utime(os.fsencode(name), ns=_times(node), dir_fd=parent, follow_symlinks=False)
 
@@ -176,6 +183,14 @@ class _Copy:
 
 def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder if folder.endswith("/") else f"{folder}/")
+
+
+def _owner(node: Node) -> tuple[int, int]:
+    """Return the numbers of the owner and the group. Raises OSError where no file can have them."""
+    uid, gid = node.attributes.uid, node.attributes.gid
+    if not (0 <= uid < _UNCHANGED and 0 <= gid < _UNCHANGED):
+        raise OSError(f"it belongs to the user {uid} and the group {gid}, and no file can")
+    return uid, gid
 
 
 def _times(node: Node) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from orlop.store.layers import compression_of
 from orlop.streams.compression import Compression, decompressed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from orlop.model.digest import DiffID
@@ -50,8 +50,13 @@ class Layer(Protocol):
             make: read the layer once, if that makes it so from now on. Raises what reading it raises.
         """
 
-    def entries(self) -> Iterator[TarEntry]:
-        """Yield its members in order, without their content. Raises what reading it raises."""
+    def entries(self, known: Mapping[int, TarEntry] | None = None) -> Iterator[TarEntry]:
+        """Yield its members in order, without their content. Raises what reading it raises.
+
+        Args:
+            known: entries of it, by the offsets of their headers, that take the place of equal ones, which need no
+                memory then.
+        """
 
     def paths(self) -> PathTable | None:
         """Return its path table, made and kept first if need be; None if it can have none. Raises nothing."""
@@ -104,12 +109,12 @@ class StoredContent:
         index = self._index
         return index if index is not None and index.blob == str(blob.digest) else None
 
-    def entries(self) -> Iterator[TarEntry]:
+    def entries(self, known: Mapping[int, TarEntry] | None = None) -> Iterator[TarEntry]:
         """Yield its members as its table of contents has them, or, where that cannot be used, as the layer has them.
 
-        Nothing is yielded before the whole table was read without an error.
+        Nothing is yielded before the whole table was read without an error. See `Layer.entries`.
         """
-        found = self._listed()
+        found = self._listed(known or {})
         if found is not None:
             return iter(found)
         return self._scanned()
@@ -121,7 +126,7 @@ class StoredContent:
         found = find_paths(self._blobs, self.diff_id)
         if found is not None:
             return found
-        entries = self._listed()
+        entries = self._listed({})
         refused = self._layers.metadata.refusal() is not None
         if entries is None or (len(entries) > _FEW and refused):
             return None
@@ -134,14 +139,15 @@ class StoredContent:
                 put_paths(self._layers, self._blobs, self.diff_id, made)
         return read_path_table(io.BytesIO(made))
 
-    def _listed(self) -> list[TarEntry] | None:
+    def _listed(self, known: Mapping[int, TarEntry]) -> list[TarEntry] | None:
         from orlop.streams.toc import read_toc  # noqa: PLC0415 - looks at single paths need none
 
         try:
             file = self._blobs.open_toc(self.diff_id)
             if file is not None:
                 with file:
-                    return list(read_toc(file))
+                    found = read_toc(file)
+                    return [known.get(one.header_offset, one) for one in found] if known else list(found)
         except BucketUnavailable:
             # The layer cannot be read instead.
             raise

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from orlop.errors import PathNotFound
+from orlop.inside.trail import Trail
 from orlop.streams.tar_header import TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from orlop.inside.node import Node
+    from orlop.inside.trail import Allowance
 
-__all__ = ["HOPS", "NotCovered", "find_path"]
-
-HOPS: Final = 40
-"""The most links that are followed, as by Linux."""
+__all__ = ["NotCovered", "find_path"]
 
 
 class NotCovered(Exception):
@@ -26,21 +25,25 @@ class NotCovered(Exception):
         self.path = path
 
 
-def find_path(root: Node, path: str, *, follow: bool, covered: Container[str] | None = None) -> tuple[str, Node]:
+def find_path(
+    root: Node, path: str, allowance: Allowance, *, follow: bool, covered: Container[str] | None = None
+) -> tuple[str, Node]:
     """Return where a path leads, without links in it, and the node there.
 
     Args:
         root: the root of the view.
         path: from the root; a leading slash may be left out.
+        allowance: that of the view.
         follow: follow a symbolic link there; links in the directories above are followed always.
         covered: the paths that the view is right about; None for all.
 
     Raises:
-        PathNotFound: nothing is there, or a link leads nowhere or in a circle. NotCovered: it leads to another path.
+        PathNotFound: nothing is there, or a link leads nowhere, in a circle, or too far. NotCovered: it leads to
+        another path.
     """
     stack: list[tuple[str, Node]] = [("", root)]
     parts = path.split("/")[::-1]
-    hops = 0
+    trail = Trail(allowance)
     while parts:
         part = parts.pop()
         if part in {"", "."}:
@@ -56,12 +59,13 @@ def find_path(root: Node, path: str, *, follow: bool, covered: Container[str] | 
         if child is None:
             raise PathNotFound(f"the image has nothing at {path!r}; `orlop ls` lists what it has")
         if child.type == TYPE_SYMLINK and (follow or any(parts)):
-            if (hops := hops + 1) > HOPS:
-                raise PathNotFound(f"links lead in a circle at {path!r}; name a path without them")
             target = child.content.linkname
+            names = trail.names(target)
+            if names is None:
+                raise PathNotFound(f"{trail.refusal(target)} at {path!r}; name a path without it")
             if target.startswith("/"):
                 del stack[1:]
-            parts += target.split("/")[::-1]
+            parts += names
             continue
         stack.append((part, child))
     return "/" + "/".join(name for name, _ in stack[1:]), stack[-1][1]

@@ -8,9 +8,10 @@ from orlop.inside.walk import NO_NAMES
 from orlop.streams.tar_header import TYPE_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from orlop.inside.node import Node
     from orlop.streams.tar_header import TarEntry
 
 __all__ = ["OPAQUE", "WHITEOUT", "Marker", "again", "is_marked", "marker_of"]
@@ -40,12 +41,15 @@ def is_marked(path: str) -> bool:
     return path.startswith(WHITEOUT) or f"/{WHITEOUT}" in path
 
 
-def again(markers: Sequence[Marker], members: Sequence[tuple[str, TarEntry]]) -> Iterator[tuple[str, str]]:
+def again(
+    markers: Sequence[Marker], members: Sequence[tuple[str, TarEntry]], removed: Mapping[str, Node]
+) -> Iterator[tuple[str, str]]:
     """Yield what a layer both hides and has, and markers in what another one hides, each with its kind of finding.
 
     Args:
         markers: those of the layer.
         members: its other entries, each with its path.
+        removed: what the markers have removed from the lower view, by real paths.
     """
     hidden: set[str] = set()
     for folder, name, _ in markers:
@@ -61,7 +65,10 @@ def again(markers: Sequence[Marker], members: Sequence[tuple[str, TarEntry]]) ->
     for path, entry in members:
         if path in hidden:
             anew.add(path)
-            yield "hidden-and-there" if entry.type != TYPE_DIR else "directory-made-anew", path
+            old = removed.get(path)
+            # Only a directory has old content that could be seen again.
+            merges = entry.type == TYPE_DIR and old is not None and old.children is not None
+            yield "directory-made-anew" if merges else "hidden-and-there", path
     for path, _ in members:
         above = lies_in[path.rpartition("/")[0]]
         if above and above not in anew:
@@ -81,8 +88,11 @@ class _Hidden(dict[str, str]):
         self._hidden = hidden
 
     def __missing__(self, folder: str) -> str:
-        above = folder
-        while above and above not in self._hidden:
+        above, way = folder, [folder]
+        # Deep folders have nearly all that is above them in common.
+        while above and above not in self._hidden and above not in self:
+            way.append(above)
             above = above.rpartition("/")[0]
-        self[folder] = above
-        return above
+        found = above if above in self._hidden else self.get(above, "")
+        self.update(dict.fromkeys(way, found))
+        return found

@@ -13,9 +13,10 @@ unpacks a layer into a directory of its own, so a link of the same layer is foll
 hidden by a real directory. That is the default here. With ``resolve_links`` all links are followed, as programs do
 that unpack layers over each other. Links never lead out of the root; ``..`` at the root is the root.
 
-What must never happen: that a name leads out of the tree, that a loop of links does not end (`HOPS`), or that the work
-grows faster than the entries. The place of the last parent directories is remembered (`_folders`) as long as nothing
-was replaced that could lie on a path. Recursion is avoided; a path may be as deep as the limits of the layer allow.
+What must never happen: that a name leads out of the tree, that links are followed without end (`orlop.inside.trail`),
+or that the work grows faster than the entries. The place of the last parent directories is remembered (`_folders`) as
+long as nothing was replaced that could lie on a path. Recursion is avoided; a path may be as deep as the limits of the
+layer allow.
 
 What programs disagree on is recorded as a `Finding`, and never changes the view.
 """
@@ -25,11 +26,12 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final
 
-from orlop.inside.lookup import HOPS
 from orlop.inside.markers import OPAQUE, WHITEOUT, again, is_marked, marker_of
 from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
+from orlop.inside.oddities import leads_up, oddities
+from orlop.inside.trail import Allowance, Trail
 from orlop.inside.walk import NO_NAMES, Walk
-from orlop.streams.tar_header import TYPE_CHAR, TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,6 +70,7 @@ class Merge:
         self.layers = 0
         """How many layers were applied."""
         self._resolve_links = resolve_links
+        self._allowance = Allowance()
         self._layer = NO_LAYER
         self._removed: dict[str, Node] = {}
         self._symlinks: dict[str, tuple[int, str]] = {}
@@ -75,6 +78,7 @@ class Merge:
         self._passed: dict[int, tuple[str, int, Node]] = {}
         self._folders: dict[str, Node] = {}
         self._pending: list[_Link] = []
+        self._nowhere: list[tuple[str, str]] = []  # markers in folders that the lower view has not
 
     def apply(self, entries: Iterable[TarEntry]) -> None:
         """Apply the next layer. Errors of the iteration pass through, before anything has changed."""
@@ -84,7 +88,7 @@ class Merge:
         self._symlinks = {}
         for entry in entries:
             path = clean(entry.name)
-            if entry.name.startswith("../") or "/../" in entry.name or entry.name.endswith("/.."):
+            if leads_up(entry.name):
                 self._find("outside", entry.name)
             if WHITEOUT in path and is_marked(path):
                 self._mark(path, markers, len(members))
@@ -98,10 +102,16 @@ class Merge:
             for folder, name, place in markers:
                 self._hide(folder, name, place)
             self._own = {}
-            for kind, path in again(markers, members):
+            for kind, path in again(markers, members, self._removed):
                 self._find(kind, path)
         for path, entry in members:
+            for kind in oddities(path, entry):
+                self._find(kind, path)
             self._add(path, entry)
+        for folder, name in self._nowhere:
+            # What the layer has itself, an engine need not make.
+            self._find("hides-nothing" if self._at(folder) else "marker-without-directory", f"{folder}/{name}")
+        self._nowhere.clear()
         self._resolve()
         self._compare_implied()
         self._removed.clear()
@@ -124,7 +134,7 @@ class Merge:
         """Remove from the lower view what a marker hides."""
         node, way = self._lower(folder, place)
         if node is None:
-            self._find("marker-without-directory", f"{folder}/{name}".lstrip("/"))
+            self._nowhere.append((folder, name))
             return
         if node.children is None:
             # An engine puts the marker into a directory of the upper layer, which hides the link or file below.
@@ -157,16 +167,16 @@ class Merge:
         layer has not put something else there before. Returns a node that is not a directory for the first part of the
         path that is neither one nor followed.
         """
-        node, way = self.root, ""
+        stack = [(self.root, "")]
         parts = folder.split("/")[::-1] if folder else []
-        hops = 0
+        trail = Trail(self._allowance)
         while parts:
             part = parts.pop()
             if part in NO_NAMES:
-                if part == "..":
-                    way = way.rpartition("/")[0]
-                    node = self._at(way) or self.root
+                if part == ".." and len(stack) > 1:
+                    stack.pop()
                 continue
+            node, way = stack[-1]
             path = f"{way}/{part}" if way else part
             child = None if node.children is None else node.children.get(part)
             link = None
@@ -177,19 +187,20 @@ class Merge:
             elif child is not None and child.type == TYPE_SYMLINK and self._resolve_links:
                 link = child.content.linkname if self._own.get(path, place) >= place else None
             if link is not None:
-                if (hops := hops + 1) > HOPS:
+                names = trail.names(link)
+                if names is None:
                     return None, path
                 if link.startswith("/"):
-                    node, way = self.root, ""
-                parts += link.split("/")[::-1]
+                    del stack[1:]
+                parts += names
                 continue
             if child is None:
                 return None, path
-            node, way = child, path
             if child.children is None:
                 return child, path
+            stack.append((child, path))
             self._passed.setdefault(id(child), (path, -1, child))
-        return node, way
+        return stack[-1]
 
     def _at(self, path: str) -> Node | None:
         """Return what is at a real path, without following anything."""
@@ -242,10 +253,6 @@ class Merge:
             children[name] = Node(entry, layer)
             if old is not None:
                 self._replaced(path, old)
-        if entry.xattrs and any(key.startswith("trusted.overlay.") for key in entry.xattrs):
-            self._find("overlay-attribute", path)
-        if entry.type == TYPE_CHAR and not entry.devmajor and not entry.devminor:
-            self._find("whiteout-device", path)
 
     def _replaced(self, path: str, old: Node) -> None:
         """Note that something else is at a path now."""
@@ -273,7 +280,7 @@ class Merge:
 
         Returns nothing where the path leads through a file of the same layer, or a loop of links.
         """
-        walk = Walk(self.root, folder)
+        walk = Walk(self.root, folder, self._allowance)
         told = False
         for part in walk.names():
             children = walk.node.children
@@ -293,7 +300,7 @@ class Merge:
                     if not walk.follow(child):
                         return None
                     continue
-                if same:
+                if same and not self._resolve_links:
                     return None
                 self._find("below-link" if child.type == TYPE_SYMLINK else "below-file", folder)
                 self._folders.clear()
@@ -314,10 +321,12 @@ class Merge:
         target = clean(entry.linkname)
         found = self._target(target)
         if found is not None and found.origin == self._layer and found.type not in _NOT_LINKED:
-            if found is not old:
-                self._join(found, entry, children, name, path)
-                if old is not None:
-                    self._replaced(path, old)
+            if found is old:
+                self._find("twice", path)
+                return
+            self._join(found, entry, children, name, path)
+            if old is not None:
+                self._replaced(path, old)
             return
         # The target may come later in the layer, or be what whiteouts have removed.
         waiting = Node(entry, self._layer)
@@ -334,7 +343,7 @@ class Merge:
         found.names += 1
         before, first = found.attributes.xattrs, found.content.xattrs
         differ = any(before.get(name, first.get(name)) != value for name, value in entry.xattrs.items())
-        if differ or _attributes(found.attributes) != _attributes(entry):
+        if differ or _attributes(found.attributes, found.type) != _attributes(entry, found.type):
             self._find("link-with-attributes", path)
         if before:
             # What an earlier link added stays, though the next one does not say it.
@@ -348,7 +357,7 @@ class Merge:
     def _target(self, path: str) -> Node | None:
         """Return what a hard link leads to, through links that are followed below a directory only."""
         folder, _, name = path.rpartition("/")
-        walk = Walk(self.root, folder)
+        walk = Walk(self.root, folder, self._allowance)
         for part in walk.names():
             child = None if walk.node.children is None else walk.node.children.get(part)
             if child is None:
@@ -362,7 +371,7 @@ class Merge:
 
     def _hidden_target(self, path: str) -> Node | None:
         """Return what was at a path before the whiteouts of this layer."""
-        above, rest = path, ""
+        above, rest = path if self._removed else "", ""
         while above:
             node = self._removed.get(above)
             if node is not None:
@@ -468,9 +477,9 @@ def _is_special(node: Node) -> bool:
     return node.mode != IMPLICIT.mode or node.attributes.uid > 0 or node.attributes.gid > 0 or bool(node.xattrs)
 
 
-def _attributes(entry: TarEntry) -> tuple[object, ...]:
-    """Return what all names of a file share."""
-    return entry.mode & 0o7777, entry.uid, entry.gid, entry.mtime
+def _attributes(entry: TarEntry, kind: str) -> tuple[object, ...]:
+    """Return what all names of a file share; the mode of a symbolic link means nothing."""
+    return entry.mode & 0o7777 if kind != TYPE_SYMLINK else 0, entry.uid, entry.gid, entry.mtime
 
 
 def _unname_all(nodes: Iterable[Node]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from base64 import b64encode
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
@@ -50,8 +51,13 @@ class _Rule(NamedTuple):
 
 
 def _has_checksum(token: bytes, around: bytes) -> bool:
-    """Return whether a token ends in the checksum of what is before it, as those of GitHub and npm do."""
+    """Return whether a token ends in the checksum of what is before it, as those of GitHub and npm do.
+
+    Tokens of GitHub that are signed (JWT) have none.
+    """
     del around
+    if b"." in token:
+        return True
     body = token.rpartition(b"_")[2]
     number, digits = crc32(body[:30]), bytearray()
     for _ in range(6):
@@ -67,9 +73,12 @@ def _has_secret_beside(token: bytes, around: bytes) -> bool:
     return any(b"EXAMPLE" not in one for one in AWS_SECRET.findall(around.replace(token, b"")))
 
 
-def _is_text(token: bytes, around: bytes) -> bool:
-    del token
-    return b"\0" not in around
+def _is_key(token: bytes, around: bytes) -> bool:
+    """Return whether a private key is in a text, and is not encrypted. Keys of OpenSSH say that only in their body."""
+    if b"\0" in around:
+        return False
+    head, _, body = token.partition(b"PRIVATE KEY-----")
+    return b"OPENSSH" not in head or _ENDS.sub(b"", body[:_AROUND]).startswith(_OPENSSH)
 
 
 AWS_SECRET: Final = re.compile(rb"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
@@ -80,12 +89,17 @@ _PEM: Final = (
     rb"-----BEGIN (?:RSA |EC |DSA |OPENSSH )?PRIVATE KEY-----(?:[\r\n]|\\{1,3}[rn]){1,4}+(?=\w)"
     rb"(?:[A-Za-z0-9+/=\r\n]|\\{1,3}[rn/]){64,12000}+-----END "
 )
+_ENDS: Final = re.compile(rb"[\r\n]|\\{1,3}[rn]|\\(?=/)")
+_OPENSSH: Final = b64encode(b"openssh-key-v1\0\0\0\0\4no")  # the beginning of the name of the cipher "none"
 
 RULES: Final = {
     "github-token": _Rule(
         "a token of GitHub",
         (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"),
-        re.compile(rb"gh[pousr]_[A-Za-z0-9]{36}" + _END),
+        re.compile(
+            rb"(?:gh[pousr]_[A-Za-z0-9]{36}|"
+            rb"ghs_[A-Za-z0-9]{1,20}_eyJ[A-Za-z0-9_-]{17,600}\.[A-Za-z0-9_-]{20,1000}\.[A-Za-z0-9_-]{20,1000})" + _END
+        ),
         _has_checksum,
     ),
     "github-fine-token": _Rule(
@@ -156,13 +170,13 @@ RULES: Final = {
     "rubygems-key": _Rule("a key of RubyGems", (b"rubygems_",), re.compile(rb"rubygems_[a-f0-9]{48}" + _END)),
     "pulumi-token": _Rule("a token of Pulumi", (b"pul-",), re.compile(rb"pul-[a-f0-9]{40}" + _END)),
     "vault-token": _Rule("a token of Vault", (b"hvs.",), re.compile(rb"hvs\.[A-Za-z0-9_-]{90,200}" + _END)),
-    "private-key": _Rule("a private key without a password", (b"PRIVATE KEY-----",), re.compile(_PEM), _is_text),
+    "private-key": _Rule("a private key without a password", (b"PRIVATE KEY-----",), re.compile(_PEM), _is_key),
 }
 """The rules by their names."""
 
 _SUSPECTS: Final = (
     re.compile(
-        rb"_(?:(?<=gh[pousr]_)[A-Za-z0-9]{36}|(?<=npm_)[A-Za-z0-9]{36}|(?<=hf_)[A-Za-z]{34}|"
+        rb"_(?:(?<=gh[pousr]_)[A-Za-z0-9]{36}|(?<=ghs_)[A-Za-z0-9]{1,20}_eyJ|(?<=npm_)[A-Za-z0-9]{36}|(?<=hf_)[A-Za-z]{34}|"
         rb"(?<=[sr]k_)live_[A-Za-z0-9]{24}|(?<=github_)pat_[A-Za-z0-9]{22}|(?<=dckr_)pat_[A-Za-z0-9_-]{27}|"
         rb"(?<=do[opr]_)v1_[a-f0-9]{64}|(?<=shp[acps][ats]_)[a-fA-F0-9]{32}|(?<=rubygems_)[a-f0-9]{48})"
     ),

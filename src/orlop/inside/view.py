@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from orlop.errors import InvalidInput, PathNotFound, TocDamaged, WrongFileType
 from orlop.inside.content import Contents
 from orlop.inside.info import Version, in_order, info_of
-from orlop.inside.lookup import HOPS, NotCovered, find_path
+from orlop.inside.lookup import NotCovered, find_path
 from orlop.inside.merge import Merge, clean
+from orlop.inside.trail import HOPS, Allowance
 from orlop.model.given import check_number
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
 
@@ -70,6 +71,7 @@ class ImageFiles:
         self._merged: Merge | None = None
         self._slice: Slice | None = None
         self._looks = 0
+        self._allowance = Allowance()
 
     # Looking up.
 
@@ -243,14 +245,27 @@ class ImageFiles:
         return self._look(path, follow=follow)[0]
 
     def _walk(self, path: str, node: Node) -> Iterator[tuple[str, Node]]:
-        stack = [(path, node)]
-        while stack:
-            path, node = stack.pop()
-            yield path, node
+        yield path, node
+        # Of each directory on the way its children, and the names that are still to come: a list of all paths in a
+        # directory would take more memory than the names in it.
+        stack: list[tuple[str, dict[str, Node], Iterator[str]]] = []
+        while True:
             if node.children:
                 base = "" if path == "/" else path
-                children = node.children
-                stack += [(f"{base}/{name}", children[name]) for name in reversed(in_order(children))]
+                stack.append((base, node.children, iter(in_order(node.children))))
+            while stack:
+                base, children, names = stack[-1]
+                for name in names:
+                    path, node = f"{base}/{name}", children[name]
+                    yield path, node
+                    if node.children:
+                        break
+                else:
+                    stack.pop()
+                    continue
+                break
+            else:
+                return
 
     def _whole(self) -> Merge:
         """Return the merge of all layers, which is made at first need."""
@@ -264,11 +279,11 @@ class ImageFiles:
     def _found(self, path: str, *, follow: bool) -> tuple[str, Node]:
         """Return the real path and the node at a path, with all that is below."""
         if self._slice is None:
-            return find_path(self._whole().root, path, follow=follow)
+            return find_path(self._whole().root, path, self._allowance, follow=follow)
         real, node = self._look(path, follow=follow)
         if node.children is None or self._merged is not None:
             return real, node
-        return find_path(self._whole().root, real, follow=False)
+        return find_path(self._whole().root, real, self._allowance, follow=False)
 
     def _look(self, path: str, *, follow: bool) -> tuple[str, Node]:
         """Return the real path and the node at a path; a directory may have only some of what is in it."""
@@ -279,7 +294,7 @@ class ImageFiles:
                 if found is not None:
                     return found
             self._looks = _LOOKS
-        return find_path(self._whole().root, path, follow=follow)
+        return find_path(self._whole().root, path, self._allowance, follow=follow)
 
     def _look_in_slice(self, path: str, *, follow: bool) -> tuple[str, Node] | None:
         """Return what `_look` does; None if it depends on too much. Raises TocDamaged from a path table."""
@@ -287,7 +302,7 @@ class ImageFiles:
         if part is not None:
             for _ in range(2 * HOPS):
                 try:
-                    return find_path(part.root, path, follow=follow, covered=part.covered)
+                    return find_path(part.root, path, self._allowance, follow=follow, covered=part.covered)
                 except NotCovered as error:
                     if not part.add(error.path):
                         break

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orlop.inside.lookup import HOPS
+from orlop.inside.trail import Trail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.inside.node import Node
+    from orlop.inside.trail import Allowance
 
 __all__ = ["NO_NAMES", "Walk"]
 
@@ -20,12 +21,13 @@ NO_NAMES: Final = frozenset(("", ".", ".."))
 class Walk:
     """A walk from the root along a path, through the links that are followed on the way."""
 
-    __slots__ = ("_hops", "_parts", "_stack")
+    __slots__ = ("_allowance", "_parts", "_stack", "_trail")
 
-    def __init__(self, root: Node, path: str) -> None:
+    def __init__(self, root: Node, path: str, allowance: Allowance) -> None:
         self._stack = [root]
         self._parts = path.split("/")[::-1]
-        self._hops = 0
+        self._allowance = allowance
+        self._trail: Trail | None = None
 
     @property
     def node(self) -> Node:
@@ -48,7 +50,7 @@ class Walk:
     @property
     def has_followed(self) -> bool:
         """Whether a link has been followed."""
-        return self._hops > 0
+        return self._trail is not None
 
     @property
     def depth(self) -> int:
@@ -56,10 +58,14 @@ class Walk:
         return len(self._stack) - 1
 
     def follow(self, link: Node) -> bool:
-        """Go on along a symbolic link; return False if it is one too many."""
-        self._hops += 1
+        """Go on along a symbolic link; return False if it is one too many, or leads nowhere."""
+        if self._trail is None:
+            self._trail = Trail(self._allowance)
         target = link.content.linkname
+        names = self._trail.names(target)
+        if names is None:
+            return False
         if target.startswith("/"):
             del self._stack[1:]
-        self._parts += target.split("/")[::-1]
-        return self._hops <= HOPS
+        self._parts += names
+        return True

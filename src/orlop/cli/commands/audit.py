@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import look_options, looked_into
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.statuses import FOUND
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any, Final
 
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
@@ -41,7 +40,7 @@ _SHOWN: Final = 10
     multiple=True,
     metavar="LIMIT",
     help="Exit with 8 if a finding has this severity (info, low, medium, high) or a higher one, if there is a secret"
-    " (secret), if more is hidden (waste=20MB, waste=10%), or if the efficiency is lower (efficiency=0.9). Can be"
+    " (secret), if more is hidden (waste=20MB, waste=10%), or if the efficiency is lower (efficiency=0.9). May be"
     " repeated.",
 )
 @option(
@@ -64,7 +63,7 @@ _SHOWN: Final = 10
 )
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Efficiency}}.")
 @look_options()
-@argument("names", metavar="IMAGE...", nargs=-1, shell_complete=complete_names)
+@argument("names", metavar="IMAGE...", nargs=-1, complete="names")
 def audit(
     session: Session,
     names: tuple[str, ...],
@@ -78,7 +77,7 @@ def audit(
     form: str | None,
     look: Look,
 ) -> int:
-    """Report space use, hidden bytes, secrets and other risks of images.
+    """Report wasted space, secrets and other risks of images.
 
     All layers are searched for secrets of known forms, including hidden files. Secrets are never printed. Each finding
     has a severity: info, low, medium or high. With --archive, IMAGE can be omitted if the archive holds one image.
@@ -86,11 +85,11 @@ def audit(
     if not names and look.archive is None:
         raise WrongUsage("Missing argument 'IMAGE...'.")
     if as_sarif and form:
-        raise WrongUsage("--sarif is a format of its own; give only one", "--format")
+        raise WrongUsage("--sarif and --format cannot be used together", "--format")
     if compare is not None and html is None:
-        raise WrongUsage("it is for a page; give --html too", "--compare")
+        raise WrongUsage("it needs --html", "--compare")
     if html is not None and (len(names) > 1 or as_sarif or form):
-        raise WrongUsage("a page shows one image, and is a format of its own", "--html")
+        raise WrongUsage("it shows one image, and cannot be used with another format", "--html")
     exceeded = [_limit(one) for one in limits]
     records: Any = None
     if form:
@@ -105,12 +104,17 @@ def audit(
     for name in names or (None,):
         with looked_into(session, name, look, target=None if html == "-" else html) as files:
             shown = name or str(files.config.id)
+            paths: dict[str, Any] = {}
+            if html is not None:
+                from orlop.page.document import image_paths  # noqa: PLC0415 - few audits make a page
+
+                paths = image_paths(files)
             reports.append((shown, audited(files, contents=not tables_only, allow=allow)))
             masked = Mask(files.config)
             if html is not None:
                 from orlop.cli.page import write_page  # noqa: PLC0415 - few audits make one
 
-                titled = (name or look.archive or shown, reports[-1][1])
+                titled = (name or look.archive or shown, reports[-1][1], paths)
                 write_page(session, html, titled, files, (compare, look))
         if html is not None:
             continue
@@ -134,7 +138,7 @@ def _limit(text: str) -> Callable[[Audit], bool]:
         severe = SEVERITIES[SEVERITIES.index(text) :]
         return lambda report: any(one.severity in severe for one in report.findings)
     if text == "secret":
-        return lambda report: any(one.kind == "secret" for one in report.findings)
+        return lambda report: any(one.kind == "secret" and one.severity != "low" for one in report.findings)
     try:
         if name == "efficiency":
             least = float(value)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import image_and_paths, look_options, looked_into
-from orlop.cli.shell.completion import complete_names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 @command(epilog="Example: orlop export alpine -o alpine.tar")
 @option("-o", "--output", "target", metavar="FILE", help="Write to FILE instead of standard output.")
 @look_options(layers=True)
-@argument("words", metavar="IMAGE", nargs=-1, shell_complete=complete_names)
+@argument("words", metavar="IMAGE", nargs=-1, complete="names")
 def export(
     session: Session,
     words: tuple[str, ...],
@@ -39,7 +37,7 @@ def export(
     if target == "-":
         target = None
     if target is None and output.is_terminal():
-        raise WrongUsage("a tar is not for a terminal; name a file with -o, or redirect the output")
+        raise WrongUsage("a tar cannot go to a terminal; name a file with -o, or redirect the output")
     with looked_into(session, name, look, target=None if target == "-" else target) as files:
         chunks = export_chunks(files)
         if target is None:

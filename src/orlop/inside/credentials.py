@@ -1,0 +1,122 @@
+"""Files in which programs keep credentials, by their names and by what is in them.
+
+A password has no form by which it could be found anywhere, but `.netrc` says which of its words one is. What is only
+meant to be filled in, such as ``${TOKEN}`` or ``<password>``, is none. How many there are is told, never what they are:
+a few characters of a password, or a fingerprint of it, would be too much.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from orlop.model.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["Keeper", "keeper_of"]
+
+_LARGEST: Final = 1 << 20
+_MOST: Final = 1000
+_TO_FILL_IN: Final = re.compile(
+    rb"[$<%{*]|x+$|(?:your|my)[-_ ]|example|change-?me|password$|secret$|token$|none$", re.IGNORECASE
+)
+
+
+def _is_login(found: bytes) -> bool:
+    """Return whether a field of JSON is a user and a password in base64, or a token that is in place of them."""
+    name, value = found.split(b'"')[::2]
+    if name != b"auth":
+        return not _TO_FILL_IN.match(value)
+    try:
+        user, _, password = b64decode(value, validate=True).partition(b":")
+    except ValueError:
+        return False
+    return bool(user and password) and not _TO_FILL_IN.match(password)
+
+
+class _Kind(NamedTuple):
+    """A kind of file: what is kept there, how its path ends, and what in it is a credential, in the first group."""
+
+    text: str
+    endings: tuple[str, ...]
+    pattern: re.Pattern[bytes]
+    check: Callable[[bytes], bool] = lambda value: not _TO_FILL_IN.match(value)
+    rule: str = "stored-credentials"
+
+
+class Keeper:
+    """A file that may keep credentials.
+
+    ``rule`` is the name of what it would be reported as, ``text`` what is kept there, ``count`` how many there are in
+    the first MiB that was looked into, 1000 at most.
+    """
+
+    def __init__(self, kind: _Kind) -> None:
+        self.rule = kind.rule
+        self.text = kind.text
+        self.count = 0
+        self._kind = kind
+
+    def look_into(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the chunks of its content, and count what is in them."""
+        content = bytearray()
+        for chunk in chunks:
+            content += chunk[: _LARGEST - len(content)]
+            yield chunk
+        found = (match[1] for match in self._kind.pattern.finditer(content))
+        self.count = sum(1 for _ in islice(filter(self._kind.check, found), _MOST))
+
+
+_IN_URL: Final = re.compile(rb"https?://[^/\s:@]{1,200}:([^/\s@]{1,200})@")
+_PASSWORD: Final = re.compile(rb"^[ \t]*password[ \t]*[=:][ \t]*[\"']?([^\s\"']{1,200})", re.MULTILINE)
+
+_KINDS: Final = (
+    _Kind(
+        "passwords of registries",
+        ("/.docker/config.json", "/.dockercfg", "/containers/auth.json", "/kaniko/config.json"),
+        re.compile(
+            rb'"(auth"\s{0,20}:\s{0,20}"[A-Za-z0-9+/=]{4,8192}|'
+            rb'(?:identity|registry)token"\s{0,20}:\s{0,20}"[A-Za-z0-9+/=._-]{4,16384})"'
+        ),
+        _is_login,
+    ),
+    _Kind("passwords of servers", ("/.netrc", "/_netrc"), re.compile(rb"(?:^|\s)password[ \t\r\n]{1,20}(\S{1,200})")),
+    _Kind(
+        "passwords of PostgreSQL",
+        ("/.pgpass",),
+        re.compile(rb"^[^#:\n][^:\n]{0,200}(?::[^:\n]{1,200}){3}:((?:[^\s:\\]|\\[\\:]){1,200})\r?$", re.MULTILINE),
+    ),
+    _Kind("a password of MySQL", ("/.my.cnf",), _PASSWORD),
+    _Kind("passwords of Git servers", ("/.git-credentials", "/.git/config"), _IN_URL),
+    _Kind("a password of a package index", ("/pip.conf", "/.config/uv/uv.toml"), _IN_URL),
+    _Kind("a password of a package index", ("/.pypirc",), _PASSWORD),
+    _Kind(
+        "a token of a package registry",
+        ("/.npmrc",),
+        re.compile(rb"(?:_authToken|_password|_auth)[ \t]*=[ \t]*[\"']?([^\s\"']{4,4096})"),
+    ),
+    _Kind(
+        "keys of a cluster",
+        ("/.kube/config", "/kubeconfig", "/kubelet.conf", "/kubernetes/admin.conf"),
+        re.compile(rb"\b(?:client-key-data|token):[ \t]*[\"']?([A-Za-z0-9+/=._-]{20,16384})"),
+    ),
+    _Kind(
+        "accounts without a password",
+        ("/etc/shadow",),
+        re.compile(rb"^([^:\n]{1,64})::", re.MULTILINE),
+        lambda _: True,
+        "empty-password",
+    ),
+)
+_ENDINGS: Final = tuple(ending for kind in _KINDS for ending in kind.endings)
+
+
+def keeper_of(path: str) -> Keeper | None:
+    """Return what a file with a path, from the root, may keep; None for most."""
+    if not path.endswith(_ENDINGS):
+        return None
+    return Keeper(next(one for one in _KINDS if path.endswith(one.endings)))
