@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 from bench_inside import run
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from tests.browser import browser
 
 if TYPE_CHECKING:

@@ -3,6 +3,8 @@
 import { byId, element } from "./dom.js";
 import { counted, humanBytes, showText } from "./text.js";
 
+const COLUMNS = ["Image", "Size", "Unique", "Shared", "Layers", "Created", "", ""];
+
 let token = "";
 
 async function ask(path) {
@@ -17,6 +19,7 @@ async function ask(path) {
 export async function startLive(app) {
   byId("images").hidden = false;
   byId("main").hidden = true;
+  byId("search").hidden = true;
   showText(byId("title"), "Images");
   try {
     const store = await ask("images");
@@ -51,22 +54,34 @@ function showStore(app, store) {
   const summary = element("p", { id: "disk", textContent: `${counted(images.length, "image")}; layers ${humanBytes(layers.size)}, of which ${humanBytes(layers.shared)} shared by several images; on disk ${humanBytes(disk.size)}, of which ${humanBytes(disk.garbage)} garbage` });
   const filter = element("input", { type: "search", id: "filter", placeholder: "Name or digest of an image or layer" });
   filter.setAttribute("aria-label", "Find images by a name or a digest");
-  const head = element("tr", null, ...["Image", "Size", "Unique", "Shared", "Layers", "Created", "", ""].map((textContent) => element("th", { scope: "col", textContent })));
-  const rows = images.map((image) => element("tr", { data: { id: image.id, size: String(image.size), unique: String(image.unique), shared: String(image.shared) } },
-    element("td", null, ...(image.names.length ? image.names : [image.id.slice(7, 19)]).map((name) =>
+  const head = element("tr", { role: "row", className: "head" }, ...COLUMNS.map((textContent, at) =>
+    element("th", { scope: "col", role: "columnheader", className: at > 0 && at < 5 ? "number" : "", textContent })));
+  const rows = images.map((image) => element("tr", { role: "row", data: { id: image.id, size: String(image.size), unique: String(image.unique), shared: String(image.shared) } },
+    element("td", { role: "cell" }, ...(image.names.length ? image.names : [image.id.slice(7, 19)]).map((name) =>
       showText(element("button", { type: "button", className: "link open", onclick: () => open(app, store, image.id, "") }), name))),
-    ...[image.size, image.unique, image.shared].map((bytes) => element("td", { className: "number", textContent: humanBytes(bytes) })),
-    element("td", { className: "number", textContent: `${image.layers.length} (${image.layers.filter((layer) => users.get(layer) > 1).length} shared)` }),
-    element("td", { textContent: image.created.slice(0, 10) }),
-    element("td", { textContent: image.pinned ? "pinned" : "" }),
-    element("td", null, element("button", { type: "button", className: "link compare", textContent: "compare with this", onclick: () => app.shownId && open(app, store, app.shownId, image.id) }))));
+    ...[image.size, image.unique, image.shared].map((bytes, i) => cell(COLUMNS[i + 1], humanBytes(bytes), "number")),
+    cell("Layers", `${image.layers.length} (${image.layers.filter((layer) => users.get(layer) > 1).length} shared)`, "number"),
+    cell("Created", image.created.slice(0, 10)),
+    cell("", image.pinned ? "pinned" : ""),
+    element("td", { role: "cell" }, element("button", { type: "button", className: "link compare", textContent: "compare with this", data: { id: image.id }, onclick: () => open(app, store, app.shownId, image.id) }))));
   filter.addEventListener("input", () => {
     const wanted = filter.value.trim().toLowerCase();
     images.forEach((image, i) => {
       rows[i].hidden = ![image.id, ...image.names, ...image.layers].some((text) => text.toLowerCase().includes(wanted));
     });
   });
-  byId("images").replaceChildren(summary, filter, element("table", { id: "store" }, head, ...rows));
+  byId("images").replaceChildren(summary, filter, element("table", { id: "store", role: "table" }, head, ...rows));
+  offerComparisons(app);
+}
+
+/** Return a cell that says what it is where columns have no heads. */
+function cell(column, textContent, className = "") {
+  return element("td", { role: "cell", className, textContent, data: { column } });
+}
+
+/** Let the image that is shown be compared with all others. */
+function offerComparisons(app) {
+  for (const one of byId("store").querySelectorAll(".compare")) one.disabled = !app.shownId || one.dataset.id === app.shownId;
 }
 
 async function open(app, store, id, old) {
@@ -77,6 +92,8 @@ async function open(app, store, id, old) {
   if (image) data.image.image.name = titleOf(image);
   if (app.shownId !== id || !location.hash.includes(id)) history.pushState(null, "", `#image=${id}`);
   app.shownId = id;
+  offerComparisons(app);
   byId("main").hidden = false;
+  byId("search").hidden = false;
   app.show(data.image, data.comparison);
 }

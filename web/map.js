@@ -5,6 +5,7 @@ import { printable, showText, humanBytes, grouped } from "./text.js";
 import { layoutMap, drawMap, hitMap, frameMap } from "./treemap.js";
 import { layoutSun, drawSun, hitSun, frameSun } from "./sunburst.js";
 import { isBelow, pathOf } from "./tree.js";
+import { GLYPHS } from "./views.js";
 
 const SHAPES = {
   map: [layoutMap, drawMap, hitMap, frameMap],
@@ -27,10 +28,16 @@ export function makeMap(app) {
       isFolder: (row) => view.tree.first[row] !== view.tree.first[row + 1],
       colour: (row) => (dead(row) ? colours.dimmed : colours.layers[view.paletteOf(row)] || colours.folder),
       textOn: (row) => (dead(row) ? colours.dimmedText : view.paletteOf(row) < 0 ? colours.text : colours.tileText),
-      label: (row, start = row) => printable(namesBetween(start, row).join("/")),
+      label: (row, start = row) => signOf(row) + printable(namesBetween(start, row).join("/")),
       size: (row) => humanBytes(view.tree.total[row]),
       write: (text, x, y) => context.fillText(text, x, y),
     };
+  }
+
+  /** Return the sign of how a path differs; the colours of layers have numbers beside them. */
+  function signOf(row) {
+    const sign = app.view.key === "compare" && GLYPHS[app.view.stateOf(row)];
+    return sign ? `${sign} ` : "";
   }
 
   /** Return the names from a directory to one below it, with nothing else in any. */

@@ -19,6 +19,8 @@ export function showFacts(document_) {
     ["Created", image.created.replace("T", " ").replace(/\.\d+/, "")],
     ["Content", `${humanBytes(sums.size)} in ${counted(layers.length, "layer")}`],
     ["Hidden", humanBytes(sums.overwritten + sums.removed)],
+    ["Unchanged", sums.unchanged ? `${humanBytes(sums.unchanged)} sent again` : ""],
+    ["There twice", sums.twice ? humanBytes(sums.twice) : ""],
     ["Efficiency", `${(100 * sums.efficiency).toFixed(1)} %`],
     ["User", image.user || "root"],
     ["Command", image.command.join(" ")],
@@ -93,6 +95,7 @@ function showPath(app) {
       ` ${action}${action === "removed" || kind === "dir" ? "" : `, ${humanBytes(size)}`} `,
       showText(element("code"), step ? shortStep(step.step) : ""));
   });
+  if (!history.length) return [table(...rows)];
   return [table(...rows), element("h3", { textContent: "What layers did" }), element("ol", { id: "events" }, ...history)];
 }
 

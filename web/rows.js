@@ -2,10 +2,10 @@
 
 import { byId, element } from "./dom.js";
 import { showText, humanBytes, grouped, printable } from "./text.js";
+import { GLYPHS } from "./views.js";
 
 const HEIGHT = 26;
 const HIGHEST = 15000000;
-const GLYPHS = { added: "+", changed: "~", replaced: "~", removed: "−", grown: "▲", shrunk: "▼" };
 
 /** Make the tree of files; see `makeMap` for `app`. */
 export function makeRows(app) {
@@ -31,11 +31,11 @@ export function makeRows(app) {
     while (todo.length) {
       const row = todo.pop();
       listed.push(row);
-      const isOpen = open[row] || (found && found[row] === 1);
+      const isOpen = open[row] || (found && found[row] & 1);
       if (!isOpen) continue;
       for (let k = tree.first[row + 1] - 1; k >= tree.first[row]; k--) {
         const kid = tree.kids[k];
-        if (!found || found[kid] || found[row] === 2) todo.push(kid);
+        if (!found || found[kid]) todo.push(kid);
       }
     }
     rows = Int32Array.from(listed);
@@ -68,7 +68,7 @@ export function makeRows(app) {
     const { view } = app;
     const { shape, total, first } = view.tree;
     const isFolder = first[row] !== first[row + 1];
-    const isOpen = isFolder && (open[row] || (app.found && app.found[row] === 1));
+    const isOpen = isFolder && (open[row] || (app.found && app.found[row] & 1));
     const name = row === 0 ? "/" : view.nameOf(row);
     const size = total[row];
     const above = total[shape.parent[row]] || size;
@@ -141,7 +141,7 @@ export function makeRows(app) {
     const at = Math.max(0, place[row]);
     const page = Math.max(1, Math.floor(box.clientHeight / HEIGHT) - 1);
     const isFolder = tree.first[row] !== tree.first[row + 1];
-    const isOpen = open[row] || (app.found && app.found[row] === 1);
+    const isOpen = open[row] || (app.found && app.found[row] & 1);
     const moves = {
       ArrowDown: () => go(at + 1),
       ArrowUp: () => go(at - 1),

@@ -2,6 +2,10 @@
 
 const RINGS = 6;
 const LEAST = 0.004;
+const LINE = 14;
+const GAP = 4;
+const LETTER = 6.6;
+const LEAST_LETTERS = 4;
 
 /** Return the arcs of a tree from a row on: columns of numbers, inner ones first. */
 export function layoutSun(tree, top, width, height) {
@@ -21,6 +25,8 @@ export function layoutSun(tree, top, width, height) {
       angle += size;
     }
   }
+  // The last arc is one of the outermost ring.
+  arcs.step = arcs.radius / (arcs.ring[arcs.ring.length - 1] + 1);
   return arcs;
 }
 
@@ -32,18 +38,17 @@ export function drawSun(context, arcs, paint) {
     context.fill();
     context.strokeStyle = paint.edge;
     context.stroke();
-    const step = arcs.radius / (RINGS + 1);
-    const middle = (arcs.ring[i] + 0.5) * step;
-    if (i > 0 && (arcs.to[i] - arcs.from[i]) * middle > 15) label(context, arcs, i, paint, middle, step);
   }
-  context.fillStyle = paint.text;
   context.textAlign = "center";
+  // After all arcs, so that none covers a part of a name.
+  for (let i = 1; i < arcs.row.length; i++) label(context, arcs, i, paint);
+  context.fillStyle = paint.text;
   paint.write(paint.size(arcs.row[0]), arcs.width / 2, arcs.height / 2 + 4);
   context.textAlign = "start";
 }
 
 function trace(context, arcs, i) {
-  const step = arcs.radius / (RINGS + 1);
+  const { step } = arcs;
   const [x, y] = [arcs.width / 2, arcs.height / 2];
   context.beginPath();
   if (arcs.ring[i] === 0) context.arc(x, y, step, 0, 2 * Math.PI);
@@ -54,25 +59,35 @@ function trace(context, arcs, i) {
   context.closePath();
 }
 
-function label(context, arcs, i, paint, middle, step) {
-  const angle = (arcs.from[i] + arcs.to[i]) / 2;
+/** Write a name along its arc, or from the middle outwards if there is more room. */
+function label(context, arcs, i, paint) {
+  const { step } = arcs;
+  const middle = (arcs.ring[i] + 0.5) * step;
+  const length = (arcs.to[i] - arcs.from[i]) * middle;
+  const slack = Math.max(0, (step - LINE) / 2);
+  // A straight line in a bent ring: so long that its ends stay inside.
+  const along = Math.min(length, 2 * Math.sqrt(2 * middle * slack - slack * slack)) - GAP;
+  const outwards = length > LINE ? step - GAP : 0;
+  const most = Math.floor(Math.max(along, outwards) / LETTER);
+  if (most < 1) return;
   const text = paint.label(arcs.row[i]);
-  const most = Math.floor(step / 6.6);
+  if (text.length > most && most < LEAST_LETTERS) return;
+  const angle = (arcs.from[i] + arcs.to[i]) / 2;
   context.save();
   context.translate(arcs.width / 2, arcs.height / 2);
   context.rotate(angle);
   context.translate(middle, 0);
-  if (angle > Math.PI / 2 && angle < 1.5 * Math.PI) context.rotate(Math.PI);
+  if (along > outwards) context.rotate(angle < Math.PI ? -Math.PI / 2 : Math.PI / 2);
+  else if (angle > Math.PI / 2 && angle < 1.5 * Math.PI) context.rotate(Math.PI);
   context.fillStyle = paint.textOn(arcs.row[i]);
-  context.textAlign = "center";
-  paint.write(text.length <= most ? text : `${text.slice(0, Math.max(1, most - 1))}…`, 0, 4);
+  paint.write(text.length <= most ? text : `${text.slice(0, most - 1)}…`, 0, 4);
   context.restore();
 }
 
 /** Return the place of the arc at a point, or -1. */
 export function hitSun(arcs, x, y) {
   const [dx, dy] = [x - arcs.width / 2, y - arcs.height / 2];
-  const ring = Math.floor(Math.hypot(dx, dy) / (arcs.radius / (RINGS + 1)));
+  const ring = Math.floor(Math.hypot(dx, dy) / arcs.step);
   const angle = (Math.atan2(dy, dx) + 2 * Math.PI) % (2 * Math.PI);
   for (let i = 0; i < arcs.row.length; i++) {
     if (arcs.ring[i] === ring && (ring === 0 || (angle >= arcs.from[i] && angle < arcs.to[i]))) return i;

@@ -96,7 +96,8 @@ export function isBelow(shape, row, top) {
 }
 
 /**
- * Return which rows a search finds (2), and the directories above them (1); null if it looks for nothing.
+ * Return which rows a search finds (2), the directories above them (1), and what is below them (4, or that much more);
+ * null if it looks for nothing.
  * A word is looked for in names, in any case; a text with a slash in paths, of which it must reach into the last name.
  */
 export function search(shape, query) {
@@ -115,6 +116,7 @@ export function search(shape, query) {
     if (firstMatch < 0) firstMatch = row;
     for (let at = parent[row]; at >= 0 && !found[at]; at = parent[at]) found[at] = 1;
   }
+  for (let row = 1; row < count; row++) if (found[parent[row]] > 1) found[row] |= 4;
   return { found, matches, first: firstMatch };
 }
 

@@ -3,6 +3,9 @@
 import { makeShape, weigh } from "./tree.js";
 import { counted } from "./text.js";
 
+/** Signs for what happened to a path, which tell it without colours. */
+export const GLYPHS = { added: "+", changed: "~", replaced: "~", removed: "−", grown: "▲", shrunk: "▼" };
+
 const ACTIONS = ["added", "changed", "replaced", "removed"];
 
 /** Return the paths of a document as columns, with what only some rows have in maps. */

@@ -11,7 +11,7 @@ from tests.crash.harness import run
 from tests.crash.pace import DAY, LONG
 from tests.crash.pages import KINDS
 
-# So many places: 8 ways for each of some 40 pages and 100 frames; 12 files that belong elsewhere.
+# How many places: 8 ways for each of some 40 pages and 100 frames; 12 files that belong elsewhere.
 STEPS = dict.fromkeys(KINDS, 1) if LONG else {"database": 90, "log": 300, "beside": 5, "beside a log and its index": 5}
 
 

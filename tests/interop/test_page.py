@@ -45,7 +45,11 @@ LAYERS = (
         *((f"odd/{name}", b"o" * 10) for name in (*NAMES, *HIDDEN)),
         f"odd/link->{MARKUP}",
     ),
-    layer("usr/lib/.wh.short", *((f"many/f{number:04}", b"x" * number) for number in range(1, 400))),
+    layer(
+        ("usr/lib/long", b"m" * 20_000),
+        "usr/lib/.wh.short",
+        *((f"many/f{number:04}", b"x" * number) for number in range(1, 400)),
+    ),
 )
 CONFIG: dict[str, object] = {"User": MARKUP, "Labels": {"l": MARKUP}, "Env": ["TOKEN=0123456789"]}
 
@@ -112,6 +116,14 @@ def test_what_is_shown_is_what_the_audit_says(page: Browser, report: dict[str, A
         {"layer": str(one["Number"]), "size": str(one["Size"]), "hidden": str(one["Hidden"])}
         for one in report["Layers"]
     ]
+    facts = dict(
+        page.run("return [...document.querySelectorAll('[data-fact]')].map((o) => [o.dataset.fact, o.textContent])")
+    )
+    assert report["Unchanged"] == 20_000
+    assert report["Twice"] > 0
+    assert facts["Unchanged"] == "20.0 kB sent again"
+    assert facts["There twice"] == f"{report['Twice']} B"
+    assert facts["Efficiency"] == f"{100 * float(report['Efficiency']):.1f} %"
     for path in ("/usr", "/usr/lib", "/many"):
         assert size_of(page, path) == report["Folders"][path]
     page.press("f")
@@ -169,6 +181,29 @@ def test_a_search_with_slashes_is_for_a_part_of_a_path(page: Browser) -> None:
     }
 
 
+def test_what_is_below_a_directory_that_a_search_finds_is_found_too(page: Browser) -> None:
+    page.press("/", *"/usr", "Enter", "ArrowRight", "ArrowDown", "ArrowRight", "ArrowDown")
+    assert page.texts(".row .name")[-3:] == ["lib", "long", "short"]
+    assert page.texts(".row[aria-selected=true] .name") == ["long"]
+    # In the map it is not dimmed: it looks as it does without the search.
+    page.run("document.getElementById('tree').focus()")
+    page.press("Home", "ArrowDown", "Enter")
+    page.until("return document.getElementById('crumbs').textContent === '/usr/'")
+    searched = map_of(page)
+    page.press("Escape")
+    assert page.texts("#matches") == [""]
+    assert page.texts("#crumbs button") == ["/", "usr/"]
+    assert map_of(page) == searched
+
+
+def map_of(page: Browser) -> object:
+    """Return the picture of the map, two frames from now."""
+    then = "requestAnimationFrame(() => requestAnimationFrame(() => { window.drawn = true; }))"
+    page.run(f"window.drawn = false; {then}")
+    page.until("return window.drawn")
+    return page.run("return document.getElementById('map').toDataURL()")
+
+
 def test_names_and_texts_are_inert(page: Browser) -> None:
     page.press("/")
     page.press(*"odd/", "Enter", "ArrowRight")
@@ -191,8 +226,61 @@ def test_two_images_are_compared(page: Browser) -> None:
     assert page.texts("#modes [aria-pressed=true]") == ["Compared"]
     page.click("#tab-changes")
     assert page.texts("#changes td:nth-child(2)")[0] == "/usr/lib/short"
+    # The first column is as wide as the words in it.
+    assert page.run("return getComputedStyle(document.querySelector('#changes td')).whiteSpace") == "nowrap"
     assert "399 added" in page.texts("#panel p")[1] or "400 added" in page.texts("#panel p")[1]
     assert "1 removed" in page.texts("#panel p")[1]
+
+
+def note_what_is_drawn(page: Browser) -> None:
+    page.run(
+        "const of = CanvasRenderingContext2D.prototype; window.drawn = [];"
+        "for (const name of ['fill', 'fillText', 'fillRect']) { const real = of[name];"
+        " of[name] = function (...all) { drawn.push([name, String(all[0]), all]); return real.apply(this, all); } }"
+    )
+
+
+def test_a_rectangle_is_as_large_as_what_it_stands_for(chromium: Browser, tmp_path: Path) -> None:
+    sizes = {f"f{number}": number * 1000 for number in range(1, 11)}
+    (tmp_path / "areas.tar").write_bytes(image(layer(*((name, bytes(size)) for name, size in sizes.items()))))
+    run("audit", "--archive", tmp_path / "areas.tar", "--html", tmp_path / "areas.html")
+    chromium.resize(1440, 900)
+    chromium.open((tmp_path / "areas.html").as_uri())
+    note_what_is_drawn(chromium)
+    chromium.press("t")
+    drawn = chromium.until("return drawn.filter(([name]) => name === 'fillText').length > 10 && drawn")
+    chromium.run("localStorage.clear()")
+    areas: dict[str, float] = {}
+    rectangle = [0.0] * 4
+    for name, text, words in drawn:
+        if name == "fillRect":
+            rectangle = words
+        elif text in sizes:
+            areas[text] = rectangle[2] * rectangle[3]
+    assert {*areas} == {*sizes}
+    for name, size in sizes.items():
+        assert areas[name] / sum(areas.values()) == pytest.approx(size / sum(sizes.values()), rel=0.02)
+
+
+def test_how_images_differ_is_told_by_more_than_colours(page: Browser) -> None:
+    note_what_is_drawn(page)
+    page.press("v", "v")
+    page.until("return drawn.some(([name, text]) => name === 'fillText' && text === '+ many')")
+    page.press("s")
+    page.until("return drawn.some(([name, text]) => name === 'fillText' && text === '+ many')")
+
+
+def test_a_sunburst_covers_no_name_with_an_arc(page: Browser) -> None:
+    note_what_is_drawn(page)
+    page.press("s")
+    drawn = page.until("return drawn.some(([name]) => name === 'fillText') && drawn")
+    last = max(place for place, (name, *_) in enumerate(drawn) if name == "fillRect")
+    names = [name for name, *_ in drawn[last:]]
+    assert "fill" not in names[names.index("fillText") :]
+    written = [text for name, text, _ in drawn[last:] if name == "fillText"]
+    assert {"usr", "lib", "long", "many"} <= {*written}
+    # A name that is cut is told by what is left of it.
+    assert all(len(text) >= 4 for text in written if "…" in text)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -370,6 +458,22 @@ def test_what_a_screen_reader_is_told(page: Browser) -> None:
     assert tab == "Path"
 
 
+def test_only_rows_that_can_be_seen_exist_and_they_fill_the_tree(page: Browser) -> None:
+    covered = (
+        "const box = document.getElementById('tree').getBoundingClientRect();"
+        "const rows = [...document.querySelectorAll('.row')].map((one) => one.getBoundingClientRect());"
+        "return [rows.length, Math.min(...rows.map((one) => one.top)) <= box.top + 1,"
+        " Math.max(...rows.map((one) => one.bottom)) >= box.bottom - 1]"
+    )
+    page.run("document.getElementById('tree').focus()")
+    page.press("Home", "ArrowDown", "*")
+    page.until("return Number(document.getElementById('tree').scrollHeight) > 400 * 26")
+    for key in ("End", "ArrowUp", "Home"):
+        page.press(key)
+        page.until(f"const found = (() => {{ {covered} }})(); return found[1] && found[2]")
+        assert page.run("return document.querySelectorAll('.row').length") <= 80
+
+
 def test_searches_and_zooms_leave_nothing_in_memory(page: Browser) -> None:
     def used() -> int:
         for _ in range(2):
@@ -404,6 +508,15 @@ def test_a_store_is_shown_live_and_asks_for_its_token(
             chromium.press(*"abc", "Enter")
             chromium.until("return document.getElementById('store') !== null")
             assert chromium.texts("#store .open") == ["made:1"]
+            # There is nothing to search or to compare before an image is shown.
+            assert chromium.run("return document.getElementById('search').checkVisibility()") is False
+            assert chromium.run("return document.querySelector('#store .compare').disabled") is True
+            for width in (320, 390, 1440):
+                chromium.resize(width, 900)
+                assert chromium.run("return document.documentElement.scrollWidth") == width
+                # Two lines at most: no word is broken into a column of letters.
+                cells = "return [...document.querySelectorAll('#store td')]"
+                assert max(chromium.run(f"{cells}.map((one) => one.getBoundingClientRect().height)")) < 50
             chromium.click("#store .open")
             chromium.until("return document.querySelectorAll('.layer').length === 3")
             hidden = chromium.run("return [...document.querySelectorAll('.layer')].map((one) => one.dataset.hidden)")

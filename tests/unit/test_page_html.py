@@ -15,14 +15,18 @@ import pytest
 
 import orlop
 from docs import generate_page
+from orlop.cli.main import run
 from orlop.inside.audit import audit
-from orlop.page.document import image_document
+from orlop.inside.merge import Merge
+from orlop.page.document import image_document, image_paths
 from orlop.page.html import asset, html_page
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from orlop.streams.tar_header import TarEntry
 
 TOKEN = "glpat-" + "x1Y2" * 6
 
@@ -39,7 +43,7 @@ def page(tmp_path: Path) -> Iterator[bytes]:
     config: dict[str, object] = {"Env": [f"KEY={TOKEN}"], "Labels": {"l": TOKEN}, "Cmd": ["run", TOKEN]}
     archive.write_bytes(image(layer(("a", b"x" * 10), ("b", TOKEN.encode())), tag="made:1", config=config))
     with orlop.ArchiveService(str(archive)) as service, service.files(None) as files:
-        yield html_page([image_document('"><script>', files, audit(files))])
+        yield html_page([image_document('"><script>', files, audit(files), image_paths(files))])
 
 
 def test_what_a_page_is_made_of_is_made_from_its_sources() -> None:
@@ -114,3 +118,20 @@ def test_the_same_image_gives_the_same_page(tmp_path: Path) -> None:
         pages.append(done.stdout)
     assert pages[0] == pages[1]
     assert len(data_of(pages[0])["image"]["paths"]["names"]) == 208
+
+
+def test_a_page_and_its_audit_merge_the_layers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, made = tmp_path / "made.tar", tmp_path / "made.html"
+    archive.write_bytes(image(layer(("a", b"1")), layer(("a", b"2")), layer(("b", b"3")), tag="made:1"))
+    applied = 0
+    apply = Merge.apply
+
+    def counted(merge: Merge, entries: Iterable[TarEntry]) -> None:
+        nonlocal applied
+        applied += 1
+        apply(merge, entries)
+
+    monkeypatch.setattr(Merge, "apply", counted)
+    assert run(["audit", "--archive", str(archive), "--html", str(made)]) == 0
+    assert applied == 3
+    assert made.stat().st_size > 0

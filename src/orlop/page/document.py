@@ -15,23 +15,36 @@ if TYPE_CHECKING:
     from orlop.inside.view import ImageFiles
     from orlop.model.container import ContainerConfig
 
-__all__ = ["FORMAT", "image_document", "to_json"]
+__all__ = ["FORMAT", "image_document", "image_paths", "to_json"]
 
 FORMAT: Final = 1
 """The number of the form of a document; a page reads only its own."""
 
 
-def image_document(name: str, files: ImageFiles, report: Audit, *, most: int = MOST_ROWS) -> dict[str, Any]:
+def image_paths(files: ImageFiles, *, most: int = MOST_ROWS) -> dict[str, Any]:
+    """Return what a page shows of the paths of an image.
+
+    It merges the layers one by one, and the view keeps that merge. So an audit that comes after it needs none of its
+    own.
+
+    Args:
+        files: the view of all its layers.
+        most: how many paths are there one by one, see `orlop.page.rows`.
+
+    Raises:
+        What reading tables of contents raises.
+    """
+    return path_columns(record_paths(files), most=most)
+
+
+def image_document(name: str, files: ImageFiles, report: Audit, paths: dict[str, Any]) -> dict[str, Any]:
     """Return what a page shows of an image.
 
     Args:
         name: as the page calls the image.
         files: the view of all its layers.
         report: its audit.
-        most: how many paths are there one by one, see `orlop.page.rows`.
-
-    Raises:
-        What reading tables of contents raises.
+        paths: its paths, see `image_paths`.
     """
     config = files.config
     masked = Mask(config)
@@ -47,6 +60,7 @@ def image_document(name: str, files: ImageFiles, report: Audit, *, most: int = M
         "sums": {
             "size": report.size,
             "overwritten": report.overwritten,
+            "unchanged": report.unchanged,
             "removed": report.removed,
             "twice": report.twice,
             "efficiency": round(report.efficiency, 4),
@@ -76,7 +90,7 @@ def image_document(name: str, files: ImageFiles, report: Audit, *, most: int = M
             }
             for one in report.findings
         ],
-        "paths": path_columns(record_paths(files), most=most),
+        "paths": paths,
     }
 
 

@@ -11,6 +11,8 @@ They belong to the path that the entry names, which may be one that no view ever
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from orlop.inside.merge import clean
@@ -80,9 +82,9 @@ class PathRecord:
         self._stated = node.attributes
         if old is node:
             if stated is not node.attributes and stated is not None and _differ(stated, node.attributes):
-                self.events += (Event(layer, "changed", node.size),)
+                self.events += _event(layer, "changed", node.size)
             return False
-        self.events += (Event(layer, "added" if old is None else "replaced", node.size),)
+        self.events += _event(layer, "added" if old is None else "replaced", node.size)
         return old is not None
 
     def lose(self, layer: int) -> None:
@@ -92,28 +94,32 @@ class PathRecord:
             record = stack.pop()
             if record.node is not None:
                 record.node = None
-                record.events += (Event(layer, "removed", 0),)
+                record.events += _event(layer, "removed", 0)
                 stack += (record.children or {}).values()
+
+
+@lru_cache(1 << 12)
+def _event(layer: int, action: str, size: int) -> tuple[Event]:
+    """Return a history of one event. Most paths have one like that, and many share it."""
+    return (Event(layer, action, size),)
 
 
 def record_paths(files: ImageFiles) -> PathRecord:
     """Return the root of the paths of an image. Raises what reading tables of contents raises."""
     root = PathRecord()
-    contents: list[tuple[str, int, int, int]] = []
+    contents: list[tuple[list[str], list[TarEntry]]] = []
     merge, layers = files.replay()
     root.see(merge.root, 1)
     root.events = ()
     for index, entries in enumerate(layers):
         paths = [clean(entry.name) for entry in entries]
-        whole = files.resolve_links or _follows_links(entries, paths)
+        # All that is there after the first layer is new.
+        whole = not index or files.resolve_links or _follows_links(entries, paths)
         named = None if whole else _named(entries, paths, merge)
         merge.apply(entries)
         _compare(root, merge.root, index + 1, named)
-        contents += (
-            (path, index, entry.header_offset, entry.size)
-            for path, entry in zip(paths, entries, strict=True)
-            if entry.type == TYPE_FILE and entry.size
-        )
+        with_content = [bool(entry.size) and entry.type == TYPE_FILE for entry in entries]
+        contents.append(([*compress(paths, with_content)], [*compress(entries, with_content)]))
     _count_hidden(root, contents)
     return root
 
@@ -172,7 +178,9 @@ def _compare(root: PathRecord, top: Node, layer: int, named: dict[str, set[str]]
     while stack:
         folder, record, node, whole = stack.pop()
         children, known = node.children or {}, record.children or {}
-        names: Iterable[str] = {**children, **known} if whole else (named or {}).get(folder, ())
+        names: Iterable[str] = (named or {}).get(folder, ())
+        if whole:
+            names = {**children, **known} if known else children
         for name in names:
             child, found = children.get(name), known.get(name)
             if child is None:
@@ -190,8 +198,8 @@ def _compare(root: PathRecord, top: Node, layer: int, named: dict[str, set[str]]
                     gone.lose(layer)
 
 
-def _count_hidden(root: PathRecord, contents: Iterable[tuple[str, int, int, int]]) -> None:
-    """Count content that the view does not show at the path that its entry names."""
+def _count_hidden(root: PathRecord, contents: Sequence[tuple[Sequence[str], Sequence[TarEntry]]]) -> None:
+    """Count content that the view does not show at the path that its entry names: of each layer paths and entries."""
     seen: dict[int, set[int]] = {}
     stack = [root]
     while stack:
@@ -200,13 +208,16 @@ def _count_hidden(root: PathRecord, contents: Iterable[tuple[str, int, int, int]
         if node is not None and node.type == TYPE_FILE:
             seen.setdefault(node.origin, set()).add(node.content.header_offset)
         stack += (record.children or {}).values()
-    for path, index, offset, size in contents:
-        if offset in seen.get(index, ()) or f"/{_WHITEOUT}" in f"/{path}":
-            continue
-        record = root
-        for part in path.split("/"):
-            record = record.child(part)
-        record.hidden += size
+    for index, (paths, entries) in enumerate(contents):
+        shown = seen.get(index, ())
+        for path, entry in zip(paths, entries, strict=True):
+            if entry.header_offset in shown or f"/{_WHITEOUT}" in f"/{path}":
+                continue
+            record = root
+            # What is named like the root is not a child of it.
+            for part in path.split("/") if path else ():
+                record = record.child(part)
+            record.hidden += entry.size
 
 
 def _differ(before: TarEntry, after: TarEntry) -> bool:

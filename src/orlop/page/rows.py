@@ -7,6 +7,7 @@ directory becomes one row that says how many rows it stands for; sums stay exact
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Final
@@ -62,7 +63,7 @@ class Rows:
             yield from ((row, None) for row in range(len(self)))
             return
         rests: dict[int, Rest] = {}
-        places = list(range(len(self)))
+        places = array("q", range(len(self)))
         for row in range(len(self)):
             if not kept[row]:
                 place = places[row] = places[self.parents[row]]
@@ -83,11 +84,12 @@ class Rows:
             lengths[row] += length
         if len(self) <= most and sum(lengths) <= _MOST_TEXT:
             return None
-        weights = [sum(numbers) for numbers in zip(*self.columns, strict=True)]
+        # Sums that are too large for exact floats are rounded, but never below one of what they sum up.
+        weights = array("d", (sum(numbers) for numbers in zip(*self.columns, strict=True)))
         for row in range(len(self) - 1, 0, -1):
             weights[self.parents[row]] += weights[row]
         kept, room = bytearray(len(self)), _MOST_TEXT
-        for row in sorted(range(len(self)), key=lambda row: (-weights[row], row))[:most]:
+        for row in sorted(range(len(self)), key=weights.__getitem__, reverse=True)[:most]:
             room -= lengths[row]
             if room < 0:
                 break

@@ -168,6 +168,7 @@ matches++;
 if (firstMatch < 0) firstMatch = row;
 for (let at = parent[row]; at >= 0 && !found[at]; at = parent[at]) found[at] = 1;
 }
+for (let row = 1; row < count; row++) if (found[parent[row]] > 1) found[row] |= 4;
 return { found, matches, first: firstMatch };
 }
 function pathFits({ lower, parent, folder }, parts) {
@@ -185,6 +186,7 @@ if (at < 0) return false;
 return lower[at].endsWith(parts[0]);
 };
 }
+const GLYPHS = { added: "+", changed: "~", replaced: "~", removed: "−", grown: "▲", shrunk: "▼" };
 const ACTIONS = ["added", "changed", "replaced", "removed"];
 function readPaths(columns) {
 const pairs = (name) => new Map(columns[name].map(([row, ...rest]) => [row, rest]));
@@ -411,6 +413,10 @@ context.lineWidth = 1;
 }
 const RINGS = 6;
 const LEAST = 0.004;
+const LINE = 14;
+const GAP = 4;
+const LETTER = 6.6;
+const LEAST_LETTERS = 4;
 function layoutSun(tree, top, width, height) {
 const arcs = { row: [top], ring: [0], from: [0], to: [2 * Math.PI], width, height, radius: Math.min(width, height) / 2 - 2 };
 for (let i = 0; i < arcs.row.length; i++) {
@@ -428,6 +434,7 @@ arcs.to.push(angle + size);
 angle += size;
 }
 }
+arcs.step = arcs.radius / (arcs.ring[arcs.ring.length - 1] + 1);
 return arcs;
 }
 function drawSun(context, arcs, paint) {
@@ -437,17 +444,15 @@ context.fillStyle = i === 0 ? paint.folder : paint.colour(arcs.row[i]);
 context.fill();
 context.strokeStyle = paint.edge;
 context.stroke();
-const step = arcs.radius / (RINGS + 1);
-const middle = (arcs.ring[i] + 0.5) * step;
-if (i > 0 && (arcs.to[i] - arcs.from[i]) * middle > 15) label(context, arcs, i, paint, middle, step);
 }
-context.fillStyle = paint.text;
 context.textAlign = "center";
+for (let i = 1; i < arcs.row.length; i++) label(context, arcs, i, paint);
+context.fillStyle = paint.text;
 paint.write(paint.size(arcs.row[0]), arcs.width / 2, arcs.height / 2 + 4);
 context.textAlign = "start";
 }
 function trace(context, arcs, i) {
-const step = arcs.radius / (RINGS + 1);
+const { step } = arcs;
 const [x, y] = [arcs.width / 2, arcs.height / 2];
 context.beginPath();
 if (arcs.ring[i] === 0) context.arc(x, y, step, 0, 2 * Math.PI);
@@ -457,23 +462,31 @@ context.arc(x, y, (arcs.ring[i] + 1) * step, arcs.to[i], arcs.from[i], true);
 }
 context.closePath();
 }
-function label(context, arcs, i, paint, middle, step) {
-const angle = (arcs.from[i] + arcs.to[i]) / 2;
+function label(context, arcs, i, paint) {
+const { step } = arcs;
+const middle = (arcs.ring[i] + 0.5) * step;
+const length = (arcs.to[i] - arcs.from[i]) * middle;
+const slack = Math.max(0, (step - LINE) / 2);
+const along = Math.min(length, 2 * Math.sqrt(2 * middle * slack - slack * slack)) - GAP;
+const outwards = length > LINE ? step - GAP : 0;
+const most = Math.floor(Math.max(along, outwards) / LETTER);
+if (most < 1) return;
 const text = paint.label(arcs.row[i]);
-const most = Math.floor(step / 6.6);
+if (text.length > most && most < LEAST_LETTERS) return;
+const angle = (arcs.from[i] + arcs.to[i]) / 2;
 context.save();
 context.translate(arcs.width / 2, arcs.height / 2);
 context.rotate(angle);
 context.translate(middle, 0);
-if (angle > Math.PI / 2 && angle < 1.5 * Math.PI) context.rotate(Math.PI);
+if (along > outwards) context.rotate(angle < Math.PI ? -Math.PI / 2 : Math.PI / 2);
+else if (angle > Math.PI / 2 && angle < 1.5 * Math.PI) context.rotate(Math.PI);
 context.fillStyle = paint.textOn(arcs.row[i]);
-context.textAlign = "center";
-paint.write(text.length <= most ? text : `${text.slice(0, Math.max(1, most - 1))}…`, 0, 4);
+paint.write(text.length <= most ? text : `${text.slice(0, most - 1)}…`, 0, 4);
 context.restore();
 }
 function hitSun(arcs, x, y) {
 const [dx, dy] = [x - arcs.width / 2, y - arcs.height / 2];
-const ring = Math.floor(Math.hypot(dx, dy) / (arcs.radius / (RINGS + 1)));
+const ring = Math.floor(Math.hypot(dx, dy) / arcs.step);
 const angle = (Math.atan2(dy, dx) + 2 * Math.PI) % (2 * Math.PI);
 for (let i = 0; i < arcs.row.length; i++) {
 if (arcs.ring[i] === ring && (ring === 0 || (angle >= arcs.from[i] && angle < arcs.to[i]))) return i;
@@ -508,10 +521,14 @@ return {
 isFolder: (row) => view.tree.first[row] !== view.tree.first[row + 1],
 colour: (row) => (dead(row) ? colours.dimmed : colours.layers[view.paletteOf(row)] || colours.folder),
 textOn: (row) => (dead(row) ? colours.dimmedText : view.paletteOf(row) < 0 ? colours.text : colours.tileText),
-label: (row, start = row) => printable(namesBetween(start, row).join("/")),
+label: (row, start = row) => signOf(row) + printable(namesBetween(start, row).join("/")),
 size: (row) => humanBytes(view.tree.total[row]),
 write: (text, x, y) => context.fillText(text, x, y),
 };
+}
+function signOf(row) {
+const sign = app.view.key === "compare" && GLYPHS[app.view.stateOf(row)];
+return sign ? `${sign} ` : "";
 }
 function namesBetween(start, row) {
 const names = [];
@@ -594,7 +611,6 @@ redraw();
 }
 const HEIGHT = 26;
 const HIGHEST = 15000000;
-const GLYPHS = { added: "+", changed: "~", replaced: "~", removed: "−", grown: "▲", shrunk: "▼" };
 function makeRows(app) {
 const box = byId("tree");
 const spacer = byId("spacer");
@@ -616,11 +632,11 @@ const todo = [0];
 while (todo.length) {
 const row = todo.pop();
 listed.push(row);
-const isOpen = open[row] || (found && found[row] === 1);
+const isOpen = open[row] || (found && found[row] & 1);
 if (!isOpen) continue;
 for (let k = tree.first[row + 1] - 1; k >= tree.first[row]; k--) {
 const kid = tree.kids[k];
-if (!found || found[kid] || found[row] === 2) todo.push(kid);
+if (!found || found[kid]) todo.push(kid);
 }
 }
 rows = Int32Array.from(listed);
@@ -649,7 +665,7 @@ function makeRow(row, index, top) {
 const { view } = app;
 const { shape, total, first } = view.tree;
 const isFolder = first[row] !== first[row + 1];
-const isOpen = isFolder && (open[row] || (app.found && app.found[row] === 1));
+const isOpen = isFolder && (open[row] || (app.found && app.found[row] & 1));
 const name = row === 0 ? "/" : view.nameOf(row);
 const size = total[row];
 const above = total[shape.parent[row]] || size;
@@ -718,7 +734,7 @@ const row = app.selected;
 const at = Math.max(0, place[row]);
 const page = Math.max(1, Math.floor(box.clientHeight / HEIGHT) - 1);
 const isFolder = tree.first[row] !== tree.first[row + 1];
-const isOpen = open[row] || (app.found && app.found[row] === 1);
+const isOpen = open[row] || (app.found && app.found[row] & 1);
 const moves = {
 ArrowDown: () => go(at + 1),
 ArrowUp: () => go(at - 1),
@@ -860,6 +876,8 @@ const facts = [
 ["Created", image.created.replace("T", " ").replace(/\.\d+/, "")],
 ["Content", `${humanBytes(sums.size)} in ${counted(layers.length, "layer")}`],
 ["Hidden", humanBytes(sums.overwritten + sums.removed)],
+["Unchanged", sums.unchanged ? `${humanBytes(sums.unchanged)} sent again` : ""],
+["There twice", sums.twice ? humanBytes(sums.twice) : ""],
 ["Efficiency", `${(100 * sums.efficiency).toFixed(1)} %`],
 ["User", image.user || "root"],
 ["Command", image.command.join(" ")],
@@ -928,6 +946,7 @@ element("span", { className: `chip c${(layer - 1) % 8}`, textContent: String(lay
 ` ${action}${action === "removed" || kind === "dir" ? "" : `, ${humanBytes(size)}`} `,
 showText(element("code"), step ? shortStep(step.step) : ""));
 });
+if (!history.length) return [table(...rows)];
 return [table(...rows), element("h3", { textContent: "What layers did" }), element("ol", { id: "events" }, ...history)];
 }
 function showFindings(app) {
@@ -1147,6 +1166,7 @@ timer = setTimeout(() => app.view && app.setQuery(event.target.value), WAIT);
 addEventListener("popstate", readHash);
 return app;
 }
+const COLUMNS = ["Image", "Size", "Unique", "Shared", "Layers", "Created", "", ""];
 let token = "";
 async function ask(path) {
 const answer = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, credentials: "same-origin" });
@@ -1158,6 +1178,7 @@ throw error;
 async function startLive(app) {
 byId("images").hidden = false;
 byId("main").hidden = true;
+byId("search").hidden = true;
 showText(byId("title"), "Images");
 try {
 const store = await ask("images");
@@ -1189,22 +1210,30 @@ for (const image of images) for (const layer of new Set(image.layers)) users.set
 const summary = element("p", { id: "disk", textContent: `${counted(images.length, "image")}; layers ${humanBytes(layers.size)}, of which ${humanBytes(layers.shared)} shared by several images; on disk ${humanBytes(disk.size)}, of which ${humanBytes(disk.garbage)} garbage` });
 const filter = element("input", { type: "search", id: "filter", placeholder: "Name or digest of an image or layer" });
 filter.setAttribute("aria-label", "Find images by a name or a digest");
-const head = element("tr", null, ...["Image", "Size", "Unique", "Shared", "Layers", "Created", "", ""].map((textContent) => element("th", { scope: "col", textContent })));
-const rows = images.map((image) => element("tr", { data: { id: image.id, size: String(image.size), unique: String(image.unique), shared: String(image.shared) } },
-element("td", null, ...(image.names.length ? image.names : [image.id.slice(7, 19)]).map((name) =>
+const head = element("tr", { role: "row", className: "head" }, ...COLUMNS.map((textContent, at) =>
+element("th", { scope: "col", role: "columnheader", className: at > 0 && at < 5 ? "number" : "", textContent })));
+const rows = images.map((image) => element("tr", { role: "row", data: { id: image.id, size: String(image.size), unique: String(image.unique), shared: String(image.shared) } },
+element("td", { role: "cell" }, ...(image.names.length ? image.names : [image.id.slice(7, 19)]).map((name) =>
 showText(element("button", { type: "button", className: "link open", onclick: () => open(app, store, image.id, "") }), name))),
-...[image.size, image.unique, image.shared].map((bytes) => element("td", { className: "number", textContent: humanBytes(bytes) })),
-element("td", { className: "number", textContent: `${image.layers.length} (${image.layers.filter((layer) => users.get(layer) > 1).length} shared)` }),
-element("td", { textContent: image.created.slice(0, 10) }),
-element("td", { textContent: image.pinned ? "pinned" : "" }),
-element("td", null, element("button", { type: "button", className: "link compare", textContent: "compare with this", onclick: () => app.shownId && open(app, store, app.shownId, image.id) }))));
+...[image.size, image.unique, image.shared].map((bytes, i) => cell(COLUMNS[i + 1], humanBytes(bytes), "number")),
+cell("Layers", `${image.layers.length} (${image.layers.filter((layer) => users.get(layer) > 1).length} shared)`, "number"),
+cell("Created", image.created.slice(0, 10)),
+cell("", image.pinned ? "pinned" : ""),
+element("td", { role: "cell" }, element("button", { type: "button", className: "link compare", textContent: "compare with this", data: { id: image.id }, onclick: () => open(app, store, app.shownId, image.id) }))));
 filter.addEventListener("input", () => {
 const wanted = filter.value.trim().toLowerCase();
 images.forEach((image, i) => {
 rows[i].hidden = ![image.id, ...image.names, ...image.layers].some((text) => text.toLowerCase().includes(wanted));
 });
 });
-byId("images").replaceChildren(summary, filter, element("table", { id: "store" }, head, ...rows));
+byId("images").replaceChildren(summary, filter, element("table", { id: "store", role: "table" }, head, ...rows));
+offerComparisons(app);
+}
+function cell(column, textContent, className = "") {
+return element("td", { role: "cell", className, textContent, data: { column } });
+}
+function offerComparisons(app) {
+for (const one of byId("store").querySelectorAll(".compare")) one.disabled = !app.shownId || one.dataset.id === app.shownId;
 }
 async function open(app, store, id, old) {
 byId("status").textContent = "…";
@@ -1214,7 +1243,9 @@ const image = store.images.find((one) => one.id === id);
 if (image) data.image.image.name = titleOf(image);
 if (app.shownId !== id || !location.hash.includes(id)) history.pushState(null, "", `#image=${id}`);
 app.shownId = id;
+offerComparisons(app);
 byId("main").hidden = false;
+byId("search").hidden = false;
 app.show(data.image, data.comparison);
 }
 async function start() {
