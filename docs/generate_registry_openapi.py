@@ -36,6 +36,7 @@ _DIGEST: Final = r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$"
 _TAG: Final = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"
 _NAME: Final = r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$"
 
+_RIGHT: Final = record({"Type": text(), "Name": text(), "Action": text("One or more, separated by commas.")})
 _SCHEMAS: Final[dict[str, Schema]] = {
     "Errors": record(
         {
@@ -44,7 +45,12 @@ _SCHEMAS: Final[dict[str, Schema]] = {
                     {
                         "code": text("A code of the specification.", pattern="^[A-Z_]+$"),
                         "message": text("What is wrong, in a sentence."),
-                        "detail": record({"digest": text("The blob that is missing.")}),
+                        "detail": {
+                            "anyOf": [
+                                record({"digest": text("The blob that is missing.")}),
+                                array(_RIGHT, "The rights that are missing."),
+                            ]
+                        },
                     },
                     optional=("detail",),
                 ),
@@ -85,7 +91,7 @@ _SUBJECT: Final = {
     "OCI-Subject": _header("The digest that the manifest refers to.", required=False),
     "OCI-Tag": _header("The tags that it got, where `tag` was given.", required=False),
 }
-_APPLIED: Final = {"OCI-Filters-Applied": _header("`artifactType`, where that was given.", required=False)}
+_APPLIED: Final = {**_PAGE, "OCI-Filters-Applied": _header("`artifactType`, where that was given.", required=False)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +153,7 @@ _MEANINGS: Final = {
     403: "`DENIED`.",
     404: "The repository has no such thing: `NAME_UNKNOWN`, `MANIFEST_UNKNOWN`, `BLOB_UNKNOWN`, `BLOB_UPLOAD_UNKNOWN`.",
     405: "`UNSUPPORTED`: the method, or something that other content needs.",
+    412: "`PRECONDITION_FAILED`: what is there is not what `If-Match` or `If-None-Match` says.",
     413: "`SIZE_INVALID`: more bytes than are taken.",
     416: "`RANGE_INVALID`: a range beyond a blob, or a chunk that does not come next.",
     429: "`TOOMANYREQUESTS`.",
@@ -179,7 +186,11 @@ _PAGING: Final = (
     _query("n", number(maximum=10_000), "At most so many names."),
     _query("last", text(), "Only those that sort behind this one."),
 )
-_MATCH: Final = _given("If-None-Match", text(pattern='^"[^"]*"$'), "What the client has already.")
+_ETAGS: Final = text(pattern=r'^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$')
+_HAS: Final = _given("If-None-Match", _ETAGS, "What the client has already.")
+_WANTS: Final = _given("If-Match", _ETAGS, "What alone is wanted.")
+_FREE: Final = _given("If-None-Match", _ETAGS, "What must not be there: `*` for anything.")
+_IS: Final = _given("If-Match", _ETAGS, "What must be there: one of these, or `*` for anything.")
 _SPAN: Final = _given("Content-Range", text(pattern=r"^\d{1,9}-\d{1,9}$"), "Which bytes of the blob the body has.")
 _WANTED: Final = _query("digest", text(pattern=_DIGEST), "What the whole blob must have.", required=True)
 _RANGE: Final = _given("Range", text(pattern=r"^bytes=\d{1,9}-\d{0,9}$"), "The bytes that are wanted.")
@@ -218,28 +229,33 @@ _READING: Final[dict[Kind, Operation]] = {
         "List what refers to some content",
         {200: _REFERRERS},
         (404,),
-        (_query("artifactType", text(), "Only those of this type."),),
+        (
+            _query("artifactType", text(), "Only those of this type."),
+            _query("last", text(), "Only those that sort behind this digest."),
+        ),
     ),
-    Kind.MANIFEST: Operation("Read a manifest or an index", _MANIFEST, (404, 502), (_MATCH,)),
-    Kind.BLOB: Operation("Read a blob, or a part of it", _BLOB, (404, 416, 502), (_MATCH, _RANGE)),
+    Kind.MANIFEST: Operation("Read a manifest or an index", _MANIFEST, (404, 412, 502), (_HAS, _WANTS)),
+    Kind.BLOB: Operation("Read a blob, or a part of it", _BLOB, (404, 412, 416, 502), (_HAS, _WANTS, _RANGE)),
     Kind.UPLOAD: _STATE,
 }
 _WRITING: Final[dict[tuple[str, Kind], Operation]] = {
     ("PUT", Kind.MANIFEST): Operation(
         "Put a manifest or an index",
         {201: Answer("It is there.", {}, {**_CREATED, **_SUBJECT})},
-        (404, 413, 507),
+        (404, 412, 413, 507),
         (
+            _FREE,
+            _IS,
             _query("tag", array(text(pattern=_TAG), maxItems=100), "Further tags."),
             _query("digest", text(pattern=_DIGEST), "What it must have, where the path has a tag."),
         ),
         _MANIFESTS,
     ),
     ("DELETE", Kind.MANIFEST): Operation(
-        "Delete a tag, or a manifest with its tags", {202: Answer("It is gone.", {}, {})}, (404,)
+        "Delete a tag, or a manifest with its tags", {202: Answer("It is gone.", {}, {})}, (404, 412), (_FREE, _IS)
     ),
     ("DELETE", Kind.BLOB): Operation(
-        "Delete a blob that no manifest names", {202: Answer("It is gone.", {}, {})}, (404,)
+        "Delete a blob that no manifest names", {202: Answer("It is gone.", {}, {})}, (404, 412), (_FREE, _IS)
     ),
     ("POST", Kind.UPLOADS): Operation(
         "Begin an upload, or send a blob whole, or mount one",

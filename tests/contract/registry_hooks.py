@@ -1,12 +1,19 @@
-"""What schemathesis is told of the registry beside its description; loaded by schemathesis, in its own process."""
+"""What schemathesis is told of the registry beside its description; loaded by schemathesis, in its own process.
+
+Where the registry asks who somebody is, each request is made by somebody else, and what may come of it is checked.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
+from functools import cache
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
+from zlib import crc32
 
 import schemathesis
 from hypothesis import strategies as st
@@ -15,6 +22,29 @@ REPOSITORY = "team/app"
 #: What the repository has: its test has pushed it.
 KNOWN = json.loads(os.environ["ORLOP_CONTRACT_KNOWN"])
 OWN = b"some of a blob"
+URL = os.environ["ORLOP_CONTRACT_URL"]
+#: The users of a registry with a guard, and the header of each. The first may do everything in the repository.
+USERS: dict[str, str | None] = json.loads(os.environ.get("ORLOP_CONTRACT_USERS", "{}"))
+#: What anybody may be told: a request is not one, is too large, or is not made by somebody who is known.
+UNTOLD = {400, 401, 413, 414, 431}
+
+
+@cache
+def token(user: str, scopes: tuple[str, ...]) -> str:
+    """Return the header with a token for scopes: what a user may of them, it says itself."""
+    query = "&".join(f"scope={quote(one)}" for one in scopes)
+    asked = Request(f"{URL}/token?service=registry.test&{query}", headers={"Authorization": USERS[user] or ""})
+    with urlopen(asked, timeout=60) as answer:
+        return f"Bearer {json.load(answer)['token']}"
+
+
+def credentials(user: str, name: Any) -> str | None:
+    """Return by what header a user asks about a repository."""
+    header = USERS[user]
+    if "ORLOP_CONTRACT_TOKENS" not in os.environ or header is None or user == "stranger":
+        return header
+    asked = (f"repository:{name}:pull,push,delete",) if isinstance(name, str) and name == REPOSITORY else ()
+    return token(user, (*asked, "registry:catalog:*"))
 
 
 def documents() -> st.SearchStrategy[bytes]:
@@ -66,11 +96,43 @@ def content_is_what_it_is_called(ctx: Any, response: Any, case: Any) -> None:
         assert hashlib.new(algorithm, response.content).hexdigest() == expected
 
 
+@schemathesis.check
+def everybody_gets_what_they_may(ctx: Any, response: Any, case: Any) -> None:
+    """See that nobody does, or hears of, what the rules do not allow, and that everybody can do what they allow."""
+    user = response.request.headers.get("X-Asks", "")
+    if user not in USERS:
+        return
+    status = response.status_code
+    if user in {"nobody", "stranger"}:
+        assert status in UNTOLD, f"{user} got {status}"
+        assert status != 401 or response.headers.get("www-authenticate"), "nobody is told how to authenticate"
+    elif urlsplit(response.request.url).path.startswith(f"/v2/{REPOSITORY}/"):
+        has_all = user == next(iter(USERS))
+        assert (status in {401, 403}) is not has_all or status in UNTOLD - {401}, f"{user} got {status}"
+    elif re.match(r"/v2/([^_].*)/(manifests|blobs|tags|referrers)/", unquote(urlsplit(response.request.url).path)):
+        assert status in UNTOLD | {403, 404, 405}, f"{user} got {status}"
+
+
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Ask about what is there, half of the time: the repository, its digests and tags, and uploads of its own."""
     path = case.path_parameters or {}
-    if not isinstance(path.get("name"), str) or len(path["name"]) % 2:
+    number = crc32(repr((case.method, path, case.query, case.body)).encode(errors="replace"))
+    choose(path, case)
+    if USERS:
+        # The first one, who can do something, asks as often as the others together.
+        users = list(USERS)
+        user = users[number // 2 % len(users)] if number % 2 else users[0]
+        header = credentials(user, path.get("name"))
+        case.headers["X-Asks"] = user
+        case.headers.pop("Authorization", None)
+        if header is not None:
+            case.headers["Authorization"] = header
+
+
+def choose(path: dict[str, Any], case: Any) -> None:
+    """Put what is there into the place of what is asked about."""
+    if not isinstance(path.get("name"), str) or len(path["name"]) % (4 if USERS else 2) == (2 if USERS else 1):
         return
     path["name"] = REPOSITORY
     if "digest" in path:
@@ -78,7 +140,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if "reference" in path and len(str(path["reference"])) % 2:
         path["reference"] = (*KNOWN["tags"], *KNOWN["digests"])[len(str(path["reference"])) % 4]
     if "id" in path:
-        request = Request(f"{os.environ['ORLOP_CONTRACT_URL']}/v2/{REPOSITORY}/blobs/uploads/", method="POST")
+        request = Request(f"{URL}/v2/{REPOSITORY}/blobs/uploads/", method="POST")
+        if USERS:
+            request.add_header("Authorization", credentials(next(iter(USERS)), REPOSITORY) or "")
         with urlopen(request, timeout=60) as answer:
             path["id"] = answer.headers["Docker-Upload-UUID"]
     if case.query and "digest" in case.query and case.body == OWN:

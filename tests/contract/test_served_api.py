@@ -30,6 +30,11 @@ checks.not_a_server_error.expected-statuses = ["2XX", "4XX", 501, 502]
 [[operations]]
 include-path = "/images/create"
 checks.not_a_server_error.expected-statuses = ["2XX", "4XX", 500, 501, 502]
+
+# To PUT is to change a volume, which swarms have.
+[[operations]]
+include-path = "/volumes/prune"
+checks.not_a_server_error.expected-statuses = ["2XX", "4XX", 501, 502, 503]
 """
 
 

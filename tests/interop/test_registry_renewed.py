@@ -146,6 +146,6 @@ def test_no_renewal_opens_the_registry_or_stops_it(tmp_path: Path, record_proper
         assert clients.seen["anna", 404] > 0
         assert json.loads(served.orlop("fsck", "-q", "--format", "json"))["State"] == "clean"
     # It was told each time that something was wrong, and nothing else.
-    told = [line for line in heard if "stay what they were" not in line and "stays what it was" not in line]
+    told = [line for line in heard if "stay unchanged" not in line and "stays unchanged" not in line]
     assert heard
     assert told == []

@@ -94,7 +94,8 @@ def test_all_that_an_outside_program_asks(tmp_path: Path, login: str, record_pro
         # A token for one repository says nothing of another, and an upload begins in place of a mount.
         replay = Replay(client, "team/one", "team/two", mounts=(201, 202) if login == "token" else (201,))
         replay.everything()
-        older(replay)
+        for blobs_first in (False, True):
+            older(replay, blobs_first=blobs_first)
         record_property("counted", f"{login}: {sum(replay.counts.values())} answers: {dict(replay.counts)}")
         served.orlop("gc")
         assert json.loads(served.orlop("fsck", "-q", "--format", "json"))["State"] == "clean"

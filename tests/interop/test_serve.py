@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orlop.testing.registry.fake import FakeRegistry
+from orlop.testing.registry.quirks import Quirks
 from tests.interop.programs import PATIENCE, Program, environment
 from tests.needs import need
 
@@ -136,12 +138,20 @@ def test_docker_says_what_it_speaks_to(client):
     assert client.lines("network", "ls", "--format", "{{.Name}}") == ["bridge"]
 
 
-@pytest.mark.parametrize("command", ["run --rm alpine", "push alpine", "search alpine", "build -"])
+@pytest.mark.parametrize("command", ["run --rm alpine", "push alpine", "build -"])
 def test_docker_is_told_what_orlop_does_not_do(client, command):
     env = {"DOCKER_BUILDKIT": "0"}
     done = client.run(*command.split(), stdin=b"FROM scratch\n", env=env)
     assert done.returncode != 0
     assert "orlop" in done.stderr.decode()
+
+
+def test_docker_searches_a_registry(client):
+    with FakeRegistry(Quirks(search=200)) as there:
+        for name in ("team/app", "other"):
+            there.repository(name)
+        found = client.lines("search", "--format", "{{.Name}} {{.Description}}", f"{there.authority}/app")
+        assert found == ["team/app about team/app"]
 
 
 def test_docker_hears_of_what_the_command_line_does(client, orlop, archive):

@@ -124,7 +124,6 @@ def test_docker_py_prunes(client, archive):
 
 def test_docker_py_is_told_what_orlop_does_not_do(client):
     for work in (
-        lambda: client.images.search("alpine"),
         lambda: client.images.build(fileobj=io.BytesIO(b"FROM scratch\n")),
         lambda: client.containers.run("alpine"),
     ):

@@ -155,6 +155,41 @@ PATHS: Final = [
         ("GET", f"/v1.{10**30}/_ping"),
     ]
 ]
+ODD: Final = [
+    Request(method, f"{_V}{path}")
+    for path in [
+        "/containers/json",
+        "/containers/x/json",
+        "/containers/x/start",
+        "/containers/x",
+        "/containers",
+        "/exec/x/json",
+        "/exec/x",
+        "/images",
+        "/images/get",
+        "/images/load",
+        "/networks",
+        "/networks/x",
+        "/nodes/x",
+        "/plugins",
+        "/plugins/x/json",
+        "/secrets/x",
+        "/services/x",
+        "/swarm",
+        "/swarm/leave",
+        "/tasks/x",
+        "/volumes",
+        "/volumes/x",
+        "/build/prune",
+        "/commit",
+        "/events",
+        "/info",
+        "/system/df",
+        "/version",
+    ]
+    for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "FOO")
+    if (method, path) not in {("GET", "/events"), ("PUT", "/volumes/x")}
+]
 FILTERS: Final = [
     *(
         request
@@ -278,7 +313,40 @@ IMPORTS: Final = [
     Request("POST", f"{_V}/images/create", b"fromSrc=-&repo=form", _FORM),
     Request("DELETE", f"{_V}/images/form"),
 ]
-REQUESTS: Final = [*UNREADABLE, *PATHS, *FILTERS, *PARAMETERS, *IMPORTS]
+_JSON: Final = "application/json"
+NETWORKS: Final = [
+    *(
+        Request("GET", f"{_V}{path}/")
+        for path in [
+            *("/_ping", "/version", "/info", "/events", "/system/df", "/containers/json", "/images", "/networks"),
+            *("/volumes", "/plugins", "/containers/x/json", "/exec/x/json", "/volumes/x", "/plugins/x/json", "/swarm"),
+        ]
+    ),
+    *(Request("POST", f"{_V}{path}/") for path in ["/images/prune", "/build/prune", "/networks/prune", "/networks"]),
+    *(Request(method, f"{_V}/networks/{name}") for method in ("GET", "DELETE") for name in ("a/b", "%20", "a/")),
+    Request("DELETE", f"{_V}/networks/"),
+    Request("DELETE", f"{_V}/networks"),
+    *(
+        Request("POST", f"{_V}/networks/nosuch/{verb}", body, kind)
+        for verb in ("connect", "disconnect")
+        for body, kind in [
+            (b"", ""),
+            (b"", _JSON),
+            (b"{", _JSON),
+            (b"[]", _JSON),
+            (b"{}", _JSON),
+            (b'{"Container":"x"}', _JSON),
+            (b'{"container":"x","Force":true}', _JSON),
+            (b'{"Container":5}', _JSON),
+            (b'{"Container":"x"}', "text/plain"),
+            (b'{"Container":"x"} {', _JSON),
+            (b"Container=x", _FORM),
+        ]
+    ),
+    Request("POST", f"{_V}/networks//connect", b'{"Container":"x"}', _JSON),
+    Request("POST", f"{_V}/networks/a/b/connect", b'{"Container":"x"}', _JSON),
+]
+REQUESTS: Final = [*UNREADABLE, *PATHS, *ODD, *FILTERS, *PARAMETERS, *NETWORKS, *IMPORTS]
 
 
 def said(path: Path, request: Request) -> Said:

@@ -253,7 +253,7 @@ def test_certificates_are_read_again_when_asked_and_stay_where_they_cannot_be_us
         certify(tmp_path, "newest")
         (tmp_path / "key.pem").write_text("no key")
         served.process.send_signal(signal.SIGHUP)
-        assert "the certificates stay what they were" in served.process.stderr.readline()
+        assert "the certificates stay unchanged" in served.process.stderr.readline()
         assert shown() == new
         assert served.end() == (0, "")
 

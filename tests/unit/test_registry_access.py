@@ -212,6 +212,8 @@ def test_wrong_credentials_are_told_with_their_file(quirks: dict[str, Any]):
         if quirks["auth"] == "bearer":
             assert "gives no token for the credentials of a/config.json" in str(raised.value)
             assert "incorrect username or password" in str(raised.value)
+        else:
+            assert "it refused the user name and password of a/config.json" in str(raised.value)
 
 
 def test_a_mount_needs_the_other_repository_too():
@@ -294,7 +296,7 @@ def test_a_realm_where_nothing_may_go_is_not_asked(realm: str):
 def test_a_challenge_without_a_realm_is_told():
     with faked(ME, users=USERS, auth="bearer", challenge='Bearer service="s"') as fake:
         fake.image()
-        with pytest.raises(InvalidAnswer, match="does not say where it is had"):
+        with pytest.raises(InvalidAnswer, match="does not say where to get one"):
             fake.client.get_manifest(REPOSITORY, "1")
 
 
@@ -370,8 +372,9 @@ def test_secrets_are_in_no_message_no_log_and_no_text(caplog: pytest.LogCaptureF
     assert "s3cret" not in caplog.text
 
 
-def test_a_helper_is_asked_again_when_what_it_gave_is_old():
-    with faked(users=USERS, auth="bearer") as fake:
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_helper_is_asked_again_when_what_it_gave_is_old(auth: str):
+    with faked(users=USERS, auth=auth) as fake:
         access = fake.client.exchange.access
         given = [Credentials(user="me", password="of yesterday"), ME]
         access._find = lambda: given[0]

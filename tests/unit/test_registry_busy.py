@@ -62,8 +62,8 @@ def test_a_push_in_pieces_outlasts_what_passes(tmp_path: Path):
         place.quirks(failures=(Failure(503, methods="PATCH"), Failure(429, (AGAIN,), methods="PATCH")))
         place.push("app:1")
         sent = sum(one.received for one in place.there.requests)
-        # Each refusal costs one piece of 16 MiB.
-        assert sent < (40 + 2 * 16 + 1) << 20
+        # Each refusal costs one piece of 20 MiB.
+        assert sent < (40 + 2 * 20 + 1) << 20
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])

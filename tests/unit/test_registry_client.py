@@ -52,6 +52,7 @@ from tests.unit.faked import CONFIG, LAYER, REPOSITORY, body_of, faked, manifest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from orlop.testing.registry.site import Asked, Reply
     from tests.unit.faked import Faked
 
 
@@ -381,6 +382,27 @@ def test_what_refers_to_an_image_is_found(fake: Faked, kind: str):
     assert (tag in fake.registry.repository(REPOSITORY).tags) == (kind in {"none", "html"})
 
 
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_a_list_of_referrers_that_breaks_off_is_not_taken_for_all(fake: Faked, status: int):
+    _, subject = fake.image()
+    one = pushed_referrer(fake, subject, SIGNATURE, "one")
+    answer = fake.registry.registry.answer
+
+    def broken(asked: Asked) -> Reply:
+        if asked.query.get("last"):
+            reply = answer(asked)
+            reply.status, reply.headers, reply.body = status, [("Content-Type", "text/html")], b"<p>"
+            return reply
+        reply = answer(asked)
+        if "/referrers/" in asked.path:
+            reply.headers.append(("Link", f'<{asked.path}?last={one.digest}>; rel="next"'))
+        return reply
+
+    fake.registry.registry.answer = broken
+    with pytest.raises(InvalidAnswer, match="the rest"):
+        fake.client.referrers(REPOSITORY, subject)
+
+
 def test_the_fallback_tag_is_kept_as_it_should_be(fake: Faked):
     _, subject = fake.image()
     fake.quirks(referrers="none")
@@ -395,6 +417,25 @@ def test_the_fallback_tag_is_kept_as_it_should_be(fake: Faked):
     referrers.add(fake.client, REPOSITORY, subject, first)
     assert fake.client.referrers(REPOSITORY, subject) == (second, first)
     assert [one.headers.get("if-match") for one in fake.registry.requests if one.method == "PUT"]
+
+
+def test_the_first_entry_of_the_fallback_tag_replaces_nothing(fake: Faked):
+    _, subject = fake.image()
+    fake.quirks(referrers="none")
+    answer, conditions = fake.registry.registry.answer, list[str | None]()
+
+    def meanwhile(asked: Asked) -> Reply:
+        if asked.method == "PUT" and asked.path.endswith(f"sha256-{subject.hex}"):
+            conditions.append(asked.headers.get("if-none-match"))
+            if len(conditions) == 1:
+                pushed_referrer(fake, subject, SIGNATURE, "meanwhile")
+        return answer(asked)
+
+    fake.registry.registry.answer = meanwhile
+    mine = pushed_referrer(fake, subject, SIGNATURE, "mine")
+    assert [one.annotations["note"] for one in fake.client.referrers(REPOSITORY, subject)] == ["meanwhile", "mine"]
+    assert mine in fake.client.referrers(REPOSITORY, subject)
+    assert conditions == ["*", "*", None]
 
 
 def test_a_fallback_tag_that_leads_to_the_image_itself_says_nothing(fake: Faked):
@@ -613,7 +654,7 @@ def test_pages_are_counted_and_noted():
         turning.came(100, 1)
     with pytest.raises(InvalidAnswer, match="pages"):
         turning.ask("/one-more")
-    with pytest.raises(InvalidAnswer, match="circle"):
+    with pytest.raises(InvalidAnswer, match="loop"):
         turning.ask("/7")
 
 

@@ -37,7 +37,8 @@ A, B = b"some content " * 40, b"other content " * 40
 MISSING = f"sha256:{'1' * 64}"
 
 
-# GET /v2/ 200; /v2 → 301 to /v2/; Docker-Distribution-Api-Version on everything (which the client checks).
+# `GET /v2/` 200 (401 with a challenge if auth is on); `/v2` → 301 to `/v2/` as distribution,
+# `Docker-Distribution-Api-Version: registry/2.0` on everything.
 
 
 def test_the_base_answers_200_and_its_path_without_a_slash_leads_there(registry):
@@ -47,7 +48,8 @@ def test_the_base_answers_200_and_its_path_without_a_slash_leads_there(registry)
     assert code(registry.get("/v2/nothing")) == "UNSUPPORTED"
 
 
-# Empty repository: tags/list 200 or 404; referrers of an unknown digest 200 and an empty index.
+# Empty repository: tags/list 200 or 404; referrers of an unknown digest 200 + empty index with `schemaVersion` 2 and
+# `mediaType`, Content-Type exactly the index type.
 
 
 def test_an_empty_repository_has_no_tags_and_an_empty_list_of_referrers(registry):
@@ -73,15 +75,22 @@ def test_a_repository_without_a_tag_is_there_as_long_as_it_has_anything(registry
     assert code(registry.get("/v2/a/c/tags/list")) == "NAME_UNKNOWN"
 
 
-# Blobs: each then HEAD (200, no body, exact length), GET (200, exact), DELETE (202; 404 after).
+# Blobs, for sha256 and sha512, each then HEAD (200, no body, exact Content-Length, digest header if present must
+# equal), GET (200, exact), DELETE (202; 404 after; 405 if off): post-only (201, or 202 then PUT 201), post+put, one
+# chunk, three chunks, three chunks with the last in the PUT, stream (PATCH without Content-Range), mount (201, or
+# 202 then PUT), mount without `from` (201 or 202), mount of a missing blob (202 with a usable Location), cancel
+# (DELETE 204; main, optional), empty blob, `{}`.
+#
+# Every 201's Location answers GET 200 with the same bytes (blob and manifest).
 
 
-def _check_blob(registry: RegistryClient, name: str, content: bytes, location: str) -> None:
-    path = f"/v2/{name}/blobs/{digest_of(content)}"
+def _check_blob(registry: RegistryClient, name: str, content: bytes, location: str, algorithm: str = "sha256") -> None:
+    digest = digest_of(content, algorithm)
+    path = f"/v2/{name}/blobs/{digest}"
     assert registry.get(location).body == content
     head = registry.head(path)
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(content)))
-    assert head.headers["docker-content-digest"] == digest_of(content)
+    assert head.headers["docker-content-digest"] == digest
     got = registry.get(path)
     assert (got.status, got.body, got.headers["content-length"]) == (200, content, str(len(content)))
     assert "content-encoding" not in got.headers
@@ -92,70 +101,79 @@ def _check_blob(registry: RegistryClient, name: str, content: bytes, location: s
     assert registry.delete(path).status == 404
 
 
-def test_a_blob_that_is_posted_alone(registry):
-    answer = registry.ask("POST", "/v2/a/b/blobs/uploads/", {"digest": digest_of(A)}, body=A)
+@pytest.fixture(params=["sha256", "sha512"])
+def algorithm(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_blob_that_is_posted_alone(registry, algorithm):
+    answer = registry.ask("POST", "/v2/a/b/blobs/uploads/", {"digest": digest_of(A, algorithm)}, body=A)
     assert answer.status == 201
-    _check_blob(registry, "a/b", A, answer.headers["location"])
+    _check_blob(registry, "a/b", A, answer.headers["location"], algorithm)
 
 
-def test_a_blob_that_is_posted_and_put(registry):
+def test_a_blob_that_is_posted_and_put(registry, algorithm):
     session = registry.begin("a/b")
     assert session.headers["range"] == "0-0"
     assert session.headers["location"].endswith(session.headers["docker-upload-uuid"])
-    answer = registry.finish(session, digest_of(A), A)
+    answer = registry.finish(session, digest_of(A, algorithm), A)
     assert answer.status == 201
-    _check_blob(registry, "a/b", A, answer.headers["location"])
+    _check_blob(registry, "a/b", A, answer.headers["location"], algorithm)
 
 
 @pytest.mark.parametrize("chunks", [[A], [A[:200], A[200:300], A[300:]]])
 @pytest.mark.parametrize("is_last_put", [False, True])
 @pytest.mark.parametrize("word", ["", "bytes "])
-def test_a_blob_in_chunks(registry, chunks, is_last_put, word):
+def test_a_blob_in_chunks(registry, algorithm, chunks, is_last_put, word):
     session = registry.begin("a/b")
     at = 0
     for number, chunk in enumerate(chunks):
         span = f"{word}{at}-{at + len(chunk) - 1}"
         at += len(chunk)
         if is_last_put and number == len(chunks) - 1:
-            answer = registry.finish(session, digest_of(A), chunk, span)
+            answer = registry.finish(session, digest_of(A, algorithm), chunk, span)
             break
         session = registry.patch(session, chunk, span)
         assert (session.status, session.headers["range"]) == (202, f"0-{at - 1}")
     else:
-        answer = registry.finish(session, digest_of(A))
+        answer = registry.finish(session, digest_of(A, algorithm))
     assert answer.status == 201
-    _check_blob(registry, "a/b", A, answer.headers["location"])
+    _check_blob(registry, "a/b", A, answer.headers["location"], algorithm)
 
 
-def test_a_blob_as_a_stream_without_a_range_and_without_a_length(registry):
+def test_a_blob_as_a_stream_without_a_range_and_without_a_length(registry, algorithm):
     session = registry.begin("a/b")
     answer = registry.ask("PATCH", session.headers["location"], body=iter([A[:100], A[100:]]))
     assert (answer.status, answer.headers["range"]) == (202, f"0-{len(A) - 1}")
-    answer = registry.finish(answer, digest_of(A))
+    answer = registry.finish(answer, digest_of(A, algorithm))
     assert answer.status == 201
-    _check_blob(registry, "a/b", A, answer.headers["location"])
+    _check_blob(registry, "a/b", A, answer.headers["location"], algorithm)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}"])
-def test_an_empty_blob_and_a_small_one(registry, content):
-    answer = registry.finish(registry.begin("a/b"), digest_of(content), content)
+def test_an_empty_blob_and_a_small_one(registry, algorithm, content):
+    answer = registry.finish(registry.begin("a/b"), digest_of(content, algorithm), content)
     assert answer.status == 201
-    _check_blob(registry, "a/b", content, answer.headers["location"])
+    _check_blob(registry, "a/b", content, answer.headers["location"], algorithm)
 
 
-def test_a_mount_and_one_of_a_blob_that_is_not_there(registry):
-    registry.push_blob("from/here", A)
+def test_a_mount_and_one_of_a_blob_that_is_not_there(registry, algorithm):
+    assert registry.finish(registry.begin("from/here"), digest_of(A, algorithm), A).status == 201
     path = "/v2/to/there/blobs/uploads/"
-    answer = registry.ask("POST", path, {"mount": digest_of(A), "from": "from/here"})
-    assert (answer.status, answer.headers["docker-content-digest"]) == (201, digest_of(A))
-    _check_blob(registry, "to/there", A, answer.headers["location"])
-    assert registry.head(f"/v2/from/here/blobs/{digest_of(A)}").status == 200
-    for query in ({"mount": digest_of(B), "from": "from/here"}, {"mount": digest_of(B)}, {"mount": "sha256:bad"}):
+    answer = registry.ask("POST", path, {"mount": digest_of(A, algorithm), "from": "from/here"})
+    assert (answer.status, answer.headers["docker-content-digest"]) == (201, digest_of(A, algorithm))
+    _check_blob(registry, "to/there", A, answer.headers["location"], algorithm)
+    assert registry.head(f"/v2/from/here/blobs/{digest_of(A, algorithm)}").status == 200
+    for query in (
+        {"mount": digest_of(B, algorithm), "from": "from/here"},
+        {"mount": digest_of(B, algorithm)},
+        {"mount": "sha256:bad"},
+    ):
         session = registry.ask("POST", path, query)
         assert session.status == 202
-        answer = registry.finish(session, digest_of(B), B)
+        answer = registry.finish(session, digest_of(B, algorithm), B)
         assert answer.status == 201
-        _check_blob(registry, "to/there", B, answer.headers["location"])
+        _check_blob(registry, "to/there", B, answer.headers["location"], algorithm)
 
 
 def test_a_mount_without_a_source_finds_one(registry, images):
@@ -187,7 +205,8 @@ def test_an_upload_that_is_cancelled_is_gone(registry):
         assert (answer.status, code(answer)) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
-# Out-of-order chunk: 416; afterwards GET upload 204 with `Range: 0-<last>` and Location, and the session goes on.
+# Out-of-order chunk, by PATCH or as last chunk in PUT: 416; afterwards GET upload 204 with `Range: 0-<last>` and
+# Location, and the session goes on. Repeating the previous chunk: 416. Content-Range without `bytes `.
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
@@ -217,7 +236,7 @@ def test_a_content_range_that_cannot_be_read_is_refused(registry, span):
     assert registry.patch(session, A, f"0-{len(A)}").status == 400
 
 
-# Wrong digest: 400 for post-only, post and put, chunked, stream. GET of a blob never pushed: 404.
+# Wrong digest: 400 for post-only (or 202 + 400 at PUT), post+put, chunked, stream. GET of a blob never pushed: 404.
 
 
 def test_a_wrong_digest_is_refused_and_leaves_nothing(registry, images):
@@ -248,7 +267,8 @@ def test_a_digest_that_is_not_one_is_refused(registry, digest):
     assert lacking.status == 400
 
 
-# Range: `500-1499`, `500-`, `-500`, `2000-5000` → 206 with Content-Range; `500-0` and beyond the end → 416.
+# Range: `500-1499`, `500-`, `-500`, `2000-5000` (cut at the end) → 206 with Content-Length and `Content-Range: bytes
+# a-b/total` (or `/*`); `500-0` and beyond the end → 416.
 
 
 @pytest.mark.parametrize("size", [3000, 3 << 20])
@@ -291,7 +311,9 @@ def test_what_the_client_has_already_is_not_sent_again(registry):
     assert registry.get(f"/v2/a/b/blobs/{blob}").headers["accept-ranges"] == "bytes"
 
 
-# Manifests by digest and by tag: PUT 201 and Location; GET and HEAD 200, exact type, length and bytes.
+# Manifests by digest and by tag: PUT 201 + Location; `OCI-Subject: D` for those with subject, also when the subject
+# is missing; GET/HEAD 200, exact Content-Type without parameters, exact Content-Length and bytes; 404 for unknown
+# tag and digest; `sha256:baddigeststring` PUT → 400, GET → 400/404; PUT by a digest that does not match → 400.
 
 
 def _check_manifest(registry: RegistryClient, path: str, manifest: bytes, media_type: str = MANIFEST) -> None:
@@ -369,7 +391,11 @@ def test_a_large_manifest_passes_and_one_that_is_too_large_does_not(registry):
     assert (answer.status, code(answer)) == (413, "SIZE_INVALID")
 
 
-# Kinds of content: each is put by tag and by digest, listed, read, and deleted.
+# Kinds of content: image, uncompressed layers, large manifest (~4 MB must pass; over the limit 413), index, nested
+# index, **empty index**, artifact with artifactType, artifact with no layers (`layers: []`), index with
+# artifactType, image/index with subject, subject that does not exist, `data` fields, non-distributable layers whose
+# blobs were never pushed (must be accepted), unknown extra JSON fields (kept byte for byte), sha512 descriptors,
+# sparse index (optional).
 
 
 def _kinds(registry: RegistryClient, name: str) -> dict[str, tuple[bytes, str]]:
@@ -449,7 +475,9 @@ def test_every_kind_of_content_is_kept_byte_for_byte_and_goes_again(registry, im
     assert problems_of(images) == []
 
 
-# `OCI-Subject: D` for those with a subject, also when the subject is missing. Referrers.
+# Referrers: each descriptor with mediaType, size, digest, artifactType (manifest's own; else config.mediaType for
+# images; omitted for an index without), annotations; `?artifactType=` filter with `OCI-Filters-Applied:
+# artifactType`, and nothing else in the list; bad digest 400; gone after DELETE of the referrer.
 
 
 def test_referrers_are_listed_with_type_size_digest_artifact_type_and_annotations(registry):
@@ -491,7 +519,8 @@ def test_a_subject_may_come_after_what_refers_to_it(registry, images):
     assert [one["digest"] for one in registry.get(path).json["manifests"]] == [digest_of(early)]
 
 
-# Tag list contains all, sorted bytewise; `last` gives those after it; `n` honoured; `n=0` → empty and no Link.
+# Tag list contains all, sorted; `last=X` gives only those after X; `n` honoured, `n=0` → empty list and no Link;
+# Link when cut, relative is fine; sort bytewise.
 
 
 def test_tags_are_sorted_by_bytes_and_come_in_pages(registry):
@@ -536,7 +565,7 @@ def test_the_catalog_comes_in_pages_as_well(registry):
     assert registry.get("/v2/_catalog", {"last": "a/c"}).json == {"repositories": ["b"]}
 
 
-# DELETE digest 202 → its tags are gone; blobs of what was deleted can be deleted or pushed again.
+# DELETE tag 202 → GET tag 404, digest still there; DELETE digest 202 → its tags are gone; disabled: 400/405.
 
 
 def test_a_manifest_that_is_deleted_takes_its_tags_along_and_leaves_its_blobs_for_a_while(registry, images):
@@ -572,7 +601,10 @@ def test_what_an_index_names_stays_until_the_index_goes(registry, images):
         assert registry.get(f"/v2/a/b/manifests/{digest_of(one)}").status == 404
 
 
-# Errors are JSON; names; methods.
+# Errors JSON; `429` with Retry-After; `DIGEST_INVALID` 400, `NAME_INVALID` 400, `NAME_UNKNOWN` 404,
+# `MANIFEST_UNKNOWN` 404, `MANIFEST_INVALID` 400, `MANIFEST_BLOB_UNKNOWN` 400 (one error per blob; distribution),
+# `BLOB_UNKNOWN` 404, `BLOB_UPLOAD_UNKNOWN` 404, `BLOB_UPLOAD_INVALID` 404 (distribution; the spec gives no status),
+# `SIZE_INVALID` 400, `UNSUPPORTED` 405, `DENIED` 403, `UNAUTHORIZED` 401, `RANGE_INVALID` 416.
 
 
 def test_names_and_methods_that_are_not_valid(registry):
@@ -584,7 +616,9 @@ def test_names_and_methods_that_are_not_valid(registry):
     assert answer.headers["allow"] == "DELETE, GET, HEAD, PUT"
 
 
-# Only in main: `PUT manifests/DIGEST?tag=a&tag=b` with `OCI-Tag: a, b`; HEAD's Content-Length and digest.
+# Only in main (coming 1.2): Docker-Content-Digest and HEAD's Content-Length are MUST; `?digest-algorithm=sha512` on
+# POST; `PUT manifests/DIGEST?tag=a&tag=b` with `OCI-Tag: a, b`; upload cancel; unknown algorithm 400; redirects
+# allowed anywhere, clients MUST NOT carry Authorization across hosts.
 
 
 def test_several_tags_are_put_at_once(registry):
@@ -596,6 +630,13 @@ def test_several_tags_are_put_at_once(registry):
     wrong = registry.put(f"/v2/a/b/manifests/{digest_of(manifest)}", manifest, tag=["z", "-"])
     assert (wrong.status, code(wrong)) == (400, "TAG_INVALID")
     assert registry.get("/v2/a/b/manifests/z").status == 404
+
+
+def test_an_upload_says_by_what_it_will_be_hashed(registry, algorithm):
+    session = registry.begin("a/b", **{"digest-algorithm": algorithm})
+    answer = registry.finish(registry.patch(session, A, f"0-{len(A) - 1}"), digest_of(A, algorithm))
+    assert answer.status == 201
+    _check_blob(registry, "a/b", A, answer.headers["location"], algorithm)
 
 
 def test_a_manifest_by_another_algorithm(registry):

@@ -89,6 +89,8 @@ def test_everything_else_that_the_file_may_say(tmp_path):
         (f'trusted-proxies = ["proxy"]\n{RULES}', "trusted-proxies", "addresses or networks"),
         (RULES + TOKENS.replace("realm", "realms"), "[tokens]", "realm is missing"),
         (RULES + TOKENS.replace("http://registry.test", "registry.test"), "realm", "must be a URL"),
+        (RULES + TOKENS.replace("registry.test", "[registry"), "realm", "must be a URL"),
+        (RULES + TOKENS.replace("registry.test", "[registry]"), "realm", "must be a URL"),
         (RULES + TOKENS.replace("http://", "http://me:pw@"), "realm", "neither a user"),
         (
             RULES + TOKENS.replace("test/token", "test/v2/token"),

@@ -457,3 +457,14 @@ def test_keys_that_a_token_brings_along_are_not_used(foreign):
 def test_rights_written_as_scopes_cover_what_the_registry_needs():
     need = Need("repository", "team/app", ("pull", "push"))
     assert Scope.parse(str(need)) == Scope("repository", "team/app", frozenset({"pull", "push"}))
+
+
+def test_metrics_are_asked_for_with_a_password_as_well(tmp_path):
+    with guarded(tmp_path, RULES + TOKENS) as door:
+        assert door.ask("GET", "/metrics").status == 401
+        assert door.ask("GET", "/metrics", basic("anna")).status == 200
+        assert door.ask("GET", "/metrics", basic("anna", "wrong")).status == 401
+        assert door.ask("GET", "/metrics", token_of(door, "repository:team/app:pull", basic("anna"))).status == 200
+        # The registry itself asks for tokens.
+        assert door.ask("GET", "/v2/", basic("anna")).status == 401
+        assert door.ask("GET", "/v2/team/app/tags/list", basic("anna")).status == 401

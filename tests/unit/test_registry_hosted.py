@@ -19,7 +19,16 @@ import pytest
 import orlop
 from orlop.api.registry.faults import fault
 from orlop.api.registry.routes import Kind
-from orlop.errors import InvalidManifest, InvalidReference, NoSpace
+from orlop.errors import (
+    BucketUnavailable,
+    DatabaseUnavailable,
+    InvalidManifest,
+    InvalidReference,
+    LeaseLost,
+    NoSpace,
+    ServerBusy,
+    StoreInUse,
+)
 from orlop.model.digest import Digest
 from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.proofs import AGAIN, Proofs
@@ -65,9 +74,7 @@ def images(
         root = "postgresql://db/images?blobs=s3://bucket"
         install(monkeypatch, str(tmp_path / "scratch"))
     elif request.param == "engines":
-        root = engines.new_url()
-        engines.install(monkeypatch)
-        monkeypatch.setenv("ORLOP_SPOOL", str(tmp_path / "scratch"))
+        root = engines.placed(monkeypatch, tmp_path)
     with orlop.open(root) as found:
         yield found
 
@@ -110,7 +117,7 @@ def test_a_server_outlives_its_database(registry, images):
     database.stop()
     try:
         answer = registry.get("/v2/a/manifests/1")
-        assert answer.status == 503
+        assert (answer.status, code(answer), answer.headers["retry-after"]) == (503, "UNAVAILABLE", "1")
         assert b"orlop-pg" not in answer.body
     finally:
         database.start()
@@ -1068,3 +1075,10 @@ def test_a_body_that_announces_too_much_is_refused_before_it_comes(images, tmp_p
 def test_a_manifest_that_another_registry_spoils_is_not_the_fault_of_the_client():
     spoilt = InvalidManifest("invalid JSON")
     assert [fault(spoilt, method, Kind.MANIFEST).status_code for method in ("GET", "HEAD", "PUT")] == [502, 502, 400]
+
+
+@pytest.mark.parametrize("kind", [BucketUnavailable, DatabaseUnavailable, LeaseLost, ServerBusy, StoreInUse])
+def test_what_may_be_possible_later_is_asked_for_again_by_clients(kind):
+    answer = fault(kind("it is away"), "GET", Kind.BLOB)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert json.loads(bytes(answer.body))["errors"][0]["code"] == "UNAVAILABLE"

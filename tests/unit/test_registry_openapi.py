@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 import orlop
 from docs.generate_registry_openapi import described, document, served
 from orlop.api.registry.routes import Kind, route_of
+from tests.unit.guarded import RULES, TOKENS, basic, guarded
 from tests.unit.hosted import RegistryClient, digest_of, hosting, index_of
 from tests.unit.hosted import described as descriptor
 from tests.unit.layouts import MANIFEST
@@ -22,6 +23,7 @@ from tests.unit.layouts import MANIFEST
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.unit.guarded import Answer as Refusal
     from tests.unit.served import Answer
 
 TOP = Path(__file__).parents[2]
@@ -35,7 +37,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
     return Draft202012Validator({**schema, "components": DESCRIBED["components"]})
 
 
-def check(answer: Answer, method: str, kind: Kind) -> None:
+def check(answer: Answer | Refusal, method: str, kind: Kind) -> None:
     """See that an answer is one of those that are described: its status, its headers, its body."""
     response = DESCRIBED["paths"][kind][method.lower()]["responses"].get(str(answer.status))
     assert response is not None, (method, kind, answer)
@@ -163,3 +165,19 @@ def test_a_schema_refuses_what_is_not_described():
     for wrong in ([], [{"code": "denied", "message": "no"}], [{"code": "DENIED"}]):
         with pytest.raises(ValidationError):
             errors.validate({"errors": wrong})
+
+
+@pytest.mark.parametrize(("rules", "statuses"), [(RULES, {401, 403}), (RULES + TOKENS, {401})])
+def test_the_refusals_of_who_may_not_are_as_they_are_described(tmp_path, rules, statuses):
+    seen = set()
+    values = {"name": NAME, "digest": ABSENT, "reference": "1", "id": "0" * 32}
+    with guarded(tmp_path, rules) as door:
+        for kind, methods in DESCRIBED["paths"].items():
+            for method in sorted({"get", "head", "post", "put", "patch", "delete"} & set(methods)):
+                # Nobody, and one who is known and has no right to this.
+                for who in (None, basic("ben")):
+                    answer = door.ask(method.upper(), kind.format_map(values), who)
+                    if answer.status >= 400:
+                        check(answer, method.upper(), Kind(kind))
+                        seen.add(answer.status)
+    assert seen == statuses

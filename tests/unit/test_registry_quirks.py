@@ -24,3 +24,10 @@ def test_a_quirk_is_tried(name: str):
 def test_a_quirk_is_described(name: str):
     # Python 3.13 takes the indentation away.
     assert re.search(rf"^ +{name}: ", Quirks.__doc__ or "", re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize(
+    "flaw", ["CVE-2019-10214", "CVE-2020-15136", "CVE-2020-15157", "CVE-2021-41190", "CVE-2024-3727"]
+)
+def test_a_flaw_of_other_clients_is_tried(flaw: str):
+    assert re.search(rf"#[^\n]*\b{flaw}\b", TEXT) is not None

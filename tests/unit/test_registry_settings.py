@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 
 from orlop.errors import InvalidSettings, RegistryDenied
 from orlop.model.reference import Reference
+from orlop.registry import authfiles
 from orlop.registry.authfiles import AuthFiles, search_order
 from orlop.registry.certificates import ClientCertificates, HostTrust, directories
 from orlop.registry.helpers import Helpers
@@ -365,10 +367,55 @@ def test_only_a_host_that_was_named_is_not_verified():
 
 
 def test_certificates_are_where_podman_and_docker_keep_them():
-    assert directories("/root", 0) == ("/etc/containers/certs.d", "/etc/docker/certs.d")
-    assert directories("/h", 7)[0] == "/h/.config/containers/certs.d"
+    machine = ("/etc/containers/certs.d", "/etc/docker/certs.d")
+    assert directories("/root", 0) == ("/root/.config/containers/certs.d", *machine)
+    assert directories("/h", 7) == ("/h/.config/containers/certs.d", "/h/.config/docker/certs.d", *machine)
 
 
 def test_a_variable_that_is_not_utf_8_is_told():
     with pytest.raises(InvalidSettings, match="DOCKER_AUTH_CONFIG is not valid JSON"):
         AuthFiles([], Helpers(), given="\udcff").find(Reference.parse("registry.example.com/app"))
+
+
+@pytest.mark.needs("an ordinary user")
+@pytest.mark.parametrize("named", [True, False])
+def test_a_folder_of_all_users_that_root_has_closed_keeps_nobody_from_a_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, named: bool
+) -> None:
+    closed = tmp_path / "containers"
+    path = closed / str(os.geteuid()) / "auth.json"
+    own = tmp_path / "config.json"
+    own.write_text('{"auths": {"example.com": {"username": "me", "password": "x"}}}')
+    path.parent.mkdir(parents=True)
+    closed.chmod(0)
+    if not named:
+        monkeypatch.setattr(authfiles, "_SHARED", str(closed))
+    files = AuthFiles([str(path), str(own)], Helpers())
+    try:
+        if named:
+            with pytest.raises(InvalidSettings, match="cannot read"):
+                files.find(Reference.parse("example.com/a"))
+        else:
+            found = files.find(Reference.parse("example.com/a"))
+            assert found is not None
+            assert found.user == "me"
+    finally:
+        closed.chmod(0o700)
+    assert files.find(Reference.parse("example.com/a"))
+
+
+@pytest.mark.needs("an ordinary user")
+@pytest.mark.parametrize("name", ["of the user, alone", "of root"])
+def test_a_file_of_the_folder_of_all_users_that_somebody_named_is_not_passed_over(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "containers"
+    monkeypatch.setattr(authfiles, "_SHARED", str(closed))
+    of_root, own = closed / "0" / "auth.json", closed / str(os.geteuid()) / "auth.json"
+    closed.mkdir(mode=0)
+    files = AuthFiles([str(own)] if name == "of the user, alone" else [str(of_root), str(own)], Helpers())
+    try:
+        with pytest.raises(InvalidSettings, match="cannot read"):
+            files.find(Reference.parse("example.com/a"))
+    finally:
+        closed.chmod(0o700)

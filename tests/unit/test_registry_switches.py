@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orlop.errors import DigestMismatch, RegistryError
+from orlop.errors import DigestMismatch, RegistryError, RegistryUnsupported
 from orlop.model.digest import Digest
 from orlop.model.manifest import OCI_MANIFEST
 from orlop.registry.pushing import BlobPush, Way, push_bytes
+from orlop.registry.search import search
 from orlop.testing.registry.quirks import Failure
 from tests.unit.faked import LAYER, REPOSITORY, body_of, faked
 from tests.unit.synced import CONFIG_TYPE, add_image
@@ -121,3 +122,14 @@ def test_another_refusal_of_a_list_is_not_asked_again(fake: Faked):
     with pytest.raises(RegistryError, match="NAME_INVALID"):
         list(fake.client.tags(REPOSITORY))
     assert len(fake.registry.requests) == 1
+
+
+def test_a_registry_finds_repositories_where_it_can_be_searched(fake: Faked):
+    for name in ("team/app", "team/other", "app"):
+        fake.registry.repository(name)
+    fake.quirks(search=200)
+    assert [one.name for one in search(fake.client, "app")] == ["app", "team/app"]
+    assert [one.name for one in search(fake.client, "app", limit=1)] == ["app"]
+    fake.quirks(search=404)
+    with pytest.raises(RegistryUnsupported, match="cannot be searched"):
+        search(fake.client, "app")

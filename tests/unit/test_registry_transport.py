@@ -325,6 +325,24 @@ def test_a_certificate_is_checked(keys: Path, tmp_path: Path):
         assert fake.pauses.taken == []
 
 
+def test_a_server_that_would_rather_speak_http_2_is_spoken_to_in_1_1(keys: Path):
+    agreed: list[str | None] = []
+
+    class Agreeing(ssl.SSLSocket):
+        def recv_into(self, *words: Any, **options: Any) -> int:
+            count = super().recv_into(*words, **options)
+            agreed.append(self.selected_alpn_protocol())
+            return count
+
+    context = encrypted(keys)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.sslsocket_class = Agreeing
+    with faked(tls=context, trust=HostTrust(added=[str(keys / "ca.crt")]), names=NAMES) as fake:
+        fake.client.start_upload(REPOSITORY).commit(Digest.of(LAYER), body_of(LAYER))
+        assert fake.registry.repository(REPOSITORY).blobs[str(Digest.of(LAYER))] == LAYER
+    assert set(agreed) == {"http/1.1"}
+
+
 def test_a_host_that_was_named_need_not_be_trusted(keys: Path):
     with faked(tls=encrypted(keys), names=NAMES) as fake:
         fake.transport._trust = HostTrust(unverified=[fake.registry.authority])
@@ -410,6 +428,7 @@ def test_a_body_that_was_begun_is_not_sent_again_over_plain_http(keys: Path):
 
 
 def test_a_host_is_left_unverified_for_the_names_that_say_so_alone(keys: Path):
+    # As in CVE-2020-15136: what is said of one endpoint is not true of the others.
     with FakeRegistry(tls=encrypted(keys), names=NAMES) as registry:
         host = registry.authority
         rule = Rule(prefix=f"{host}/loose", server=Server(location=f"{host}/loose", verify=False))

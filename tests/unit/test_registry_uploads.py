@@ -265,7 +265,7 @@ def test_a_refusal_in_the_middle_of_a_body_is_seen(fake: Faked):
 @pytest.mark.parametrize("quirks", [{"takes_each": 1}, {"chunk_most": 1}], ids=str)
 def test_a_registry_that_takes_next_to_nothing_at_once_is_given_up(fake: Faked, quirks: dict[str, Any]):
     fake.quirks(**quirks)
-    with pytest.raises(RegistryError, match="takes"):
+    with pytest.raises(RegistryError, match=r"takes|accepts less"):
         push(fake, Way.CHUNKED)
     assert len(fake.asked) < 200
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.api.record import counted, record_of
 from orlop.errors import OrlopError, RequestAborted, StorageError
+from orlop.streams.files import explaining_exhaustion
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +51,8 @@ async def answered(
     receive, send = counted(record, receive, send)
     with account(record):
         try:
-            await answer(scope, receive, send, record)
+            with explaining_exhaustion():
+                await answer(scope, receive, send, record)
         except OrlopError as error:
             if record.status:
                 level = logging.DEBUG if isinstance(error, RequestAborted) else logging.WARNING

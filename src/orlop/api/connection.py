@@ -26,15 +26,14 @@ import struct
 import termios
 from typing import TYPE_CHECKING, Final, cast
 
+from orlop.api.copying import Copying
 from orlop.api.exchange import HIGH, Exchange
 from orlop.api.framing import Sized, framing
 from orlop.api.handed import Handed
 from orlop.api.head import LONGEST, Refused, beginning, end_of_head, parse_head
 from orlop.api.refusal import of_engine, refusal
-from orlop.errors import OrlopError, ReadFailed, RequestAborted
 
 if TYPE_CHECKING:
-    import threading
     from asyncio import TimerHandle
     from collections.abc import Callable
 
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from orlop.api.head import Head
     from orlop.api.lobby import Lobby
     from orlop.api.refusal import Wording
+    from orlop.errors import OrlopError
 
 _HEAD_SECONDS: Final = 10
 """How long a client may take for a head, and for the handshake before the first."""
@@ -56,10 +56,6 @@ _CLOSING_SECONDS: Final = 5
 _MOST_UNREAD: Final = 1 << 30
 """Bytes of bodies that a client may go on sending after the answer."""
 _CREDENTIALS: Final = struct.Struct("iII")
-_COPIED: Final = 1 << 20
-"""How much of a file the kernel is asked to send at once."""
-_TICK: Final = 250
-"""For how many milliseconds a thread waits for a client before it looks whether that is still there."""
 _COUNT: Final = struct.Struct("i")
 _RESET: Final = struct.pack("ii", 1, 0)
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -394,43 +390,15 @@ class Connection(asyncio.BufferedProtocol):
         """Whether bytes may be sent beside the transport: not where that encrypts them."""
         return getattr(self._transport, "_sendfile_compatible", None) is not None
 
-    def copy(self, file: int, first: int, end: int, stop: threading.Event) -> None:
-        """Send a part of a file (``sendfile(2)``), in the thread of the caller, after all that was written before.
+    def copying(self, file: int) -> Copying:
+        """Return what sends a part of a file, for a block in which it is open."""
+        return Copying(file, self._socket.fileno(), self._sent, self._is_over)
 
-        Args:
-            file: the descriptor of the file, which is closed.
-            first: the number of bytes before the part.
-            end: the number of bytes up to its end.
-            stop: set once nobody waits for it any more.
+    def _is_over(self) -> bool:
+        return self._is_closing or self._transport.is_closing()
 
-        Raises:
-            RequestAborted: nobody takes it. ReadFailed: the file ends too early.
-        """
-        target = -1
-        try:
-            target = os.dup(self._socket.fileno())
-            ready = select.poll()
-            ready.register(target, select.POLLOUT)
-            while first < end:
-                if stop.is_set() or self._is_closing or self._transport.is_closing():
-                    raise RequestAborted("the client hung up before it had everything")
-                try:
-                    sent = os.sendfile(target, file, first, min(end - first, _COPIED))
-                except BlockingIOError:
-                    ready.poll(_TICK)
-                    continue
-                if not sent:
-                    raise ReadFailed("a file that is sent has become shorter; run `orlop fsck`")
-                first += sent
-                self._written += sent
-        except OSError as error:
-            if isinstance(error, OrlopError):
-                raise
-            raise RequestAborted("the client hung up before it had everything") from error
-        finally:
-            os.close(file)
-            if target >= 0:
-                os.close(target)
+    def _sent(self, count: int) -> None:
+        self._written += count
 
     def hand_over(self, first: bytes, trouble: Callable[[], OrlopError | None]) -> Handed:
         """Read no more, and return the rest of the body, whose length is known, behind what has come already."""

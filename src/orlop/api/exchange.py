@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Scope
 
+    from orlop.api.copying import Copying
     from orlop.api.handed import Handed
     from orlop.api.head import Head
     from orlop.errors import OrlopError
@@ -81,10 +81,10 @@ class Line(Protocol):
 
     @property
     def can_copy(self) -> bool:
-        """Whether `copy` can be used: whether what is sent is what the client gets."""
+        """Whether `copying` can be used: whether what is sent is what the client gets."""
 
-    def copy(self, file: int, first: int, end: int, stop: threading.Event) -> None:
-        """Send a part of a file without reading it, in the thread of the caller, which waits for the client."""
+    def copying(self, file: int) -> Copying:
+        """Return what sends a part of a file without reading it."""
 
     def hand_over(self, first: bytes, trouble: Callable[[], OrlopError | None]) -> Handed:
         """Read no more, and return the rest of the body, for a thread to read, behind what has come already."""
@@ -280,12 +280,16 @@ class Exchange:
         """Whether the body of the answer can be sent by `send_file`."""
         return self._line.can_copy and self._head.method != "HEAD"
 
-    async def send_file(self, run: Runner, file: int, first: int, end: int) -> None:
+    def copying(self, file: int) -> Copying:
+        """Return what `send_file` needs, for a block; to be asked for before the answer begins, since it may fail."""
+        return self._line.copying(file)
+
+    async def send_file(self, run: Runner, file: Copying, first: int, end: int) -> None:
         """Send a part of a file as the whole body of an answer that has begun, and that has its length.
 
         Args:
             run: runs a function in a thread, which is left alone where the caller is cancelled.
-            file: the descriptor of the file, open until this returns.
+            file: the file.
             first: the number of bytes before the part.
             end: the number of bytes up to its end.
 
@@ -300,7 +304,7 @@ class Exchange:
         try:
             if not self._line.has_taken(all_of_it=True):
                 await self._line.taken()
-            await run(partial(self._line.copy, os.dup(file), first, end, stop))
+            await run(partial(file.run, first, end, stop))
         finally:
             stop.set()
             self._wait(-1)

@@ -118,7 +118,7 @@ class Chunked:
     def _count(self, size: int) -> None:
         self._beside = max(0, self._beside + size)
         if self._beside > _MOST_BESIDE:
-            raise Refused(400, "the request's body has too much beside its data")
+            raise Refused(400, "the request's body has too much besides its data")
 
 
 def framing(length: int | None) -> Framing:

@@ -46,7 +46,7 @@ class Address:
         if kind == "unix" and separator and rest.startswith("/"):
             if len(os.fsencode(rest)) > _LONGEST_PATH:
                 raise InvalidAddress(
-                    f"the path of {text!r} is longer than {_LONGEST_PATH} bytes, which no socket can be"
+                    f"the path of {text!r} is longer than {_LONGEST_PATH} bytes, the limit for a socket"
                 )
             return cls(kind, rest)
         if kind == "fd" and separator and "/" not in rest:
@@ -117,15 +117,18 @@ class Listener:
     ) -> None:
         self.address = address
         self._file: tuple[int, int] | None = None
+        self.sockets: list[socket.socket] = []
         try:
             if address.kind == "fd":
-                self.sockets = list(_handed_over(address, activation or Activation()))
+                self.sockets.extend(_handed_over(address, activation or Activation()))
             elif address.kind == "unix":
-                self.sockets = [_unix(address, group)]
+                self.sockets.append(_unix(address, group))
                 self._file = _identity(address.place)
             else:
-                self.sockets = _tcp(address, _TLS_PORT if tls else _PORT)
+                self.sockets += _tcp(address, _TLS_PORT if tls else _PORT)
         except OSError as error:
+            for one in self.sockets:
+                one.close()
             # What the resolver of names says has numbers of its own.
             reason = error.strerror or str(error)
             raise ListenFailed(f"cannot listen on {address}: {reason}") from error
@@ -195,7 +198,7 @@ def _remove_stale(address: Address) -> None:
             return
         except TimeoutError:
             pass
-    raise ListenFailed(f"cannot listen on {address}: another server listens there; end it or take another path")
+    raise ListenFailed(f"cannot listen on {address}: another server listens there; stop it or choose another path")
 
 
 def _tcp(address: Address, default: int) -> list[socket.socket]:

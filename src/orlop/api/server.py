@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from functools import partial
@@ -28,6 +27,7 @@ from orlop.api.registry.routes import is_ours
 from orlop.api.secure import Secured
 from orlop.api.workers import Workers
 from orlop.errors import ListenFailed
+from orlop.streams.arenas import share_arenas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -48,9 +48,6 @@ _log = logging.getLogger(__name__)
 
 _TICK: Final = 1
 _STEP: Final = 0.05
-_ARENA_MAX: Final = -8
-"""glibc's name for how many pools there are (`mallopt`, malloc.h)."""
-_ARENAS: Final = 2
 _BACKLOG: Final = 1024
 _MOST_TOLD: Final = 100
 _QUIET: Final = 60
@@ -291,7 +288,7 @@ def run(
                 loop.add_signal_handler(number, answer)
         return await server.serve(ready)
 
-    _share_arenas()
+    share_arenas()
     runner = asyncio.Runner()
     try:
         has_ended = runner.run(serve())
@@ -311,12 +308,4 @@ def _renew(contexts: Iterable[RenewableContext], access: Access | None) -> None:
         try:
             context.renew()
         except ListenFailed as error:
-            _log.error("the certificates stay what they were: %s", error)
-
-
-def _share_arenas() -> None:
-    """Make threads share what the C library keeps of freed memory, which grows with 8 pools for each core."""
-    import ctypes  # noqa: PLC0415 - only a process that serves for long needs it
-
-    with suppress(AttributeError):  # other C libraries have no pools for threads
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
+            _log.error("the certificates stay unchanged: %s", error)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.model.names import image_names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
@@ -214,7 +213,8 @@ class RegistryVerbs:
                 all_platforms=all_platforms,
                 with_referrers=referrers,
                 progress=progress,
-                store_root=lambda: self._store.root,
+                # A store elsewhere, or in memory, has a name here, which is not a path.
+                store_root=(lambda: self._store.root) if self._store.is_local else None,
             ).run(source, target)
 
     def sync(

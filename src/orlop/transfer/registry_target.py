@@ -9,33 +9,39 @@ For each blob, in a few threads at once:
          ── else ──► POST ──► all of it, in one piece or in chunks
 
 Then the manifests, children first, and tags last: before that nobody sees anything of it. A registry that does not find
-a blob which it said it has gets that blob once more.
+a blob which it said it has gets that blob once more. What is put under a tag to which others add, as cosign does, is
+joined with what is there (`orlop.transfer.signatures`).
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, cast
 
 from orlop.errors import NotInRegistry, RegistryError, RegistryUnreachable, UploadLost
+from orlop.model.descriptor import Descriptor
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.registry import referrers
+from orlop.registry.fetched import digest_of
 from orlop.registry.interruption import inherited, interrupted_by
 from orlop.registry.messages import OpenedBody
+from orlop.registry.places import read_blob
 from orlop.registry.pushing import BlobPush, is_missing
 from orlop.streams.pipeline import in_parallel, one_at_a_time
+from orlop.transfer import signatures
+from orlop.transfer.graph import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
     from orlop.registry.client import RegistryClient
     from orlop.registry.uploads import Upload, UploadState
-    from orlop.transfer.graph import Graph, Node
+    from orlop.transfer.graph import Graph
     from orlop.transfer.sessions import Session, Sessions
     from orlop.transfer.source import Home, Root, Source
 
@@ -43,7 +49,7 @@ CONNECTIONS: Final = 4
 _MIB: Final = 1 << 20
 _WHOLE: Final = 32 * _MIB
 """Blobs up to this size are sent in one piece: that is the most that is sent again after a break."""
-_PIECE: Final = 16 * _MIB
+_PIECE: Final = 20 * _MIB
 """Larger ones in pieces of this size: a break costs one. Registries sync after each, so that many would take long."""
 
 
@@ -81,20 +87,35 @@ class RegistryTarget:
                 return False
             raise
 
-    def lacking(self, referring: Mapping[Digest, Sequence[Root]]) -> list[Root]:
+    def lacking(self, source: Source, referring: Mapping[Digest, Sequence[Root]]) -> list[Root]:
         """Return those of some referrers, by their subjects, that are not here, or that nobody would find here."""
-        found: dict[Digest, Root] = {}
+        found: dict[tuple[Digest, str | None], Root] = {}
         for subject, roots in referring.items():
             listed = {one.digest for one in self.client.referrers(self.repository, subject)}
             for root in roots:
                 digest = root.descriptor.digest
                 is_found = digest in listed if root.tag is None else self.has(root.tag, digest)
-                if not (is_found and self.has(digest, digest)):
-                    found.setdefault(digest, root)
+                is_here = is_found and self.has(digest, digest)
+                if not is_here and not (root.tag is not None and self.has_list(source, root, root.tag)):
+                    found.setdefault((digest, root.tag), root)
         return list(found.values())
 
-    def take(self, source: Source, graph: Graph, tags: dict[Digest, list[str]]) -> None:
-        """Take manifests with all that they name.
+    def has_list(self, source: Source, root: Root, tag: str) -> bool:
+        """Return whether a list of signatures under a tag has all that another one has.
+
+        Raises:
+            Conflict: it can neither be replaced nor joined. RegistryError: the registry fails.
+        """
+        if not signatures.grows(tag):
+            return False
+        try:
+            there = self.client.get_manifest(self.repository, tag)
+        except NotInRegistry:
+            return False
+        return self._joined(source.manifest(root.descriptor), there.raw, tag).raw == there.raw
+
+    def take(self, source: Source, graph: Graph, tags: dict[Digest, list[str]]) -> Mapping[str, Descriptor]:
+        """Take manifests with all that they name, and return what tags lead to now if that is not what was sent.
 
         Args:
             source: where they are.
@@ -102,33 +123,75 @@ class RegistryTarget:
             tags: those that each manifest gets.
 
         Raises:
-            RegistryError: the registry refuses something. What reading from the source raises.
+            RegistryError: the registry refuses something. Conflict: there are signatures under a tag that can neither
+            be replaced nor joined. What reading from the source raises.
         """
         self._send(source, graph.blobs)
+        joined: dict[str, Descriptor] = {}
         for node in graph.nodes:
             references: Sequence[str | Digest] = tags.get(node.descriptor.digest, ())
             for reference in references or (node.descriptor.digest,):
-                self._put(source, graph, node, reference)
+                found = self._put(source, graph, node, reference)
+                if found.digest != node.descriptor.digest:
+                    joined[str(reference)] = found
+        return joined
 
     def tag(self, node: Node, tag: str) -> None:
         """Put a manifest under a tag, where all that it names is there already."""
         self.client.put_manifest(self.repository, tag, node.raw, node.descriptor.media_type)
 
-    def _put(self, source: Source, graph: Graph, node: Node, reference: str | Digest) -> None:
+    def _put(self, source: Source, graph: Graph, node: Node, reference: str | Digest) -> Descriptor:
+        """Put a manifest, and return what the tag or digest leads to then."""
         try:
-            self._put_once(node, reference)
+            return self._put_once(node, reference)
         except RegistryError as error:
             again = [blob for blob in graph.blobs if str(blob.digest) in error.missing]
             if not again:
                 raise
             self._send(source, again, is_missing=True)
-            self._put_once(node, reference)
+            return self._put_once(node, reference)
 
-    def _put_once(self, node: Node, reference: str | Digest) -> None:
-        pushed = self.client.put_manifest(self.repository, reference, node.raw, node.descriptor.media_type)
+    def _put_once(self, node: Node, reference: str | Digest) -> Descriptor:
+        if isinstance(reference, str) and signatures.grows(reference):
+            return referrers.while_others_write(self.client, partial(self._put_list, node, reference))
+        return self._put_node(node, reference)
+
+    def _put_node(
+        self, node: Node, reference: str | Digest, *, if_match: str = "", is_first: bool = False
+    ) -> Descriptor:
+        media_type, put = node.descriptor.media_type, partial(self.client.put_manifest, self.repository, reference)
+        pushed = put(node.raw, media_type, if_match=if_match, is_first=is_first)
         if node.subject is not None and not pushed.lists_referrers:
-            found = referrers.described(node.raw, node.descriptor.media_type)
+            found = referrers.described(node.raw, media_type)
             referrers.add(self.client, self.repository, node.subject, found)
+        return node.descriptor
+
+    def _put_list(self, node: Node, tag: str) -> Descriptor:
+        """Put a list under its tag, with what the one that is there has besides."""
+        try:
+            there = self.client.get_manifest(self.repository, tag)
+        except NotInRegistry:
+            return self._put_node(node, tag, is_first=True)
+        joined = self._joined(node.raw, there.raw, tag)
+        if joined.raw == there.raw:
+            return there.descriptor
+        if joined.config is not None:
+            self._add(joined.config)
+            wanted = Descriptor(there.media_type, digest_of(joined.raw), len(joined.raw))
+            subject = there.parsed().subject
+            node = Node(wanted, joined.raw, None if subject is None else subject.digest)
+        return self._put_node(node, tag, if_match=there.etag)
+
+    def _joined(self, ours: bytes, theirs: bytes, tag: str) -> signatures.Joined:
+        where = f"{self.client.host}/{self.repository}:{tag}"
+        return signatures.joined(ours, theirs, where, partial(read_blob, self.client, self.repository))
+
+    def _add(self, content: bytes) -> None:
+        """Add a small blob that was made here."""
+        digest = digest_of(content)
+        if not self.client.has_blob(self.repository, digest):
+            body = OpenedBody(lambda offset: BytesIO(content[offset:]), len(content))
+            BlobPush(self.client, self.repository, digest, body).run()
 
     def _send(self, source: Source, blobs: Sequence[Descriptor], *, is_missing: bool = False) -> None:
         # The largest first, so that no thread is left alone with it.

@@ -10,7 +10,7 @@ from starlette.routing import Router
 
 from orlop._version import __version__
 from orlop.api.answering import answered
-from orlop.api.engine import elsewhere, events, images, networks, registries, system, transfer
+from orlop.api.engine import absent, elsewhere, events, images, networks, registries, search, system, transfer
 from orlop.api.engine.form import check_escapes
 from orlop.api.engine.paths import cleaned, location
 from orlop.api.engine.shapes.encoding import body
@@ -21,6 +21,7 @@ from orlop.errors import (
     RequestAborted,
     RequestRefused,
     ServerBusy,
+    StorageError,
     Unauthorized,
 )
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _VERSIONED: Final = re.compile(r"/v([0-9.]+)(/.*)", re.DOTALL)
 _OF_SERVER: Final = ("OPTIONS", "*")
+_UNAVAILABLE: Final = 503
 _HEADERS: Final = (
     (b"api-version", str(MAXIMUM).encode()),
     (b"docker-experimental", b"false"),
@@ -45,6 +47,7 @@ _HEADERS: Final = (
 ENDPOINTS: Final = (
     *system.ENDPOINTS,
     *events.ENDPOINTS,
+    *search.ENDPOINTS,
     *elsewhere.ENDPOINTS,
     *networks.ENDPOINTS,
     *registries.ENDPOINTS,
@@ -86,8 +89,8 @@ class Engine:
         self._context = context
         self._policy = policy
         self._page = page
-        endpoints = (*ENDPOINTS, *(page.endpoints if page is not None else ()))
-        self._router = Router(endpoints, redirect_slashes=False, default=elsewhere.unknown)
+        endpoints = (*ENDPOINTS, *(page.endpoints if page is not None else ()), *networks.ABSENT, *absent.ABSENT)
+        self._router = Router(endpoints, redirect_slashes=False, default=absent.unknown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -151,7 +154,7 @@ async def _refuse(scope: Scope, _receive: Receive, send: Send, error: OrlopError
     headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b'Bearer realm="orlop"'))
-    if isinstance(error, ServerBusy):
+    if isinstance(error, ServerBusy) or (isinstance(error, StorageError) and error.http_status == _UNAVAILABLE):
         headers.append((b"retry-after", b"1"))
     if type(error) in _FINAL:
         headers.append((b"connection", b"close"))

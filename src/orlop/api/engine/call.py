@@ -87,7 +87,7 @@ class Context:
     def admit(self, *, always: bool = False) -> None:
         """Check that a request may be worked on, or only that the server does not end. Raises `ServerBusy`."""
         if self.ending.is_set():
-            raise ServerBusy("the server is about to end")
+            raise ServerBusy("the server is about to stop")
         # What waits for a turn is active and not worked on; of a crowd that comes at once most are not active yet.
         if not always and min(self.metrics.active, self.working()) > self.bounds.requests:
             raise ServerBusy("the server is busy with as many requests as it allows; try again later")

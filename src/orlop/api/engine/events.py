@@ -68,7 +68,7 @@ class _Stream(Response):
             await self._follow(scope, receive, send)
 
     async def _follow(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The head shall be seen at once, although nothing may happen for long.
+        # The client must see the head at once, since the first event may be long in coming.
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         work = asyncio.ensure_future(self._send_all(send))
         # Whoever closes its half of the connection listens no more: engines end the stream then, too.

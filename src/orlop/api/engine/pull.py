@@ -80,25 +80,33 @@ class _Told:
         self._check = check
         self._layers = LayerLines(call.version, "Downloading")
         self._first: bytes | None = None
+        self._there: list[bytes] = []
 
     def about(self, name: Reference) -> None:
         """Note which name is pulled; that is told once there is more to tell."""
         self._first = stream_line({"status": f"Pulling from {name.path}", "id": str(name.digest or name.tag)})
+        self._there = []
 
     def event(self, event: ProgressEvent) -> None:
         """Report the progress of a layer. Raises `RequestAborted` where nobody listens any more."""
         self._check()
         if isinstance(event, LayerExists):
-            self._put(_state("Already exists", event.layer))
+            # That is told of an image that is new only.
+            self._there.append(_state("Already exists", event.layer))
         elif isinstance(event, LayerDone):
-            self._put(_state("Pull complete", event.layer))
+            self._put(*self._taken(), _state("Pull complete", event.layer))
         elif (line := self._layers.line(event)) is not None:
-            self._put()
+            self._put(*self._taken())
             self._download.offer(line)
 
     def done(self, report: PullReport) -> None:
         """Report what came of it."""
-        self._put(*(status_line(line) for line in report.messages()))
+        there = self._taken() if any(image.created for image in report.images.images) else ()
+        self._put(*there, *(status_line(line) for line in report.messages()))
+
+    def _taken(self) -> list[bytes]:
+        there, self._there = self._there, []
+        return there
 
     def _put(self, *lines: bytes) -> None:
         first, self._first = self._first, None

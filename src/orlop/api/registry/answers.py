@@ -33,9 +33,3 @@ def document(body: object, media_type: str = "application/json", headers: Mappin
 def link(path: str, parameters: Mapping[str, object]) -> str:
     """Return the header that leads to the next page."""
     return f'<{quote(path)}?{urlencode(parameters)}>; rel="next"'
-
-
-def is_known(asked: Asked, digest: Digest) -> bool:
-    """Return whether the client has some content already, as it says."""
-    known = asked.headers.get("if-none-match", "")
-    return any(one.strip().removeprefix("W/").strip('"') in {str(digest), "*"} for one in known.split(",") if one)

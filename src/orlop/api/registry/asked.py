@@ -40,6 +40,11 @@ class Asked:
     receive: Receive
     headers: dict[str, str]
 
+    def all_of(self, name: str) -> list[str]:
+        """Return all values of a header, which may come several times; the name is in lower case."""
+        wanted = name.encode()
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == wanted]
+
     @property
     def who(self) -> str:
         """The client's name, as whoever guards the registry has found it; else empty."""

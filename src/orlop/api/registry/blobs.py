@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from orlop.api.flow import PIECE
 from orlop.api.record import count_beside
-from orlop.api.registry.answers import is_known
+from orlop.api.registry.conditions import check, is_known
 from orlop.api.streamed import Streamed
 from orlop.errors import InvalidRange
 from orlop.service.hosted.registry import HeldBlob
@@ -151,9 +151,9 @@ class _Copied(Response):
         del receive
         workers = self._asked.workers
         async with workers.turn(scope.get("orlop.client")):
-            with self._blob.open() as file:
+            with self._blob.open() as file, self._client.copying(file.fileno()) as copying:
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                await self._client.send_file(workers.copy, file.fileno(), *self._span)
+                await self._client.send_file(workers.copy, copying, *self._span)
                 count_beside(scope, sent=self._span[1] - self._span[0])
 
 
@@ -175,6 +175,7 @@ def _streamed(asked: Asked, blob: ReadBlob, first: int, end: int) -> Response:
 async def delete(asked: Asked) -> Response:
     """Answer a DELETE of a blob."""
     digest = asked.digest()
+    await check(asked, digest, partial(asked.run, partial(asked.registry.blob, asked.repository, digest, asks=False)))
     await asked.run(partial(asked.registry.delete_blob, asked.repository, digest))
     asked.tell("delete", digest, media_type=_OCTETS)
     return Response(status_code=202)

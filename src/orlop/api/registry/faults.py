@@ -24,6 +24,7 @@ from orlop.errors import (
     NoSpace,
     NotFound,
     NotServed,
+    PreconditionFailed,
     QuotaExceeded,
     ReadOnlyStore,
     RegistryBusy,
@@ -33,6 +34,7 @@ from orlop.errors import (
     SizeMismatch,
     StorageError,
     StoreInUse,
+    TooManyOpenFiles,
     Unauthorized,
     UploadNotFound,
 )
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 _WRITING: Final = frozenset({"POST", "PUT", "PATCH"})
 _LATER: Final = "1"
 _SERVER_ERRORS: Final = 500
+_UNAVAILABLE: Final = 503
 _CODES: Final[tuple[tuple[type[OrlopError], int, str], ...]] = (
     (InvalidDigest, 400, "DIGEST_INVALID"),
     (UploadNotFound, 404, "BLOB_UPLOAD_UNKNOWN"),
@@ -53,6 +56,7 @@ _CODES: Final[tuple[tuple[type[OrlopError], int, str], ...]] = (
     (MethodNotAllowed, 405, "UNSUPPORTED"),
     (ReadOnlyStore, 405, "UNSUPPORTED"),
     (ImageInUse, 405, "UNSUPPORTED"),
+    (PreconditionFailed, 412, "PRECONDITION_FAILED"),
     (QuotaExceeded, 429, "TOOMANYREQUESTS"),
     (RegistryBusy, 429, "TOOMANYREQUESTS"),
     (ServerBusy, 503, "UNAVAILABLE"),
@@ -89,7 +93,7 @@ def fault(error: OrlopError, method: str, kind: Kind | None) -> Response:
     headers = {}
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
-    if isinstance(error, (ServerBusy, StoreInUse, QuotaExceeded)):
+    if status == _UNAVAILABLE or isinstance(error, QuotaExceeded):
         headers["Retry-After"] = _LATER
     if isinstance(error, RegistryBusy) and error.wait is not None:
         headers["Retry-After"] = str(math.ceil(error.wait))
@@ -101,6 +105,8 @@ def _message(error: OrlopError, status: int) -> str:
     """Return what the client hears. Where the store is, and what is wrong with it, is for the server's log."""
     if not isinstance(error, StorageError) or isinstance(error, StoreInUse) or status < _SERVER_ERRORS:
         return str(error)
+    if isinstance(error, TooManyOpenFiles):
+        return "the server has as many files and connections open as it may; try again later"
     why = "its disk is full" if isinstance(error, NoSpace) else "its store cannot be used"
     return f"the server cannot do this, since {why}; its log says more"
 
@@ -126,4 +132,4 @@ def _coded(error: OrlopError, method: str, kind: Kind | None) -> tuple[int, str]
         return 502, "UNKNOWN"
     if isinstance(error, InvalidInput):
         return error.http_status, "UNSUPPORTED" if kind is None else _INVALID.get(kind, "BLOB_UPLOAD_INVALID")
-    return error.http_status, "UNKNOWN"
+    return error.http_status, "UNAVAILABLE" if error.http_status == _UNAVAILABLE else "UNKNOWN"

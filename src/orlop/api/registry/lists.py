@@ -11,7 +11,7 @@ from orlop.errors import InvalidInput
 from orlop.model.manifest import OCI_INDEX, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.responses import Response
 
@@ -50,14 +50,21 @@ def _readable(asked: Asked, look: Callable[..., list[str]], *, after: str, most:
 
 async def _page(asked: Asked, path: str, member: str, look: Callable[..., list[str]], **facts: str) -> Response:
     """Answer one page of a list, with a link to the next where there is more."""
-    most, last = _number(asked), asked.parameter("last") or ""
+    # No name has a NUL in it, which not every database takes: what sorts behind it sorts behind what is before it.
+    most, last = _number(asked), (asked.parameter("last") or "").partition("\0")[0]
     # One more than a page says whether another one follows.
     found = await asked.look(partial(look, after=last, most=most + 1))
     page = found[:most]
     headers = {}
     if page and len(found) > most:
-        headers["Link"] = link(path, {"n": most, "last": page[-1]})
+        headers["Link"] = _next(asked, path, {"n": most, "last": page[-1]})
     return document({**facts, member: page}, headers=headers)
+
+
+def _next(asked: Asked, path: str, parameters: Mapping[str, object]) -> str:
+    """Return the header that leads to the next page, of the same registry where the client has named one."""
+    namespace = asked.parameter("ns")
+    return link(path, {**parameters, **({"ns": namespace} if namespace else {})})
 
 
 def _number(asked: Asked) -> int:
@@ -65,18 +72,20 @@ def _number(asked: Asked) -> int:
     if text is None:
         return _LONGEST_PAGE
     if not (text.isascii() and text.isdecimal()):
-        raise InvalidInput(f"n is {text[:32]!r}, and must be a number from 0 on")
+        raise InvalidInput(f"n is {text[:32]!r}, but must be 0 or greater")
     return min(int(text[:9]), _LONGEST_PAGE)
 
 
 async def referrers(asked: Asked) -> Response:
     """Answer what refers to some content, which need not be there."""
-    digest = asked.digest()
-    found = await asked.look(partial(asked.registry.referrers, asked.repository, digest))
-    wanted = asked.parameter("artifactType")
+    digest, wanted = asked.digest(), asked.parameter("artifactType")
+    look = partial(asked.registry.referrers, asked.repository, digest, after=asked.parameter("last") or "")
+    found, last = await asked.look(partial(look, wants=lambda one: not wanted or _type_of(one) == wanted))
     headers = {}
+    if last:
+        more = {"artifactType": wanted} if wanted else {}
+        headers["Link"] = _next(asked, f"/v2/{asked.route.repository}/referrers/{digest}", {**more, "last": last})
     if wanted:
-        found = [one for one in found if _type_of(one) == wanted]
         headers["OCI-Filters-Applied"] = "artifactType"
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_descriptor(one) for one in found]}
     return document(body, OCI_INDEX, headers)

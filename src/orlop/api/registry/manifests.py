@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from orlop.api.registry.answers import content_created, is_known
+from orlop.api.registry.answers import content_created
+from orlop.api.registry.conditions import check, is_known, of_change
 from orlop.api.registry.receiving import whole
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
@@ -59,7 +60,7 @@ async def put(asked: Asked) -> Response:
         raise InvalidInput(f"the request has {len(tags)} tags, and may have {_MOST_TAGS}")
     for tag in tags:
         asked.repository.tagged(tag)
-    wanted = asked.parameter("digest")
+    wanted, condition = asked.parameter("digest"), of_change(asked)
     raw = await whole(asked.receive, most=LARGEST, length=asked.length)
     if isinstance(reference, Digest):
         digest = reference
@@ -70,9 +71,8 @@ async def put(asked: Asked) -> Response:
     if not raw:
         raise InvalidInput("the request has no body; send the manifest")
     media_type = asked.headers.get("content-type", "")
-    pushed = await asked.look(
-        partial(asked.registry.put_manifest, asked.repository, raw, digest, media_type=media_type, tags=tags)
-    )
+    put = partial(asked.registry.put_manifest, condition=condition, of=reference)
+    pushed = await asked.look(partial(put, asked.repository, raw, digest, media_type=media_type, tags=tags))
     for tag in tags or [""]:
         asked.tell("push", pushed.digest, tag=tag, media_type=pushed.media_type, size=pushed.size)
     headers = {} if pushed.subject is None else {"OCI-Subject": str(pushed.subject)}
@@ -85,9 +85,12 @@ async def delete(asked: Asked) -> Response:
     """Answer a DELETE of a tag, or of a manifest with all its tags."""
     reference = _reference(asked)
     if isinstance(reference, Digest):
+        look = partial(asked.registry.manifest, asked.repository, reference)
+        await check(asked, reference, partial(asked.run, look))
         await asked.run(partial(asked.registry.delete_manifest, asked.repository, reference))
         asked.tell("delete", reference)
     else:
-        await asked.run(partial(asked.registry.delete_tag, asked.repository, reference))
+        delete = partial(asked.registry.delete_tag, condition=of_change(asked))
+        await asked.run(partial(delete, asked.repository, reference))
         asked.tell("delete", tag=reference)
     return Response(status_code=202)

@@ -17,7 +17,7 @@ from orlop.errors import LimitExceeded
 from orlop.inside.audit import audit
 from orlop.model.timestamp import Timestamp
 from orlop.page.comparison import comparison_document
-from orlop.page.document import image_document, to_json
+from orlop.page.document import image_document, image_paths, to_json
 from orlop.page.html import asset
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def _image(call: Call) -> dict[str, Any]:
     name, other = call.parameters.get("name"), call.parameters.get("old")
     with call.service.files(name) as files:
         _check_entries(name, files)
-        document = image_document(name, files, audit(files, contents=False))
+        paths = image_paths(files)
+        document = image_document(name, files, audit(files, contents=False), paths)
         if not other:
             return {"image": document, "comparison": None}
         with call.service.files(other) as old:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from contextlib import closing, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TypedDict
 
 import click
 
@@ -15,8 +15,10 @@ from orlop.cli.limits import archive_limit_option, read_number
 from orlop.cli.show import output
 from orlop.errors import InvalidInput, NotSupported, PermissionDenied
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from typing import Final
 
     from orlop.api.engine.app import Page
     from orlop.api.listeners import Activation, Address
@@ -235,9 +237,9 @@ def serve(
     if not registry and (engine or registry_hosts or proxied or registry_redirect is not None):
         raise WrongUsage("--engine, --registry-host, --registry-redirect and --proxy need --registry")
     if with_page and registry and not engine:
-        raise WrongUsage("--ui is shown beside the Engine API; with --registry it needs --engine")
+        raise WrongUsage("--ui needs the Engine API; with --registry, add --engine")
     if registry_access is not None and (not registry or engine or token_file is not None):
-        raise WrongUsage("--registry-access needs --registry, and goes with neither --engine nor --token-file")
+        raise WrongUsage("--registry-access needs --registry, and cannot be used with --engine or --token-file")
     serves = Serves.REGISTRY if registry else Serves.ENGINE
     security = Security(
         _certificates(tlscert, tlskey, tlscacert, verify=tlsverify) if tls or tlsverify else None,
@@ -408,10 +410,10 @@ def _token(path: str) -> str:
         else:
             with open(descriptor, "w", encoding="ascii") as file:
                 file.write(f"{secrets.token_urlsafe(32)}\n")
-        if os.stat(path).st_mode & 0o077:
-            msg = f"others may read the token in {path}; make it private with: chmod 600 {path}"
-            raise PermissionDenied(msg)
         with open(path, encoding="ascii", errors="replace") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                msg = f"others may read the token in {path}; make it private with: chmod 600 {path}"
+                raise PermissionDenied(msg)
             token = file.read().strip()
     if not token or not token.isprintable() or " " in token:
         msg = f"{path} holds no token; put a long random word there, or remove it to get one"

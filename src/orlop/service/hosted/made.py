@@ -78,12 +78,13 @@ def _keep(store: Store, content: LayoutContent, reference: Reference, image_id: 
                 if isinstance(blob, (MadeLayer, PlainLayer))
             )
         with store.metadata.write() as rows:
-            if rows.image_row(image_id) is None:
-                raise ContentNotFound(f"the image {reference.familiar} went away while it was looked at")
+            named = rows.reference(reference.name, f":{reference.tag}")
+            if named is None or named.image != image_id or rows.image_row(image_id) is None:
+                raise ContentNotFound(f"the image {reference.familiar} disappeared while it was looked at")
             for diff_id, row, ingest in made:
                 diff = rows.diff(diff_id)
                 if diff is None:
-                    raise ContentNotFound(f"the layer {diff_id} went away while it was compressed")
+                    raise ContentNotFound(f"the layer {diff_id} disappeared while it was compressed")
                 ingest.commit(rows, row)
                 rows.put_diff(diff, row)
             rows.put_manifest(ManifestRow(digest, top.media_type, top.data), [image_id])

@@ -96,7 +96,11 @@ class Proofs:
             try:
                 if self._prove(blob) is False:
                     _log.warning("the blob %s is damaged, and counts as missing until it is pushed again", digest)
+                    self._forget(digest)
             except (OSError, OrlopError):
                 # As where the store is closed; the next reader asks for it again.
-                with self._guard:
-                    self._proved.pop(digest, None)
+                self._forget(digest)
+
+    def _forget(self, digest: Digest) -> None:
+        with self._guard:
+            self._proved.pop(digest, None)

@@ -37,7 +37,7 @@ from orlop.intake.source import Found
 from orlop.intake.taking import storing
 from orlop.intake.words import Words
 from orlop.model.descriptor import Descriptor
-from orlop.model.digest import Digest, ImageID
+from orlop.model.digest import Digest
 from orlop.model.manifest import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -48,7 +48,7 @@ from orlop.model.manifest import (
 )
 from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.repository import holds_blob, holds_manifest
-from orlop.store.content import verified
+from orlop.store.content import sound_config, sound_manifest, verified
 from orlop.store.rows.content import CHILD, CONFIG, ELSEWHERE, LAYER, LISTED
 from orlop.store.rows.edges import edges_of
 from orlop.store.rows.metadata import ManifestRow
@@ -96,6 +96,7 @@ def put_manifest(
     media_type: str = "",
     tags: Sequence[str] = (),
     damage: Damage | None = None,
+    require: Callable[[Rows], object] = lambda _: None,
 ) -> PushedManifest:
     """Put a manifest or an index into a repository, under its digest and some tags. All or nothing; idempotent.
 
@@ -107,6 +108,7 @@ def put_manifest(
         media_type: what whoever sends it calls it; parameters are ignored.
         tags: what it is called besides.
         damage: what is known of files that are damaged, which the repository lacks then.
+        require: called under the lock of the write, where nobody else changes anything; raises where it must not be.
 
     Raises:
         DigestMismatch: it has another digest. InvalidManifest: it cannot be read, or is not what it is called.
@@ -126,7 +128,7 @@ def put_manifest(
         with storing(store) as taking:
             source = _Pushed(store, repository, row, taking, damage or Damage(store))
             try:
-                _put(store, source, document, row, names)
+                _put(store, source, document, row, names, require=require)
                 break
             except ContentNotFound:
                 # What it relies on went away between its look and its hold.
@@ -136,7 +138,13 @@ def put_manifest(
 
 
 def _put(
-    store: Store, source: _Pushed, document: Manifest | Index, row: ManifestRow, names: Sequence[Reference]
+    store: Store,
+    source: _Pushed,
+    document: Manifest | Index,
+    row: ManifestRow,
+    names: Sequence[Reference],
+    *,
+    require: Callable[[Rows], object],
 ) -> None:
     with store.metadata.read() as rows:
         source.rows = rows
@@ -148,12 +156,12 @@ def _put(
             _log.info("%s is kept, and is not an image here: %s", row.digest, error)
             offer = content
     try:
-        commit(store, source, offer)
+        commit(store, source, offer, require=require)
     except (InvalidInput, IntegrityError) as error:
         if offer is content:
             raise
         _log.info("%s is kept, and is not an image here: %s", row.digest, error)
-        commit(store, source, content)
+        commit(store, source, content, require=require)
 
 
 def _media_type(document: Manifest | Index, said: str) -> str:
@@ -302,7 +310,7 @@ class _Pushed:
         blob = self.rows.blob(digest)
         if blob is not None and self._damage.has(blob):
             return blob.size
-        config = self.rows.config(ImageID.wrap(digest))
+        config = sound_config(self.rows, digest)
         return None if config is None else len(config)
 
     def has(self, name: str) -> bool:
@@ -312,7 +320,8 @@ class _Pushed:
             return self.size_of_blob(digest) is not None
         if digest == self._row.digest:
             return True
-        return holds_manifest(self.rows, self._repository, digest)
+        is_held = holds_manifest(self.rows, self._repository, digest)
+        return is_held and sound_manifest(self.rows, digest) is not None
 
     def size_of(self, name: str, *, what: str) -> int:
         """Return its size."""
@@ -326,7 +335,7 @@ class _Pushed:
         """Return the bytes of a manifest or a config."""
         manifest, digest = _placed(name)
         if manifest:
-            row = self._row if digest == self._row.digest else self.rows.manifest(digest)
+            row = self._row if digest == self._row.digest else sound_manifest(self.rows, digest)
             raw = None if row is None else row.raw
         else:
             raw = self._config(digest, limit)
@@ -337,7 +346,7 @@ class _Pushed:
         return raw
 
     def _config(self, digest: Digest, limit: str) -> bytes | None:
-        config = self.rows.config(ImageID.wrap(digest))
+        config = sound_config(self.rows, digest)
         blob = self.rows.blob(digest)
         if config is not None or blob is None:
             return config
@@ -388,14 +397,14 @@ class _Pushed:
         if digest is None:
             raise InvalidManifest("a layer of the manifest has no digest")
         with self._store.metadata.read() as rows:
-            blob, config = rows.blob(digest), rows.config(ImageID.wrap(digest))
+            blob, config = rows.blob(digest), sound_config(rows, digest)
         if blob is None and config is not None:
             yield io.BytesIO(config)
         elif blob is not None:
             with self._store.blobs.open(blob) as reader:
                 yield reader
         else:
-            raise ContentNotFound(f"the blob {digest} went away while it was pushed; push it again")
+            raise ContentNotFound(f"the blob {digest} disappeared while it was pushed; push it again")
 
 
 def _place(digest: Digest, *, manifest: bool) -> str:

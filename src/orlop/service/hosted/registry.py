@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from orlop.errors import ContentNotFound, NotSupported, RepositoryNotFound
-from orlop.model.digest import Digest, ImageID
+from orlop.model.digest import Digest
+from orlop.model.logger import Logger
 from orlop.model.manifest import Manifest, parse_manifest
 from orlop.service.hosted import removal
+from orlop.service.hosted.conditions import ALWAYS, meant
 from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.made import manifest_of
 from orlop.service.hosted.pushing import is_elsewhere, put_manifest
-from orlop.service.hosted.repository import Hosts, holders, holds_blob, holds_manifest, is_there
+from orlop.service.hosted.repository import Hosts, held_manifests, holders, holds_blob, holds_manifest, is_there
 from orlop.service.hosted.uploads import Uploads, protect
-from orlop.store.content import node_of
+from orlop.store.content import is_sound, node_of, sound_config, sound_manifest
 from orlop.store.rows.content import LAYER
 from orlop.streams.compressing import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
+    from orlop.service.hosted.conditions import Condition
     from orlop.service.hosted.pushing import PushedManifest
     from orlop.service.hosted.repository import Repository
     from orlop.store.content import Node
@@ -30,8 +34,19 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import BlobRow, ManifestRow, Rows
 
 _GZIP = "gzip"
+MOST_REFERRERS: Final = 1000
+"""How many referrers are listed at once."""
+_REFERRERS_SIZE: Final = 4 << 20
+"""How many bytes their manifests may have together, but for the first: their annotations are listed, too."""
+_LOOKED_AT: Final = 16 << 20
+"""How many bytes of manifests are looked at for one list, of which few may be wanted."""
+_LEAST: Final = 1 << 10
+"""As how many bytes one counts that has fewer."""
 LENT: Final = 300
 """Seconds within which a client has to begin to fetch what it was sent for elsewhere."""
+
+
+_log: Final = Logger(__name__)
 
 
 class HostedRegistry:
@@ -124,7 +139,7 @@ class HostedRegistry:
         """Return the manifest or the index that a tag or a digest leads to. An image that has none gets one.
 
         Raises:
-            ContentNotFound: there is none in the repository. DigestMismatch: it is damaged.
+            ContentNotFound: there is none in the repository, or it is damaged: whoever pushes it mends that.
         """
         if isinstance(asked, Digest):
             return self._manifest(repository, asked)
@@ -132,8 +147,10 @@ class HostedRegistry:
             top = rows.top(repository.key, f":{asked}")
             row = None if top is None else rows.manifest(top.digest)
             named = rows.reference(repository.key, f":{asked}")
-            if row is not None and (named is None or _has_all(rows, row)):
-                return row
+            if row is not None:
+                _require_sound(row, repository)
+                if named is None or _has_all(rows, row):
+                    return row
         if named is None:
             raise ContentNotFound(f"the repository {repository.name} has no tag {asked!r}")
         digest = manifest_of(self._store, repository.tagged(asked), named.image, self._recipe)
@@ -141,22 +158,48 @@ class HostedRegistry:
             row = rows.manifest(digest)
         if row is None:
             raise ContentNotFound(f"the repository {repository.name} has no tag {asked!r} any more")
-        return row
+        return _require_sound(row, repository)
 
     def _manifest(self, repository: Repository, digest: Digest) -> ManifestRow:
         with self._store.metadata.read() as rows:
             row = rows.manifest(digest) if holds_manifest(rows, repository, digest) else None
         if row is None:
             raise ContentNotFound(f"the repository {repository.name} has no manifest {digest}")
-        return row
+        return _require_sound(row, repository)
 
-    def referrers(self, repository: Repository, digest: Digest) -> list[Node]:
-        """Return what refers to some content in a repository, sorted by digest. The content need not be there."""
+    def referrers(
+        self, repository: Repository, digest: Digest, *, after: str = "", wants: Callable[[Node], bool] = lambda _: True
+    ) -> tuple[list[Node], str]:
+        """Return what refers to some content in a repository, sorted by digest, and behind which digest more may sort.
+
+        The latter is empty where no more does.
+
+        Args:
+            repository: which.
+            digest: of the content, which need not be there.
+            after: only what sorts behind this one.
+            wants: whether one of them is to be returned.
+        """
+        found: list[Node] = []
+        left, looked, last = _REFERRERS_SIZE, 0, ""
         with self._store.metadata.read() as rows:
-            parents = [edge.parent for edge in rows.edges_to(digest) if edge.role == "subject"]
-            held = [one for one in parents if holds_manifest(rows, repository, one)]
-            found = [row for one in held if (row := rows.manifest(one)) is not None]
-        return [node_of(row) for row in found]
+            subjects = {str(edge.parent): edge.parent for edge in rows.edges_to(digest) if edge.role == "subject"}
+            behind = [one for text, one in sorted(subjects.items()) if text > after]
+            for one in held_manifests(rows, repository, behind):
+                row = sound_manifest(rows, one)
+                if row is None:
+                    continue
+                if len(found) >= MOST_REFERRERS or looked >= _LOOKED_AT:
+                    return found, last
+                looked += max(len(row.raw), _LEAST)
+                node = node_of(row)
+                if wants(node):
+                    left -= node.size
+                    if found and left < 0:
+                        return found, last
+                    found.append(node)
+                last = str(one)
+        return found, ""
 
     def blob(self, repository: Repository, digest: Digest, *, asks: bool = True) -> ReadBlob:
         """Return a blob of a repository, which may be the config of an image.
@@ -175,7 +218,7 @@ class HostedRegistry:
         with store.metadata.read() as rows:
             is_held = holds_blob(store, rows, repository, digest)
             row = rows.blob(digest) if is_held else None
-            config = rows.config(ImageID.wrap(digest)) if is_held else None
+            config = sound_config(rows, digest) if is_held else None
         # This may read the blob, and a transaction must not last as long.
         if row is not None and self._damage.has(row):
             is_lent = self._redirect is not None and row.size >= self._redirect
@@ -208,14 +251,44 @@ class HostedRegistry:
         return found
 
     def put_manifest(
-        self, repository: Repository, raw: bytes, digest: Digest, *, media_type: str = "", tags: Sequence[str] = ()
+        self,
+        repository: Repository,
+        raw: bytes,
+        digest: Digest,
+        *,
+        media_type: str = "",
+        tags: Sequence[str] = (),
+        condition: Condition = ALWAYS,
+        of: str | Digest = "",
     ) -> PushedManifest:
-        """See `orlop.service.hosted.pushing.put_manifest`."""
-        return put_manifest(self._store, repository, raw, digest, media_type=media_type, tags=tags, damage=self._damage)
+        """See `orlop.service.hosted.pushing.put_manifest`.
 
-    def delete_tag(self, repository: Repository, tag: str) -> None:
-        """See `orlop.service.hosted.removal.delete_tag`."""
-        removal.delete_tag(self._store, repository, tag)
+        Args:
+            repository: as there.
+            raw: as there.
+            digest: as there.
+            media_type: as there.
+            tags: as there.
+            condition: is asked under the lock of the write.
+            of: the tag or the digest that the condition is about.
+
+        Raises:
+            PreconditionFailed: the condition is not met. What is raised there.
+        """
+        return put_manifest(
+            self._store,
+            repository,
+            raw,
+            digest,
+            media_type=media_type,
+            tags=tags,
+            damage=self._damage,
+            require=partial(self._check, repository, of, condition),
+        )
+
+    def delete_tag(self, repository: Repository, tag: str, *, condition: Condition = ALWAYS) -> None:
+        """See `orlop.service.hosted.removal.delete_tag`. Raises `PreconditionFailed` where the condition is not met."""
+        removal.delete_tag(self._store, repository, tag, require=partial(self._check, repository, tag, condition))
 
     def delete_manifest(self, repository: Repository, digest: Digest) -> None:
         """See `orlop.service.hosted.removal.delete_manifest`."""
@@ -224,6 +297,17 @@ class HostedRegistry:
     def delete_blob(self, repository: Repository, digest: Digest) -> None:
         """See `orlop.service.hosted.removal.delete_blob`."""
         removal.delete_blob(self._store, repository, digest)
+
+    def _check(self, repository: Repository, of: str | Digest, condition: Condition, rows: Rows) -> None:
+        if condition:
+            condition.check(self._current(rows, repository, of), f"{repository.name}{_suffix(of)}")
+
+    def _current(self, rows: Rows, repository: Repository, of: str | Digest) -> str | None:
+        """Return the digest to which a tag or a digest leads, as `Condition.check` takes it."""
+        if isinstance(of, Digest):
+            is_there = holds_manifest(rows, repository, of) and sound_manifest(rows, of) is not None
+            return str(of) if is_there else None
+        return meant(rows, repository, of)
 
 
 class Asked(Protocol):
@@ -310,10 +394,30 @@ class HeldBlob:
         """Return, for a block, its raw bytes, which whoever gets them verifies. Raises `ContentNotFound`."""
         if self._row is None:
             raise ContentNotFound(f"{self.digest} is not a file")
-        with self._store.blobs.open_unverified(self._row) as file:
-            yield file
+        try:
+            with self._store.blobs.open_unverified(self._row) as file:
+                yield file
+        except OSError:
+            # It may be the disk, which a proof tells for sure.
+            self._was_read(self._row)
+            raise
+        self._was_read(self._row)
+
+    def _was_read(self, row: BlobRow) -> None:
         if self._damage is not None:
-            self._damage.was_read(self._row)
+            self._damage.was_read(row)
+
+
+def _require_sound(row: ManifestRow, repository: Repository) -> ManifestRow:
+    """Return a manifest whose bytes are as its digest says. Raises `ContentNotFound`."""
+    if not is_sound(row.digest, row.raw):
+        _log.warning("the manifest %s of %s is damaged; push it again", row.digest, repository.name)
+        raise ContentNotFound(f"the manifest {row.digest} of {repository.name} is damaged here; push it again")
+    return row
+
+
+def _suffix(of: str | Digest) -> str:
+    return f"@{of}" if isinstance(of, Digest) else f":{of}"
 
 
 def _has_all(rows: Rows, row: ManifestRow) -> bool:

@@ -20,40 +20,77 @@ from orlop.store.content import home_row, top_row
 from orlop.store.rows.content import CHILD
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.model.digest import ImageID
     from orlop.service.hosted.repository import Repository
     from orlop.store.root import Store
-    from orlop.store.rows.metadata import WritableRows
+    from orlop.store.rows.metadata import Rows, WritableRows
 
 
-def delete_tag(store: Store, repository: Repository, tag: str) -> None:
-    """Take a tag from a repository. Raises `ContentNotFound` where it has no such tag."""
+def delete_tag(
+    store: Store, repository: Repository, tag: str, *, require: Callable[[Rows], object] = lambda _: None
+) -> None:
+    """Take a tag from a repository. Raises `ContentNotFound` where it has no such tag.
+
+    Args:
+        store: where.
+        repository: which.
+        tag: of it.
+        require: called under the lock of the write, where the tag is there; raises where it must not be taken.
+    """
     store.require_writable()
-    store.with_reserve(partial(_delete_tag, store, repository, tag))
+    store.with_reserve(partial(_delete_tag, store, repository, tag, require))
 
 
-def _delete_tag(store: Store, repository: Repository, tag: str) -> None:
+def _delete_tag(store: Store, repository: Repository, tag: str, require: Callable[[Rows], object]) -> None:
     with store.metadata.write() as rows:
+        # A tag of what is damaged is there, to be deleted, and leads to nothing that a condition could name.
+        if _is_tag(rows, repository, tag):
+            require(rows)
         store.blobs.sweep_trash(rows)
-        if not _untag(store, rows, repository, tag):
+        if not _Untagging(store, rows, repository).untag(tag):
             raise ContentNotFound(f"the repository {repository.name} has no tag {tag!r}")
         store.content.sweep(rows)
 
 
-def _untag(store: Store, rows: WritableRows, repository: Repository, tag: str) -> bool:
-    """Take a tag from what it means, and return whether it meant something."""
-    reference = repository.tagged(tag)
-    named = rows.reference(repository.key, f":{tag}")
-    row = top_row(reference, Digest.unchecked(""), 0)
-    meant = rows.top(row.name, row.suffix)
-    if named is not None:
-        others = [one for one in rows.references(image=named.image) if one.name == repository.key]
-        if len(others) == 1 or rows.image_row(named.image) is None:
-            # Nothing but this tag keeps it here.
-            Removal(StoreGround(store)).take_name(reference, named.image)
-        else:
-            StoreGround(store).untag(reference, named.image)
-    rows.delete_top(row.name, row.suffix)
-    return named is not None or meant is not None
+def _is_tag(rows: Rows, repository: Repository, tag: str) -> bool:
+    suffix = f":{tag}"
+    return rows.top(repository.key, suffix) is not None or rows.reference(repository.key, suffix) is not None
+
+
+class _Untagging:
+    """Tags that are taken from a repository in one write. An image may have very many, which are looked at once."""
+
+    def __init__(self, store: Store, rows: WritableRows, repository: Repository) -> None:
+        self._store = store
+        self._rows = rows
+        self._repository = repository
+        self._left: dict[ImageID, int] = {}
+
+    def untag(self, tag: str) -> bool:
+        """Take a tag from what it means, and return whether it meant something."""
+        rows, repository = self._rows, self._repository
+        reference = repository.tagged(tag)
+        named = rows.reference(repository.key, f":{tag}")
+        row = top_row(reference, Digest.unchecked(""), 0)
+        meant = rows.top(row.name, row.suffix)
+        if named is not None:
+            if self._took(named.image) == 0 or rows.image_row(named.image) is None:
+                # Nothing but this tag keeps it here.
+                Removal(StoreGround(self._store)).take_name(reference, named.image)
+            else:
+                StoreGround(self._store).untag(reference, named.image)
+        rows.delete_top(row.name, row.suffix)
+        return named is not None or meant is not None
+
+    def _took(self, image: ImageID) -> int:
+        """Return how many names of an image are left in the repository, without the one that is taken now."""
+        if image not in self._left:
+            named = self._rows.references(image=image)
+            self._left[image] = sum(one.name == self._repository.key for one in named)
+        self._left[image] -= 1
+        return self._left[image]
 
 
 def delete_manifest(store: Store, repository: Repository, digest: Digest) -> None:
@@ -75,9 +112,10 @@ def _delete_manifest(store: Store, repository: Repository, digest: Digest) -> No
         below = [one for one in _blobs_below(rows, digest) if holds_blob(store, rows, repository, one)]
         elsewhere = [one for one in below if rows.names_elsewhere(repository.key, one)]
         protect(store, rows, repository, *below)
+        untagging = _Untagging(store, rows, repository)
         for row in rows.tops(digest):
             if row.name == repository.key and row.suffix.startswith(":"):
-                _untag(store, rows, repository, row.suffix[1:])
+                untagging.untag(row.suffix[1:])
         name = repository.digested(digest)
         named = rows.reference(repository.key, f"@{digest}")
         if named is not None:

@@ -17,11 +17,14 @@ from orlop.model.reference import Reference
 from orlop.store.rows.content import CHILD, CONFIG, LAYER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from orlop.model.digest import Digest
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
 
 _MOST_DOCUMENTS: Final = 1000
+_AT_ONCE: Final = 1000
 LOCAL: Final = "localhost"
 """What a registry is called that has no other name."""
 
@@ -128,6 +131,16 @@ def holders(store: Store, rows: Rows, host: str, digest: Digest) -> list[str]:
         seen |= above
         near += above
     return sorted(key.removeprefix(f"{host}/") for key in found if key.startswith(f"{host}/"))
+
+
+def held_manifests(rows: Rows, repository: Repository, digests: Sequence[Digest]) -> Iterator[Digest]:
+    """Yield those of very many manifests and indexes that can be seen in a repository, in their order."""
+    for start in range(0, len(digests), _AT_ONCE):
+        some = digests[start : start + _AT_ONCE]
+        named = rows.named_manifests(repository.key, some)
+        yield from (
+            one for one in some if named.get(one) or (one not in named and holds_manifest(rows, repository, one))
+        )
 
 
 def holds_manifest(rows: Rows, repository: Repository, digest: Digest) -> bool:

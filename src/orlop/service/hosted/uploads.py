@@ -218,7 +218,7 @@ class Uploads:
         Takes and raises what `append` does.
 
         Raises:
-            DigestMismatch: it has another digest; the upload is over. InvalidDigest: blobs are not kept by such one.
+            DigestMismatch: it has another digest; the upload is over. InvalidDigest: no blob is kept under it.
         """
         self._algorithm(repository, key, who)
         check_algorithm(digest.algorithm)

@@ -96,7 +96,7 @@ class PushLines:
 
 
 def note_line(text: str) -> bytes:
-    """Write a line with what a client shall know besides."""
+    """Write a line with a message for the client."""
     return stream_line({"status": text})
 
 

@@ -55,7 +55,7 @@ class Access:
             settings = read_settings(self._path)
             self.guard.renew(settings)
         except OrlopError as error:
-            _log.error("access to the registry stays what it was: %s", error)
+            _log.error("access to the registry stays unchanged: %s", error)
             return
         if (settings.webhooks, settings.audit) != (self._settings.webhooks, self._settings.audit):
             _log.warning("%s: webhooks and the place of the audit log change at the next start", self._path)
@@ -66,7 +66,7 @@ class Access:
         try:
             self._audit.reopen()
         except OrlopError as error:
-            _log.error("the audit log goes on in the file that it had: %s", error)
+            _log.error("the audit log continues in its old file: %s", error)
 
     def close(self) -> None:
         """End everything; events that are not delivered stay in their queues."""

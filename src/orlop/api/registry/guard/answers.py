@@ -38,7 +38,8 @@ class Answer:
 
 def refusal(status: int, code: str, message: str, *headers: tuple[bytes, bytes], detail: object = None) -> Answer:
     """Return an answer that refuses a request, by a code of the specification."""
-    return Answer(status, {"errors": [{"code": code, "message": message, "detail": detail}]}, headers, code)
+    error = {"code": code, "message": message, **({} if detail is None else {"detail": detail})}
+    return Answer(status, {"errors": [error]}, headers, code)
 
 
 def challenge(scheme: str, **params: str) -> tuple[bytes, bytes]:

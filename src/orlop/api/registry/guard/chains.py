@@ -103,11 +103,11 @@ def _certificates(chain: object) -> list[Certificate]:
     from cryptography import x509  # noqa: PLC0415 - as above
 
     if not isinstance(chain, list) or not 0 < len(chain) <= _LONGEST:
-        raise Unauthorized(f"the token must bring 1 to {_LONGEST} certificates")
+        raise Unauthorized(f"the token must have 1 to {_LONGEST} certificates")
     try:
         return [x509.load_der_x509_certificate(base64.b64decode(one, validate=True)) for one in chain]
     except (TypeError, ValueError, binascii.Error, x509.InvalidVersion) as error:
-        raise Unauthorized("the token brings a certificate that is not valid") from error
+        raise Unauthorized("the token has an invalid certificate") from error
 
 
 def _is_valid(certificate: Certificate, moment: datetime) -> bool:

@@ -296,7 +296,10 @@ def _webhook(table: _Table) -> Webhook:
 
 def _url(table: _Table, key: str) -> str:
     value = table.need(key)
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname or not (value.isascii() and value.isprintable()):
         table.fail(key, f"{key} must be a URL with http:// or https://")
     if parts.username is not None or parts.fragment:
@@ -309,9 +312,7 @@ def _secret(path: str, *, make: bool = False) -> bytes:
     with explaining("read", path):
         if make:
             _make_secret(path)
-        if os.stat(path).st_mode & 0o077:
-            raise PermissionDenied(f"others may read the secret in {path}; make it private with: chmod 600 {path}")
-    secret = _read(path).strip().encode()
+    secret = _read(path, private=True).strip().encode()
     if len(secret) < _SHORTEST_SECRET:
         raise InvalidInput(f"the secret in {path} is shorter than {_SHORTEST_SECRET} characters; use a random one")
     return secret
@@ -334,8 +335,10 @@ def _make_secret(path: str) -> None:
         os.unlink(made)
 
 
-def _read(path: str) -> str:
+def _read(path: str, *, private: bool = False) -> str:
     with explaining("read", path), open(path, "rb") as file:
+        if private and os.fstat(file.fileno()).st_mode & 0o077:
+            raise PermissionDenied(f"others may read the secret in {path}; make it private with: chmod 600 {path}")
         content = file.read(_LARGEST_FILE + 1)
     if len(content) > _LARGEST_FILE:
         raise InvalidInput(f"{path} is larger than {_LARGEST_FILE >> 20} MiB")

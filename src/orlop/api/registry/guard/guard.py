@@ -295,7 +295,7 @@ async def _asked(scope: Scope, receive: Receive) -> Asked:
     if scope["method"] == "POST":
         form = await whole(limited(receive, scope, LARGEST, "form"))
         return Asked.parse(form, scope["headers"], is_form=True)
-    raise refused(405, "UNSUPPORTED", "tokens are had by GET or POST", (b"allow", b"GET, POST"))
+    raise refused(405, "UNSUPPORTED", "request a token with GET or POST", (b"allow", b"GET, POST"))
 
 
 def _check_wait(seconds: float) -> None:

@@ -101,7 +101,7 @@ class Claims:
             raise Unauthorized("the token is for another service")
         end = self._moment("exp")
         if end is None:
-            raise Unauthorized("the token has no end")
+            raise Unauthorized("the token has no expiry time")
         if not ignore_end and now >= end + _LEEWAY:
             raise Unauthorized("the token has expired")
         for name in ("nbf", "iat"):
@@ -135,7 +135,7 @@ def claims_in(token: str, keys: Sequence[Key], brought: Callable[[object], Key] 
     """
     parts = token.split(".")
     if len(token) > _LONGEST or len(parts) != 3:
-        raise Unauthorized("the token is not a signed one")
+        raise Unauthorized("the token is not signed")
     header, body = (_document(part) for part in parts[:2])
     if "crit" in header:
         raise Unauthorized("the token's header has an extension that is not supported")
@@ -153,19 +153,19 @@ def _document(part: str) -> dict[str, Any]:
     try:
         document = json.loads(_decoded(part))
     except (ValueError, RecursionError) as error:
-        raise Unauthorized("the token is not a signed one") from error
+        raise Unauthorized("the token is not signed") from error
     if not isinstance(document, dict):
-        raise Unauthorized("the token is not a signed one")
+        raise Unauthorized("the token is not signed")
     return document
 
 
 def _decoded(part: str) -> bytes:
     if _PART.fullmatch(part) is None:
-        raise Unauthorized("the token is not a signed one")
+        raise Unauthorized("the token is not signed")
     try:
         return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
     except (binascii.Error, ValueError) as error:
-        raise Unauthorized("the token is not a signed one") from error
+        raise Unauthorized("the token is not signed") from error
 
 
 def _encoded(content: bytes) -> bytes:
