@@ -230,26 +230,26 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     limits: Limits | None = None,
     proxies: Proxies | None = None,
 ) -> ImageService:
-    """Open the store at a directory, or make one there; or open the store beyond this machine that a URL names.
+    """Open the store in a directory, creating it if there is none, or the store beyond this machine that a URL names.
 
     Args:
-        root: the store's directory. A new one is made with mode 0700; one that cannot be written is opened for reading.
-            Or a URL, ``postgresql://USER@HOST/DATABASE?blobs=s3://BUCKET/PREFIX``: a text takes what it does not say,
-            passwords for one, from the usual variables of the environment, a `StoreURL` from what it was given.
-        create: make a store where there is none. One that a URL names is made by `orlop.stores.init`.
-        allow_network: write on network and FUSE file systems too; else a store there is opened for reading. That is
-            safe if only one machine at a time uses the store.
-        allow_foreign: write also where the store, or a part of it, belongs to another user than oneself, root or, in a
-            store for a group that one is in, its members, or may be written by everybody; else it is opened for
-            reading. That is safe if one trusts those users.
-        limits: what archives and layers may ask for that come in; else the defaults of `Limits`.
-        proxies: what URLs are downloaded through; else nothing. The environment is not asked:
+        root: the store's directory, or a URL such as ``postgresql://USER@HOST/DATABASE?blobs=s3://BUCKET/PREFIX``. A
+            new directory gets the mode 0700; one that cannot be written is opened for reading. For a URL as text,
+            passwords and other settings come from the usual environment variables; a `StoreURL` brings its own.
+        create: create a directory's store if there is none. `orlop.stores.init` creates one that a URL names.
+        allow_network: also write on network and FUSE file systems, where a store is otherwise opened for reading. This
+            is safe if only one machine at a time uses the store.
+        allow_foreign: also write to a store if it, or a part of it, belongs to another user or can be written by
+            everybody. Otherwise such a store is opened for reading. Root, and in a store for a group its members, do
+            not count as other users. This is safe if you trust everyone who can write there.
+        limits: the limits on archives and layers that come in. Default: those of `Limits`.
+        proxies: the proxies for downloads of URLs. Default: none. The environment is not read;
             ``Proxies.from_variables(os.environ)`` does that.
 
     Raises:
-        StoreNotFound: there is no store, and none was to be made.
-        UnsafeFileSystem: none is made on a network or FUSE file system.
-        PermissionDenied, ReadOnlyStore, NoSpace, StoreDamaged, StorageError: it can be neither opened nor made.
+        StoreNotFound: there is no store, and ``create`` is false.
+        UnsafeFileSystem: a new store would be on a network or FUSE file system.
+        PermissionDenied, ReadOnlyStore, NoSpace, StoreDamaged, StorageError: it cannot be opened or created.
     """
     from orlop.model.limits import DEFAULT_LIMITS, limits_or  # noqa: PLC0415 - importing orlop is light
     from orlop.service.image_service import open_service  # noqa: PLC0415 - as above

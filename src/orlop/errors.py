@@ -21,7 +21,10 @@ A command that ends without an error may have another status: ``docs/errors.md``
 from __future__ import annotations
 
 import errno
-from typing import ClassVar, Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar, Final
 
 _LONGEST: Final = 600
 
@@ -315,6 +318,13 @@ class LayerLimitExceeded(Conflict):
     code = "LAYER_LIMIT_EXCEEDED"
 
 
+class PreconditionFailed(Conflict):
+    """Something is not, or no longer, what a request says that it must be."""
+
+    code = "PRECONDITION_FAILED"
+    http_status = 412
+
+
 class TargetExists(Conflict):
     """Something already exists where a store was to be created."""
 
@@ -378,6 +388,14 @@ class NoSpace(StorageError):
     code = "NO_SPACE"
     _usual_errno = errno.ENOSPC
     http_status = 507
+
+
+class TooManyOpenFiles(StorageError):
+    """The process, or the system, has as many files and connections open as it may."""
+
+    code = "TOO_MANY_OPEN_FILES"
+    _usual_errno = errno.EMFILE
+    http_status = 503
 
 
 class PermissionDenied(StorageError, PermissionError):

@@ -161,7 +161,7 @@ def _json_words(change: _Change, text: str) -> list[str] | None:
     except InvalidJSON:
         return None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        _refuse(change, "an array in JSON may hold texts only")
+        _refuse(change, "a JSON array may contain only strings")
     return words
 
 
@@ -187,7 +187,7 @@ def _entrypoint(draft: _Draft, change: _Change) -> None:
 def _shell(draft: _Draft, change: _Change) -> None:
     words = _json_words(change, change.rest)
     if not words:
-        _refuse(change, "it takes an array in JSON with at least one text")
+        _refuse(change, "it takes a JSON array with at least one string")
     draft.set(shell=tuple(words))
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from orlop.cli.completed import COMPLETIONS
 from orlop.cli.declared import DeclaredGroup, WrongUsage
 from orlop.cli.plain import call
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
     from orlop.cli.declared import Declared, Parameter
 
@@ -98,6 +100,8 @@ def _callback(declared: Declared) -> Callable[..., None]:
 
 def _decorator(one: Parameter) -> Callable[[Callable[..., None]], Callable[..., None]]:
     settings = dict(one.settings)
+    if (words := settings.pop("complete", None)) is not None:
+        settings["shell_complete"] = COMPLETIONS[words]
     if one.read is not None:
         settings["callback"] = _reading(one)
     if one.kind == "argument":

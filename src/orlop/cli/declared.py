@@ -42,7 +42,7 @@ class Parameter:
         names: as click takes them.
         read: makes the value of a word, or of all words where there may be several; raises `WrongUsage`.
         into: the attribute of the session that gets the value; else the command's function gets it.
-        settings: what click takes beside names.
+        settings: what click takes besides names. ``complete`` is a key of `orlop.cli.completed.COMPLETIONS`.
     """
 
     __slots__ = ("dest", "into", "kind", "names", "read", "settings", "words")

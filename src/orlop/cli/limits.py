@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from orlop.cli.declared import WrongUsage, option
 from orlop.errors import InvalidInput
 from orlop.model.limits import SIZES, Limits, option_of
 from orlop.model.regex import regex
 from orlop.model.values import fields
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
 _NONE: Final = "none"
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
 
 from orlop.model.proxies import Proxies
 from orlop.registry.authfiles import AuthFiles, search_order
@@ -13,8 +12,10 @@ from orlop.registry.helpers import Helpers
 from orlop.registry.hostfiles import rules_in, rules_of_containers
 from orlop.registry.hosts import Hosts
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Final
 
     from orlop.registry.credentials import Keychain
     from orlop.registry.hosts import Rule

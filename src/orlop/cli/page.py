@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.inside import looked_into
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.audit import Audit
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def write_page(
     session: Session,
     path: str,
-    audited: tuple[str, Audit],
+    audited: tuple[str, Audit, dict[str, Any]],
     files: ImageFiles,
     other: tuple[str | None, Look],
 ) -> None:
@@ -25,7 +26,7 @@ def write_page(
     Args:
         session: what opens the image to compare with.
         path: the file; it appears whole or not at all.
-        audited: what the image is called, and its audit.
+        audited: what the image is called, its audit, and its paths, which are made before the audit.
         files: what is in it.
         other: an image or archive to compare with, which is looked into in the same way.
     """
@@ -33,8 +34,8 @@ def write_page(
     from orlop.page.document import image_document  # noqa: PLC0415 - as above
     from orlop.page.html import html_page  # noqa: PLC0415 - as above
 
-    name, report = audited
-    documents = [image_document(name, files, report)]
+    name, report, paths = audited
+    documents = [image_document(name, files, report, paths)]
     other_name, look = other
     if other_name is not None:
         archive = other_name if other_name.startswith(("/", "./", "../")) else None

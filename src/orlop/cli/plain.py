@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 # What these settings mean for a value is known here. What has others is left to click.
-_KNOWN = frozenset({"envvar", "help", "is_flag", "metavar", "multiple", "nargs", "required", "shell_complete"})
+_KNOWN = frozenset({"complete", "envvar", "help", "is_flag", "metavar", "multiple", "nargs", "required"})
 
 
 def run(session: Session, root: Declared, words: Sequence[str], environment: Mapping[str, str]) -> int | None:

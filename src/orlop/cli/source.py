@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.limits import archive_limit_option
-from orlop.cli.shell.completion import complete_platforms
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, BinaryIO, Final
 
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
@@ -37,7 +37,7 @@ def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(session: Session, *, archive: str | None, root_of: str | None, **values: Any) -> int | None:
         if root_of is not None:
             if archive is not None:
-                raise WrongUsage("--archive and --root-of exclude each other")
+                raise WrongUsage("--archive and --root-of cannot be used together")
             archive = DataRoot(root_of)
         status: int | None = command(session, archive=archive, **values)
         return status
@@ -67,13 +67,13 @@ def are_remote(names: Sequence[str | None], archive: str | None) -> bool:
     """Return whether names are those of images in registries; raise `WrongUsage` where only some are."""
     found = [name is not None and name.startswith(SCHEME) for name in names]
     if any(found) and (archive is not None or not all(found)):
-        raise WrongUsage(f"{SCHEME} names an image in a registry; ask for others, and for archives, by themselves")
+        raise WrongUsage(f"{SCHEME} names an image in a registry; use separate commands for other images and archives")
     return any(found)
 
 
 def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that adds ``--platform`` to a command: a platform or None."""
-    return option("--platform", read=read_platform, metavar="OS/ARCH", help=help_, shell_complete=complete_platforms)
+    return option("--platform", read=read_platform, metavar="OS/ARCH", help=help_, complete="platforms")
 
 
 def read_platform(value: str) -> Platform:

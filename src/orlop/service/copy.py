@@ -12,7 +12,6 @@ manifest names: these are read, and archives written, by way of a store that goe
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -37,15 +36,15 @@ from orlop.model.names import ImageName, image_names
 from orlop.model.reference import Reference
 from orlop.service.load import load
 from orlop.service.pull import pull
-from orlop.service.rescue import check_outside, opened_root, rescue_into, saved_names
+from orlop.service.rescue import opened_root, rescue_into, saved_names
+from orlop.service.rescue_places import check_outside, check_store, check_temporary
 from orlop.service.save import save
 from orlop.service.save_oci import asked_content, held_content
 from orlop.store.local import local_store
 from orlop.store.loose import is_loose
-from orlop.store.opening import url_of
 from orlop.transfer import file_targets
 from orlop.transfer.content_source import ContentSource
-from orlop.transfer.graph import Gathering, is_blob, referring
+from orlop.transfer.graph import Gathering, beside, is_blob, referring, standing
 from orlop.transfer.members_source import opened_directory, opened_layout
 from orlop.transfer.places import Kind, parse_place
 from orlop.transfer.registry_source import RegistrySource
@@ -53,13 +52,14 @@ from orlop.transfer.registry_target import RegistryTarget
 from orlop.transfer.source import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import BinaryIO
 
     from orlop.archive.oci_layout import Asked, LayoutContent
     from orlop.intake.report import LoadedImage, LoadReport
+    from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from orlop.transfer.source import Source
 
 _SHOWN: Final = 32
-"""So many platforms of an index are named in an error."""
+"""How many platforms of an index an error names at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Copy:
         sessions: where uploads are kept that another process may go on with.
         progress: called with one event at a time.
         store_root: returns what names the store, which may not lie in a data root that is copied from.
-        temporary: where the user wants temporary files, which may not either.
+        temporary: where the user wants temporary files, if anywhere, which may not lie there either.
     """
 
     def __init__(
@@ -155,11 +155,13 @@ class Copy:
         """
         where_from, where_to = parse_place(source, is_target=False), parse_place(target, is_target=True)
         if where_from.kind is Kind.ROOT:
-            self._check_outside(where_from, where_to)
+            self.keep_outside(where_from, where_to)
         while True:
             with self:
                 try:
                     found, roots = self.opened(where_from)
+                    if self._with_referrers or where_to.kind is Kind.REGISTRY or where_to.name:
+                        roots = standing(found, roots)
                     chosen = [self._chosen(found, root, where_from) for root in roots]
                     return self.carry(found, chosen, where_from, where_to)
                 except (NotInRegistry, RegistryError, IntegrityError):
@@ -168,17 +170,18 @@ class Copy:
                         raise
                     self._passed_over += 1
 
-    def _check_outside(self, root: Place, target: Place) -> None:
+    def keep_outside(self, root: Place, target: Place) -> None:
         """Check that nothing would be written into a data root. Raises `InvalidInput`."""
         with opened_root(root.path, None) as foreign:
             if target.path:
                 check_outside(foreign, target.path)
             elif target.kind is Kind.STORE and self._store_root is not None:
-                store = self._store_root()
-                if url_of(store) is None:
-                    check_outside(foreign, os.fspath(store))  # type: ignore[arg-type]  # a path
-            if self._temporary is not None:
-                check_outside(foreign, self._temporary)
+                check_store(foreign, self._store_root(), self._temporary)
+            elif target.kind is Kind.STORE:
+                with self._open_store() as opened:
+                    for directory in opened.store.directories:
+                        check_outside(foreign, directory)
+            check_temporary(foreign, self._temporary)
         # What is remembered of uploads lies in a home, and that may be in the root.
         self._sessions = None
 
@@ -302,8 +305,7 @@ class Copy:
         target = RegistryTarget(client, repository, sessions=self._sessions, progress=self._progress)
         tags: dict[Digest, list[str]] = {}
         taken: dict[str, Digest] = {}
-        copied: list[CopiedImage] = []
-        new: list[Root] = []
+        called: list[tuple[Root, str | None, bool]] = []
         for root in roots:
             tag = None if name.digest is not None else name.tag or root.tag or name.with_default_tag().tag
             if name.digest is not None and name.digest != root.descriptor.digest:
@@ -315,18 +317,22 @@ class Copy:
             is_new = not target.has(tag or root.descriptor.digest, root.descriptor.digest)
             if is_new:
                 tags.setdefault(root.descriptor.digest, []).extend([tag] if tag else [])
-                new.append(root)
-            shown = f"{name.name}:{tag}" if tag else f"{name.name}@{root.descriptor.digest}"
-            copied.append(CopiedImage(root.descriptor.digest, root.descriptor.size, shown, is_new))
+            called.append((root, tag, is_new))
         about = self._referring(source, roots)
-        new += target.lacking(about)
+        new = [*(root for root, _, is_new in called if is_new), *target.lacking(source, about)]
+        joined: Mapping[str, Descriptor] = {}
         if new:
             gathering = Gathering(source, is_there=lambda one: target.has(one.digest, one.digest))
             gathering.add(new)
             for root in _each(about):
                 tags.setdefault(root.descriptor.digest, []).extend([root.tag] if root.tag else [])
-            target.take(source, gathering.graph(), tags)
-        return CopyReport(tuple(copied), len(_each(about)))
+            joined = target.take(source, gathering.graph(), tags)
+        copied: list[CopiedImage] = []
+        for root, tag, is_new in called:
+            found = joined.get(tag or "", root.descriptor)
+            shown = f"{name.name}:{tag}" if tag else f"{name.name}@{found.digest}"
+            copied.append(CopiedImage(found.digest, found.size, shown, is_new))
+        return CopyReport(tuple(copied), _number_of(_each(about)))
 
     def _referring(self, source: Source, roots: list[Root]) -> dict[Digest, list[Root]]:
         return referring(source, roots) if self._with_referrers else {}
@@ -338,7 +344,7 @@ class Copy:
         gathering.add(roots)
         referrers = _each(self._referring(source, roots))
         gathering.add(referrers)
-        tops = [*roots, *(replace(one, name=None) for one in referrers)]
+        tops = [*roots, *map(beside, referrers)]
         self._write(place, file_targets.content_of(source, gathering.graph(), tops))
         copied = (
             CopiedImage(
@@ -349,7 +355,7 @@ class Copy:
             )
             for root in roots
         )
-        return CopyReport(tuple(copied), len(referrers))
+        return CopyReport(tuple(copied), _number_of(referrers))
 
     def _pulled(self, source: RegistrySource, roots: list[Root], place: Place, target: Place) -> CopyReport:
         """Pull into a store, which fetches nothing that is there and keeps what breaks off."""
@@ -400,8 +406,14 @@ class Copy:
 
 
 def _each(referring: dict[Digest, list[Root]]) -> list[Root]:
-    """Return what refers to some manifests, each once."""
-    return list({root.descriptor.digest: root for roots in referring.values() for root in roots}.values())
+    """Return what refers to some manifests, each once; one that several tags attach, with each of them."""
+    found = {(root.descriptor.digest, root.tag): root for roots in referring.values() for root in roots}
+    tagged = {digest for digest, tag in found if tag is not None}
+    return [root for (digest, tag), root in found.items() if tag is not None or digest not in tagged]
+
+
+def _number_of(roots: Iterable[Root]) -> int:
+    return len({root.descriptor.digest for root in roots})
 
 
 def _called(image: LoadedImage) -> list[str]:

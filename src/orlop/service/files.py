@@ -13,7 +13,7 @@ from orlop.service.holding import held
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orlop.inside.layer import Layer
     from orlop.model.digest import DiffID
@@ -100,7 +100,8 @@ class _OutsideContent:
     def diff_id(self) -> DiffID:
         return self._layer.diff_id
 
-    def entries(self) -> Iterator[TarEntry]:
+    def entries(self, known: Mapping[int, TarEntry] | None = None) -> Iterator[TarEntry]:
+        del known  # none is kept here
         from orlop.streams.tar_read import TarReader  # noqa: PLC0415 - layers of a store have tables of contents
 
         reader = ChunkReader(self.chunks())

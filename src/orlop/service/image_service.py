@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, Self
-
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import ImageName, image_names, listed_name, tag_name
 from orlop.service.registry_verbs import RegistryVerbs
 from orlop.service.space_verbs import SpaceVerbs
 from orlop.store.opening import open_store
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Iterator, Mapping, Sequence
     from types import TracebackType
+    from typing import BinaryIO, Self
 
     from orlop.archive.save_report import SaveReport
     from orlop.inside.view import ImageFiles
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 
 
 class ImageService(RegistryVerbs, SpaceVerbs):
-    """An open store with Docker's verbs. Made by `orlop.open`; a context manager that closes the store.
+    """An open store with Docker's verbs. `orlop.open` returns one; it is a context manager that closes the store.
 
-    A *name* is everywhere a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one: a text,
-    or a `Reference`, `ImageID` or `Digest` as the library gives it. A value of another type raises `WrongType`.
+    A *name* is a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one, as text or as a
+    `Reference`, `ImageID` or `Digest`. A value of another type raises `WrongType`.
 
-    Threads may share one service and call anything at once. After a fork the child may go on with the same object:
+    Threads may share one service and call anything at once. After a fork the child can continue with the same object:
     it gets its own connection and lease, and does not protect what its parent protects. Iterators that were begun
     before the fork belong to the parent.
     """
@@ -92,23 +92,24 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         progress: Progress | None = None,
         limits: Limits | None = None,
     ) -> LoadReport:
-        """Load every image of an archive, plain or compressed, in whichever format. All or nothing; idempotent.
+        """Load all images of an archive, in any format, compressed or not. Atomic and idempotent.
 
         Archives of Docker since its first version, podman's, skopeo's (a ``dir:`` too) and OCI image layouts are read,
         each as a file, through a pipe or unpacked in a directory.
 
         Args:
             source: a path, or a binary file or stream, which is read to its end and not closed.
-            platform: only the images of this one, such as ``linux/arm64``; else all that the archive holds. Where one
-                name stands for several platforms, it points to the image for this machine, else to the first.
-            only: only the images of these names, under these; else all that the archive holds.
+            platform: load only images for this platform, such as ``linux/arm64``. Default: all. If a name stands for
+                several platforms, it points to the image for this machine, or else to the first.
+            only: load only the images with these names, under these names. Default: all.
             progress: called with one event at a time, by the thread that does the work.
-            limits: what the archive may ask for, instead of the limits of the store.
+            limits: the limits on the archive, instead of those of the store.
 
         Raises:
-            InvalidInput: the archive is not an archive, incomplete, contradictory or beyond a limit. IntegrityError: a
-                part of it is not what its digest says. PlatformNotFound, ImageNotFound: it does not hold what is
-                wanted. NotFound, StorageError: it cannot be read, or kept. The store is then as before.
+            InvalidInput: the source is not an archive, or is incomplete, contradictory or beyond a limit.
+                IntegrityError: a part of it does not match its digest. PlatformNotFound, ImageNotFound: it does not
+                hold the wanted images. NotFound, StorageError: it cannot be read or stored. The store is then
+                unchanged.
         """
         from orlop.service.load import load  # noqa: PLC0415 - listing images needs no archives
 
@@ -132,16 +133,16 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         Args:
             source: a path, a URL (``http://…``, ``https://…``, downloaded through the proxies of `orlop.open`), or a
                 binary stream, which is read to its end.
-            reference: the image's name; one that belongs to another image moves. Without a tag it gets ``latest``.
+            reference: the name of the image, which moves if another image has it. Without a tag it gets ``latest``.
             changes: Dockerfile instructions, such as ``CMD ["/bin/sh"]``, that change the config.
-            message: the comment; else it says where the image was imported from.
-            platform: what the image runs on; else this machine's.
-            limits: what the tar may ask for, instead of the limits of the store.
+            message: the comment. Default: the source of the import.
+            platform: the platform of the image. Default: that of this machine.
+            limits: the limits on the tar, instead of those of the store.
 
         Raises:
-            InvalidReference, InvalidInstruction, InvalidPlatform: what was given is none. InvalidTar,
-                InvalidCompression: the source is not a tar. LimitExceeded: it asks for too much. NotFound,
-                StorageError: it cannot be read, or kept. DownloadFailed: nor downloaded. The store is then as before.
+            InvalidReference, InvalidInstruction, InvalidPlatform: an argument is not valid. InvalidTar,
+                InvalidCompression: the source is not a tar. LimitExceeded: it exceeds a limit. NotFound, StorageError,
+                DownloadFailed: it cannot be read, stored or downloaded. The store is then unchanged.
         """
         from orlop.service.import_image import import_image  # noqa: PLC0415 - listing images needs no archives
 
@@ -174,28 +175,28 @@ class ImageService(RegistryVerbs, SpaceVerbs):
 
         Args:
             names: what to save, in order. A repository's bare name saves all its tags; an ID saves no tag.
-            target: a path, or a binary stream. A regular file appears whole, on disk, or not at all; so does a new
-                directory. In a layout that is there the images are added, and their names move.
+            target: a path, or a binary stream. A regular file or a new directory appears complete and on disk, or not
+                at all. To an existing layout the images are added, and their names move.
             format: ``docker`` (the layout of Engine 25 and later), ``docker-20.10``, ``oci`` (an OCI layout, with
                 manifests and indexes as they came) or ``oci-dir`` (a directory that is one).
-            platform: the one that every image must be for, such as ``linux/arm64``; that one of an image of several. It
-                may be several, or ``all``, with the index that names them, in all formats but ``docker-20.10``.
+            platform: the platform to save, such as ``linux/arm64``; every image must have it. In all formats except
+                ``docker-20.10`` it can be several platforms or ``all``, which are saved with their index.
             compress: ``none``, ``gzip`` or ``zstd``, the last two with a level as in ``zstd:9``: the form of the layers
-                in an OCI layout, whose manifests are new where they have another one; by default as they came.
-            since: images that whoever reads the archive has: their layers are left out.
-            without: what else is had, as `have` returned it there. Layers of an OCI layout are left out by their
-                digests, of docker's formats by their chains.
-            append: add the images to the archive that is there, of docker's formats or of ``oci``; names move to them.
-                The archive that holds both appears whole, in place of the old one.
+                in an OCI layout. A manifest of layers in another form is new. Default: layers as they came.
+            since: images that the reader of the archive has: their layers are left out.
+            without: what else the reader has, as `have` returned it there. OCI layouts leave out layers by their
+                digests, docker's formats by their chain IDs.
+            append: add the images to an existing archive in one of docker's formats or ``oci``; names move to them. The
+                new archive replaces the old one in one step.
             progress: called with one event at a time, by the thread that does the work.
 
         Returns:
-            What there is to tell of it, such as what indexes name and the store has not.
+            A report of what may surprise, such as content that an index names and the store does not have.
 
         Raises:
             ImageNotFound, ReferenceNotFound: a name is not there. PlatformNotFound: an image is for another platform.
-            IntegrityError: a layer is damaged. StorageError: the target cannot be written. TargetExists: something
-            else than a layout is there. InvalidArchive: the layout that is there cannot be read.
+            IntegrityError: a layer is damaged. StorageError: the target cannot be written. TargetExists: the target
+            exists and is not a layout. InvalidArchive: an existing layout cannot be read.
         """
         from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
 
@@ -215,7 +216,7 @@ class ImageService(RegistryVerbs, SpaceVerbs):
     def have(self, names: Sequence[Name] = ()) -> Holdings:
         """Return which layers are here, for `save` elsewhere to leave out: all, or those of some images.
 
-        Raises what `save` raises of names.
+        Raises what `save` raises for names.
         """
         from orlop.service.have import have  # noqa: PLC0415 - one verb needs one verb's code
 
@@ -259,15 +260,16 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         """List images, newest first.
 
         Args:
-            name: only those with this repository, this reference, this ID, or these first digits of one; or those
-                whose name fits this pattern (``team/*``).
+            name: list only images with this repository, reference, ID or first digits of an ID, or whose name matches
+                this pattern (``team/*``).
             all: intermediate images too.
             filters: docker's, such as ``label=stage=test``, ``dangling=true``, ``reference=team/*:1.*``,
-                ``before=NAME``, ``since=NAME``, ``until=24h``. All must hold, but of several patterns one.
+                ``before=NAME``, ``since=NAME``, ``until=24h``. An image must match all of them, but only one of several
+                patterns.
 
         Raises:
-            InvalidReference: the name is none. InvalidFilter: a filter cannot be read. ImageNotFound: there is no
-                image by which ``before`` or ``since`` could be told.
+            InvalidReference: the name is not valid. InvalidFilter: a filter is not valid. ImageNotFound: the image of
+                ``before`` or ``since`` does not exist.
         """
         return list(self.iter_images(name, all=all, filters=filters))
 
@@ -292,14 +294,14 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         manifests: bool = False,
         canonical_names: bool = True,
     ) -> Iterator[ListedImage]:
-        """Yield what `iter_images` gives, each with its labels and more: what answers of the Engine API tell.
+        """Yield the images of `iter_images` with labels and more, as the Engine API needs them.
 
         Args:
             all: intermediate images too.
             filters: as `images` has them.
-            shared_size: say how much each image shares with others.
-            manifests: say which manifests each has, and which of them are here.
-            canonical_names: let patterns fit names with ``docker.io/``, too, not only familiar ones.
+            shared_size: compute how much each image shares with others.
+            manifests: list the manifests of each, and which of them are here.
+            canonical_names: match patterns against names with ``docker.io/``, too, not only familiar ones.
         """
         from orlop.service.listing.listed import listed_images  # noqa: PLC0415 - one verb needs one verb's code
 
@@ -325,24 +327,24 @@ class ImageService(RegistryVerbs, SpaceVerbs):
     def manifests(self, name: Name) -> ImageManifests | None:
         """Return the manifest or index after which an image is named, and which manifests it has.
 
-        Gives nothing for an image that came without one. Raises what `inspect` raises.
+        Returns None for an image that came without one. Raises what `inspect` raises.
         """
         from orlop.service.listing.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
 
         return image_manifests(self._store, ImageName.parse(name))
 
     def tree(self, name: Name | None = None) -> tuple[ContentTree, ...]:
-        """Return what one name means, or all do: images, indexes, artifacts, each with what is below and about it."""
+        """Return what one name or all names lead to: images, indexes and artifacts, with content and referrers."""
         from orlop.service.listing.tree import content_tree  # noqa: PLC0415 - one verb needs one verb's code
 
         return content_tree(self._store, None if name is None else ImageName.parse(name))
 
     def inspect(self, name: Name, *, platform: Platform | str | None = None) -> ImageDetails:
-        """Return everything that is known of an image.
+        """Return all details of an image.
 
         Args:
             name: the image.
-            platform: the one that it must be for, such as ``linux/arm64``.
+            platform: the platform that it must have, such as ``linux/arm64``.
 
         Raises:
             ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image. DigestMismatch: it is damaged.
@@ -384,10 +386,11 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         return files(self._store, asked, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links)
 
     def tag(self, source: Name, target: str | Reference) -> None:
-        """Add a name to an image; a name that pointed elsewhere moves. Atomic, idempotent.
+        """Add a name to an image, an index or an artifact; a name that pointed elsewhere moves. Atomic, idempotent.
 
         Raises:
-            ImageNotFound: there is no such image. InvalidReference: the target is not a name that a tag may have.
+            ImageNotFound: there is no such image. InvalidReference: the target cannot be a tag, or the source is a blob
+                without a manifest, which has no name.
         """
         from orlop.service.tag import tag  # noqa: PLC0415 - one verb needs one verb's code
 
@@ -396,12 +399,13 @@ class ImageService(RegistryVerbs, SpaceVerbs):
     def remove(
         self, name: Name, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
     ) -> RemoveReport:
-        """Remove a name, and the image with its layers once nothing needs it. Atomic.
+        """Remove a name, and the image and its layers if nothing else needs them. Atomic.
 
         Args:
-            name: a reference takes that name away; an ID takes the image away with its one name.
-            force: take an image away that has names in several repositories, or a platform that other names lead to.
-            prune: its nameless parents too.
+            name: a reference, to remove that name; or an ID, to remove the image with its only name.
+            force: remove an image even if it has names in several repositories, or is a platform that other names lead
+                to.
+            prune: also remove its parents that have no name.
             platform: such as ``linux/arm64``. Of an index of which several images are here, only the image for it
                 goes, and the name stays; any other image must be for it.
 
@@ -415,19 +419,19 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         return remove(self._store, ImageName.parse(name), force=force, prune=prune, platform=platform)
 
     def events(self, after: int = 0, *, most: int | None = None) -> tuple[Event, ...]:
-        """Return what happened to images, oldest first, as far as the store still knows it: about the last thousand.
+        """Return the events of images that the store still has, about the last thousand, oldest first.
 
-        Loads, imports, saves, tags and removals of all processes are there, each as soon as it is done. A caller that
-        asks again with the number of the last event that it got misses none; `last_event` says where to begin.
+        They include loads, imports, saves, tags and removals of all processes, each as soon as it is done. A caller
+        that passes the number of the last event that it got misses none; `last_event` returns where to begin.
 
         Args:
-            after: the number of an event; only those after it are given.
-            most: about how many bytes of them to read, and one event at least; by default all.
+            after: the number of an event; return only later ones.
+            most: about how many bytes of events to read, but at least one event. Default: all.
         """
         return self._store.events.since(after, most=most)
 
     def last_event(self) -> int:
-        """Return the number of the newest event, 0 where there was none."""
+        """Return the number of the newest event, or 0 if there is none."""
         return self._store.events.last()
 
     def counts(self) -> Mapping[str, int]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from orlop.errors import AmbiguousID
+from orlop.errors import AmbiguousID, ImageNotFound
 from orlop.model.digest import Digest, ImageID
 from orlop.model.names import ImageName, NamePattern, listed_name
 from orlop.service.listing.history import steps
 from orlop.service.listing.inspect import ImageDetails
+from orlop.service.listing.lookup import why_unread
 from orlop.service.listing.summaries import ImageSummary
 from orlop.service.outside_image import OutsideImage
 from orlop.store.images import not_found
@@ -165,14 +166,25 @@ class OutsideService(Generic[I]):
         found = list(self._by_id.values()) if asked is None else self._matching(asked, whole=True)
         if len(found) == 1:
             return found[0]
+        if not found:
+            unread = self._unread(asked)
+            missing = f"{self._place} holds no image" if asked is None else f"{not_found(asked.shown)}"
+            why = "" if not unread else f"{' that can be read:' if asked is None else ';'} {why_unread(unread)}"
+            raise ImageNotFound(missing + why)
         if asked is None:
             named = ", ".join(sorted(str(reference.familiar) for image in found for reference in image.references))
             msg = f"{self._place} holds {len(found)} images; name one of them" + (f": {named}" if named else "")
             raise AmbiguousID(msg)
-        if not found:
-            raise not_found(asked.shown)
-        msg = f"several images of {self._place} have IDs that begin with {asked.text}; give more digits"
+        if asked.digits and all(image.id.hex.startswith(asked.digits) for image in found):
+            msg = f"several images of {self._place} have IDs that begin with {asked.text}; give more digits"
+        else:
+            msg = f"several images of {self._place} are called {asked.shown}; give the ID of one"
         raise AmbiguousID(msg)
+
+    def _unread(self, name: ImageName | None) -> str:
+        """Return the type of a layer that makes an artifact of what is called so; empty if there is none."""
+        del name
+        return ""
 
     def _matching(self, name: ImageName, *, whole: bool = False) -> list[I]:
         """Return the images that a name stands for: a full ID first, then references, then the first digits of IDs.

@@ -10,10 +10,11 @@ from orlop.archive.docker_save import LAYOUTS, layout
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.save_report import SaveReport
 from orlop.archive.saved import SaveItem
-from orlop.errors import InvalidInput, WriteFailed
+from orlop.errors import ImageNotFound, InvalidInput, ReferenceNotFound, WriteFailed
 from orlop.service.holding import held
-from orlop.service.listing.lookup import check_platform
+from orlop.service.listing.lookup import check_platform, meant_instead
 from orlop.service.saving import DIRECTORY, DOCKER, FORMATS, TAR, named, note_saved, require_names
+from orlop.store.images import not_found
 from orlop.streams.given import check_file
 from orlop.streams.output import Output
 
@@ -203,6 +204,10 @@ def _had(
     store: Store, since: Sequence[ImageName], without: Holdings | None, platform: AskedPlatforms
 ) -> Holdings | None:
     """Return which layers whoever reads a save has; nothing where that is not known."""
+    if without is not None:
+        from orlop.model.holdings import check_holdings  # noqa: PLC0415 - most saves leave nothing out
+
+        check_holdings(without)
     if not since:
         return without
     from orlop.service.have import had_with  # noqa: PLC0415 - most saves leave nothing out
@@ -223,11 +228,23 @@ def _one_platform(platform: AskedPlatforms) -> Platform | None:
     return asked.asked[0] if asked.is_one else None
 
 
+def _named_images(store: Store, name: ImageName) -> list[tuple[ImageID, Reference | None]]:
+    """Return what a name stands for; an error for what is not an image says what that is, and what keeps it."""
+    try:
+        return named(store, name)
+    except (ImageNotFound, ReferenceNotFound) as error:
+        what = meant_instead(store, name)
+        if not what:
+            raise
+        formats = f"in the formats {DOCKER!r}, {TAR!r} and {DIRECTORY!r}"
+        raise ImageNotFound(f"{not_found(name.shown)}; {what}, {formats}") from error
+
+
 def _resolve(store: Store, names: Sequence[ImageName], platform: Platform | None) -> dict[ImageID, list[Reference]]:
     """Return the images in order of first mention, each with its tags in order of request."""
     wanted: dict[ImageID, list[Reference]] = {}
     for name in names:
-        for image_id, reference in named(store, name):
+        for image_id, reference in _named_images(store, name):
             check_platform(store, name, image_id, platform)
             tags = wanted.setdefault(image_id, [])
             if reference is not None and reference not in tags:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.model.names import ImageName
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,9 +23,9 @@ class SpaceVerbs:
     _store: Store
 
     def df(self) -> DiskUsage:
-        """Return what the store's disk is used for, file by file, and what collecting garbage or pruning would free.
+        """Return the store's disk usage by kind of file, and what collecting garbage or pruning would free.
 
-        Others may work meanwhile; what they just bring or take away may be counted or not.
+        Other processes can work meanwhile; what they are adding or removing may be counted or not.
 
         Raises:
             StorageError: a part of the store cannot be read.
@@ -46,24 +45,24 @@ class SpaceVerbs:
     ) -> PruneReport:
         """Remove dangling images: no tag, and not the parent of another image. Atomic: all of it, or nothing.
 
-        Pinned images stay with their names, and so does the image that one which stays is made from. What a living
-        process works with stays until that is done.
+        Pinned images keep their names, and the parents of images that stay also stay. Content that a living process
+        works with stays until it is done.
 
         Args:
             all: remove images with names too: since no containers run here, that is every image.
-            filters: touch only those that these leave: ``until=24h``, ``label=…``, ``label!=…``.
-            keep_last: take away the tags of all but this many images of each repository, those whose tags there were
-                given last; these images stay. It says with ``all`` what it says without.
-            max_size: then remove images that were not used for longest, with names or without, until the store's blobs
-                and tables of contents take no more than this many bytes. An image whose removal would free nothing
-                stays, and so does what ``keep_last`` keeps, what filters exclude, and what a process works with.
+            filters: remove only images that match: ``until=24h``, ``label=…``, ``label!=…``.
+            keep_last: remove the tags of all but this many images of each repository: those that were tagged last there
+                stay. ``all`` does not change its meaning.
+            max_size: then remove the least recently used images, with or without names, until the store's blobs and
+                tables of contents take no more than this many bytes. An image whose removal would free nothing stays,
+                and so does what ``keep_last`` keeps, what filters exclude, and what a process works with.
             dry_run: change nothing; return what would be done.
 
         Returns:
-            What went, or would go, with a verdict and its reason for every image and every layer, and the bytes.
+            What was removed, or would be, with a verdict and its reason for every image and layer, and the bytes.
 
         Raises:
-            InvalidFilter: a filter cannot be read. InvalidInput: a number is too small. QuotaExceeded: what must stay
+            InvalidFilter: a filter is not valid. InvalidInput: a number is too small. QuotaExceeded: what must stay
                 takes more than ``max_size``; nothing was removed. DatabaseDamaged: rows contradict each other or what
                 is hashed; nothing was removed.
         """
@@ -85,7 +84,7 @@ class SpaceVerbs:
         return pin(self._store, ImageName.parse(name))
 
     def unpin(self, name: Name) -> ImageID:
-        """Unpin an image, so that it is pruned as others are. Idempotent. Raises what `pin` raises."""
+        """Unpin an image, so that pruning can remove it. Idempotent. Raises what `pin` raises."""
         from orlop.service.listing.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
 
         return unpin(self._store, ImageName.parse(name))
@@ -97,12 +96,12 @@ class SpaceVerbs:
         return pinned(self._store)
 
     def gc(self, *, dry_run: bool = False) -> GcReport:
-        """Remove what a crash has left in the store, and what nothing in it references. Atomic, idempotent.
+        """Remove leftovers of crashes, and content that nothing in the store references. Atomic, idempotent.
 
-        What others are at work on, in whichever process, stays.
+        Content that any process works with stays.
 
         Args:
-            dry_run: only say what would go; nothing is changed.
+            dry_run: change nothing; return what would be removed.
 
         Raises:
             DatabaseDamaged: rows contradict each other or what is hashed; nothing was removed.

@@ -21,6 +21,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidInput
+from orlop.model.given import check_text
 from orlop.model.values import dataclass
 from orlop.streams.compression import Compression, zstd_module
 from orlop.streams.pipeline import in_parallel
@@ -48,6 +49,7 @@ class Recipe:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``none``, ``gzip[:LEVEL]`` or ``zstd[:LEVEL]``. Raises `InvalidInput`."""
+        check_text(text, "a compression")
         name, colon, number = text.partition(":")
         if text == "none":
             return cls(Compression.NONE)

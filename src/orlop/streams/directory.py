@@ -23,12 +23,13 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Self
 
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final, Self
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -280,6 +281,14 @@ class Entry(NamedTuple):
             raise ForeignFile(self.path, kind_of(state), "a file")
         if flags & _WRITING and state.st_nlink > 1:
             raise ForeignFile(self.path, "a file with another name elsewhere", "a file")
+
+    def sync(self) -> None:
+        """Put the content of a file on disk; its name is `Directory.sync`'s."""
+        descriptor = self.open()
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def unlink(self) -> None:
         """Remove the name of anything but a directory. Raises FileNotFoundError if it does not exist."""

@@ -6,12 +6,13 @@ import fcntl
 import os
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
 
 from orlop.streams.files import PRIVATE, give_mode, has_name
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from orlop.streams.directory import Entry
 

@@ -11,7 +11,6 @@ import os
 import stat
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
 from orlop.errors import (
     FileNotThere,
@@ -22,16 +21,19 @@ from orlop.errors import (
     ReadOnlyStore,
     StorageError,
     StoreDamaged,
+    TooManyOpenFiles,
     WriteFailed,
 )
+from orlop.model.generic import Protocol, runtime_checkable
 from orlop.model.logger import Logger
 from orlop.model.tuples import NamedTuple
 from orlop.streams.directory import Directory, ForeignFile
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
-    from typing import BinaryIO
+    from typing import BinaryIO, Final, Self
 
     from orlop.streams.directory import Entry
 
@@ -67,7 +69,17 @@ _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
     errno.EXDEV: (StorageError, "it cannot move to another file system; a store lies on one, without mounts in it"),
     errno.EACCES: (PermissionDenied, "permission denied; check who owns it and its mode"),
     errno.EPERM: (PermissionDenied, "operation not permitted; check who owns it"),
+    errno.EMFILE: (
+        TooManyOpenFiles,
+        "Too many open files: this process may have no more; let it do less, or raise its limit (ulimit -n)",
+    ),
+    errno.ENFILE: (
+        TooManyOpenFiles,
+        "Too many open files in system; end something that uses them, or raise the limit (sysctl fs.file-max)",
+    ),
 }
+_UNREADABLE: Final = frozenset({errno.EIO, errno.EBADMSG, errno.ENODATA, errno.EREMOTEIO, errno.EUCLEAN})
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def explained(error: OSError, doing: str, path: str | os.PathLike[str]) -> OrlopError:
@@ -97,6 +109,39 @@ def explaining(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except OSError as error:
         raise explained(error, doing, path) from error
+
+
+def is_unreadable(error: OSError) -> bool:
+    """Return whether the system could open a file, and cannot read its bytes: a disk has lost them, or is away."""
+    return error.errno in _UNREADABLE
+
+
+def exhaustion(error: OSError) -> OrlopError | None:
+    """Return orlop's own error for one that says that no more files can be opened; nothing for any other."""
+    if isinstance(error, OrlopError) or error.errno not in _EXHAUSTED:
+        return None
+    name = error.filename
+    return explained(error, "open", os.fsdecode(name) if isinstance(name, (str, bytes)) else "a file or a connection")
+
+
+@contextmanager
+def explaining_exhaustion() -> Iterator[None]:
+    """Turn every ``OSError`` of the block that says that no more files can be opened into `TooManyOpenFiles`."""
+    try:
+        yield
+    except OSError as error:
+        if (found := exhaustion(error)) is None:
+            raise
+        raise found from error
+
+
+def exhausted(path: str) -> OrlopError | None:
+    """Return the error for a path that could not be opened if nothing else can be opened now, either."""
+    try:
+        os.close(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return explained(error, "open", path) if error.errno in _EXHAUSTED else None
+    return None
 
 
 @contextmanager
@@ -170,9 +215,17 @@ def allocate(entry: Entry, size: int, mode: int) -> None:
     try:
         if mode != PRIVATE.file:
             give_mode(descriptor, mode)
-        os.posix_fallocate(descriptor, 0, size)
+        _reserve(descriptor, size)
     finally:
         os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Reserve bytes on the disk. A signal may interrupt that call in memory, and Python does not always repeat it."""
+    while True:
+        with suppress(InterruptedError):
+            os.posix_fallocate(descriptor, 0, size)
+            return
 
 
 def give_mode(descriptor: int, mode: int) -> None:

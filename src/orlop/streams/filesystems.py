@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
 from orlop.model.regex import regex
 from orlop.model.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Several machines, or a machine and its host, use these at the same time. Locks and shared memory, on which a database
 # relies, do not work between them.

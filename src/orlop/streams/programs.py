@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import IO
 
 _TICK: Final = 0.2
 """Seconds after which it is looked whether to go on, and whether the program has ended behind an open pipe."""
@@ -36,7 +37,7 @@ def answer_of(
 
     Args:
         argv: the program and its arguments. No shell reads them.
-        given: what it reads on its standard input, a few KiB at most.
+        given: what it reads on its standard input, if it does.
         environment: what it sees; by default what this process does.
         seconds: for how long it may run.
         most: how many bytes of an answer are read.
@@ -60,31 +61,48 @@ def answer_of(
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            # One that does not read what it is given may say why. A pipe takes more than it is given here.
-            with suppress(BrokenPipeError):
-                process.stdin.write(given)
-            process.stdin.close()
-            os.set_blocking(process.stdout.fileno(), False)
-            ready.register(process.stdout, selectors.EVENT_READ)
-            said = bytearray()
+            for pipe, event in ((process.stdin, selectors.EVENT_WRITE), (process.stdout, selectors.EVENT_READ)):
+                os.set_blocking(pipe.fileno(), False)
+                ready.register(pipe, event)
+            rest, said = memoryview(given), bytearray()
             while len(said) <= most:
                 check()
                 has_ended = process.poll() is not None
                 left = end - time.monotonic()
                 if left <= 0 and not has_ended:
                     raise ProgramTimeout
-                if not ready.select(0 if has_ended else min(_TICK, left)):
+                able = [key.fileobj for key, _ in ready.select(0 if has_ended else min(_TICK, left))]
+                if process.stdin in able:
+                    rest = _written(process.stdin, rest)
+                    if not rest:
+                        ready.unregister(process.stdin)
+                        process.stdin.close()
+                if process.stdout not in able:
                     if has_ended:
                         return process.returncode, bytes(said)
                     continue
                 piece = os.read(process.stdout.fileno(), _PIECE)
                 if not piece:
+                    process.stdin.close()
                     return _status_of(process, end, check), bytes(said)
                 said += piece
         finally:
             # Nobody reads what it writes any more.
             process.kill()
     return 0, b""
+
+
+def _written(pipe: IO[bytes], rest: memoryview) -> memoryview:
+    """Write some of what a program is given, and return what is left; nothing for one that reads no more.
+
+    One that does not read it may say why.
+    """
+    try:
+        return rest[os.write(pipe.fileno(), rest[:_PIECE]) :]
+    except BlockingIOError:
+        return rest
+    except BrokenPipeError:
+        return rest[:0]
 
 
 def _status_of(process: subprocess.Popen[bytes], end: float, check: Callable[[], object]) -> int:

@@ -145,7 +145,7 @@ class _Layer:
                 self._pieces[place].header = header
                 continue
             if content.sparse:
-                raise InvalidTar(f"the layers cannot be made one: {path!r} shares a sparse file that is hidden")
+                raise InvalidTar(f"the layers cannot be merged: {path!r} shares a sparse file that is hidden")
             heirs[name] = entry.name
             header = entry_header(content, name=entry.name)
             self._pieces[content_place] = Piece(content.offset, _end(content), header)
@@ -160,7 +160,7 @@ class _Layer:
                 end = self._ends[end]
                 break
             if end in way:
-                raise InvalidTar(f"the layers cannot be made one: {end!r} is a hard link to itself")
+                raise InvalidTar(f"the layers cannot be merged: {end!r} is a hard link to itself")
             way[end] = None
             found = None if end in self._kept else self._dropped.get(end)
             if found is None:

@@ -457,7 +457,7 @@ class MemberParser:
             size, sparse = number(header.real_size, "real size"), True
         elif pax and is_pax_sparse(pax):
             if kind in _WITHOUT_CONTENT:
-                raise MalformedError("it is sparse, but no regular file")
+                raise MalformedError("it is sparse, but not a regular file")
             name = pax.get(b"GNU.sparse.name") or name
             real = pax.get(b"GNU.sparse.size") or pax.get(b"GNU.sparse.realsize")
             size, sparse = integer(real, "real size") if real else stored, True
@@ -493,11 +493,13 @@ def is_pax_sparse(pax: dict[bytes, bytes]) -> bool:
 
 
 def _merge(header: Header, pax: dict[bytes, bytes]) -> None:
-    """Apply PAX records to a header; an empty value leaves the field as it is."""
+    """Apply PAX records to a header; an empty value leaves a field as it is, but an extended attribute may be empty."""
     for key, value in pax.items():
-        if not value:
+        if key.startswith(_XATTR):
+            header.xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value
+        elif not value:
             continue
-        if key == b"path":
+        elif key == b"path":
             header.name = value
         elif key == b"mtime":
             header.mtime = pax_time(value)
@@ -515,5 +517,3 @@ def _merge(header: Header, pax: dict[bytes, bytes]) -> None:
             header.uname = value
         elif key == b"gname":
             header.gname = value
-        elif key.startswith(_XATTR):
-            header.xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value

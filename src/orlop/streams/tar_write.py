@@ -145,13 +145,16 @@ def entry_header(entry: TarEntry, *, name: str, linkname: str = "") -> bytes:
         target=target,
         tail=_ascii(owner)[:32].ljust(32, b"\0")
         + _ascii(group)[:32].ljust(32, b"\0")
-        + (
-            b"%07o\0%07o\0" % (entry.devmajor & _OCTAL_7_MAX, entry.devminor & _OCTAL_7_MAX)
-            if is_device
-            else _NO_DEVICE
-        ),
+        + (_device(entry.devmajor) + _device(entry.devminor) if is_device else _NO_DEVICE),
     )
     return _pax(path, records) + header if records else header
+
+
+def _device(number: int) -> bytes:
+    """Return a number of a device: those that have no room in octal digits as GNU tar writes them, in base 256."""
+    if 0 <= number <= _OCTAL_7_MAX:
+        return b"%07o\0" % number
+    return (1 << 63 | number & (1 << 63) - 1).to_bytes(8, "big")
 
 
 def common_header(name: str, *, type: str, mode: int, size: int, mtime: tuple[int, int]) -> bytes | None:  # noqa: A002

@@ -52,6 +52,8 @@ VERSION: Final = 1
 _LINE: Final = b"orlop toc %d\n" % VERSION
 _PREAMBLE: Final = b"\x50\x2a\x4d\x18" + len(_LINE).to_bytes(4, "little") + _LINE
 _LEVEL: Final = 3
+_WINDOW: Final = 19
+"""A window of 512 KiB, as a power of two. That of the level, 2 MiB, makes tables no smaller, and each writer larger."""
 _RECORD: Final = BLOCK - 8
 _TRAILER_MAX: Final = 1 << 20
 _PARTS: Final = Struct("100s24s12s12s356s").unpack  # name; mode and owners; size; time; what follows the checksum
@@ -79,6 +81,7 @@ class TocWriter:
         options = {
             zstd.CompressionParameter.compression_level: _LEVEL,
             zstd.CompressionParameter.checksum_flag: 1,
+            zstd.CompressionParameter.window_log: _WINDOW,
         }
         self._compressor = zstd.ZstdCompressor(options=options)
         self._sink = sink
@@ -114,7 +117,7 @@ def toc_records(source: Readable) -> DecompressingReader:
     preamble = source.read(len(_PREAMBLE))
     if preamble != _PREAMBLE:
         raise TocDamaged(
-            f"no table of contents of version {VERSION} (it begins with {preamble[8:]!r}); it must be made anew"
+            f"no table of contents of version {VERSION} (it begins with {preamble[8:]!r}); it must be made again"
         )
     return decompressed(source, Compression.ZSTD)
 
@@ -182,7 +185,7 @@ class TocReader(EntryReader):
         try:
             return super().__next__()
         except (InvalidTar, InvalidCompression, LimitExceeded) as error:
-            raise TocDamaged(f"the table of contents is damaged and must be made anew: {error}") from error
+            raise TocDamaged(f"the table of contents is damaged and must be made again: {error}") from error
 
     def _take_header(self) -> bytes:
         record = self._take(_RECORD)
@@ -190,7 +193,7 @@ class TocReader(EntryReader):
             self._read_summary()
             return b""
         if len(record) < _RECORD:
-            raise TocDamaged("the table of contents has no end and must be made anew")
+            raise TocDamaged("the table of contents has no end and must be made again")
         self._offset += BLOCK - _RECORD
         return record[:148] + b"        " + record[148:]
 

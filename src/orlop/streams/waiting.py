@@ -52,24 +52,38 @@ def awaited(work: Callable[[], T], look: Callable[[], object], *, every: float) 
     return answer[0]
 
 
-def content_of(path: str, most: int, *, look: Callable[[], object] = lambda: None, seconds: float = _FILLED) -> bytes:
+def content_of(
+    path: str,
+    most: int,
+    *,
+    judge: Callable[[os.stat_result], object] = lambda _: None,
+    look: Callable[[], object] = lambda: None,
+    seconds: float = _FILLED,
+) -> bytes:
     """Return the first bytes of a file: settings, or a secret. It may be a pipe that a program fills in time.
 
     Args:
         path: of the file.
         most: how many bytes.
+        judge: called with the state of the file that was opened, whatever the path leads to by now. What it raises ends
+            everything before a byte is read.
         look: called while a pipe is waited for. What it raises ends the wait.
         seconds: for how long a pipe is waited for.
 
     Raises:
         OSError: it cannot be read; `TimeoutError` where nobody fills and closes the pipe.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            os.set_blocking(descriptor, True)
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        state = os.fstat(file.fileno())
+        judge(state)
+        if not stat.S_ISFIFO(state.st_mode):
+            os.set_blocking(file.fileno(), True)
             return b"".join(_pieces(file, most))
         return _from_pipe(file, path, most, look, time.monotonic() + seconds)
+
+
+def _without_waiting(path: str, _flags: int) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def _from_pipe(file: FileIO, path: str, most: int, look: Callable[[], object], end: float) -> bytes:

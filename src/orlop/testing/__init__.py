@@ -1,4 +1,4 @@
-"""For who implements a seam: the contract suites that every implementation must pass, and images to test with.
+"""Contract suites that every implementation of a seam must pass, and images to test with.
 
 Needs the extra ``orlop[testing]``.
 """

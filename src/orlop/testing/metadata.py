@@ -264,6 +264,8 @@ class MetadataContract(Contract):
         with metadata.read() as rows:
             held = [where for where in "abcde" if rows.holds_manifest(f"docker.io/library/{where}", child.digest)]
             assert held == ["a", "d"]
+            assert rows.named_manifests("docker.io/library/a", [child.digest]) == {}
+            assert rows.named_manifests("docker.io/library/d", [child.digest, came, other]) == {came: True}
 
     def test_a_repository_holds_the_content_that_an_index_lists(self, metadata: Metadata) -> None:
         """A layer among the manifests of an index, as caches of BuildKit have them, is held; another type is not."""
@@ -302,6 +304,7 @@ class MetadataContract(Contract):
             assert rows.tags("docker.io/library/b") == ["1"]
             for where, held in (("a", True), ("b", True), ("c", False)):
                 assert rows.holds_manifest(f"docker.io/library/{where}", digest) is held
+                assert rows.named_manifests(f"docker.io/library/{where}", [digest, blob]) == {digest: held}
                 assert rows.holds_blob(f"docker.io/library/{where}", blob) is held
         with metadata.write() as rows:
             assert not rows.drop_manifest(digest)
@@ -339,6 +342,25 @@ class MetadataContract(Contract):
         with metadata.read() as rows:
             found = [rows.manifest(Digest.of(raw)) is not None for raw in (index, own, about)]
         assert found == [True, False, form in {"neither", "named"}]
+
+    def test_what_refers_to_a_missing_child_of_an_index_stays_with_the_index(self, metadata: Metadata) -> None:
+        """Even after the image is gone with which it came."""
+        absent = b'{"digest":"%s","size":1}' % str(Digest.of(b"absent")).encode()
+        index = b'{"schemaVersion":2,"manifests":[%s]}' % absent
+        about = b'{"schemaVersion":2,"manifests":[],"subject":%s}' % absent
+        with metadata.write() as rows:
+            keep(rows)
+            rows.put_manifest(ManifestRow(Digest.of(index), "", index), [])
+            rows.put_manifest(ManifestRow(Digest.of(about), "", about), [image()])
+            rows.put_top(TopRow("docker.io/library/a", ":1", Digest.of(index), 1))
+        with metadata.write() as rows:
+            assert rows.delete_image(image())
+        with metadata.read() as rows:
+            assert rows.manifest(Digest.of(about)) is not None
+        with metadata.write() as rows:
+            rows.delete_top("docker.io/library/a", ":1")
+        with metadata.read() as rows:
+            assert rows.manifest(Digest.of(about)) is None
 
     def test_a_snapshot_is_of_its_moment(self, metadata: Metadata) -> None:
         """What is written later is not in it; it says what its rows need."""
@@ -436,6 +458,23 @@ class MetadataContract(Contract):
             rows.set_metadata(right, "parent", str(wrong).encode())
             assert metadata.mender().forget_missing_parents() == [(str(right), str(wrong))]
             assert metadata.mender().open_loops() == metadata.mender().forget_missing_parents() == []
+
+    def test_a_name_that_means_the_manifest_of_an_image_is_one_of_the_image(self, metadata: Metadata) -> None:
+        """One that no image has is found, unless its repository has the manifest by its digest, and recorded again."""
+        raw = b'{"config":{"digest":"%s","size":2},"layers":[]}' % str(image()).encode()
+        manifest = ManifestRow(Digest.of(raw), "application/vnd.oci.image.manifest.v1+json", raw)
+        with metadata.write() as rows:
+            keep(rows)
+            rows.put_manifest(manifest, [image()])
+            for repository, suffix in (("a", ":1"), ("b", ":1"), ("b", f"@{manifest.digest}"), ("c", ":1")):
+                host = "cache:docker.io" if repository == "c" else "docker.io"
+                rows.put_top(TopRow(f"{host}/library/{repository}", suffix, manifest.digest, 7))
+        assert [one.subject for one in metadata.problems(verify=True)] == ["docker.io/library/a:1"]
+        with metadata.write():
+            assert metadata.mender().record_lost_names() == [("docker.io/library/a:1", str(image()))]
+        with metadata.read() as view:
+            assert view.reference("docker.io/library/a", ":1") == name("1")._replace(updated=7)
+        assert metadata.problems(verify=True) == []
 
     # The whole.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import image_and_paths, look_options, looked_into
-from orlop.cli.shell.completion import complete_names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 @command(epilog="Example: orlop cat alpine /etc/os-release")
 @option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
 @look_options(layers=True)
-@argument("words", metavar="IMAGE PATH...", nargs=-1, shell_complete=complete_names)
+@argument("words", metavar="IMAGE PATH...", nargs=-1, complete="names")
 def cat(
     session: Session,
     words: tuple[str, ...],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from orlop.cli.declared import argument, command
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.cli.session import Session
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from orlop.cli.declared import argument, command, option
 from orlop.cli.show import output, terminal
+from orlop.cli.show.units import referring
 from orlop.cli.source import platform_option, temporary_folder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
@@ -33,18 +34,20 @@ def copy(
     authfile: str | None,
     quiet: bool,
 ) -> None:
-    """Copy images between registries, layouts, archives and the store.
+    """Copy images between registries, archives and the store.
 
     SOURCE and TARGET are docker://NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR,
     store:NAME, a path that exists or begins with /, ./ or ../, or else a name in the store. SOURCE may also be
-    root:ROOT[:NAME], what another engine left on a disk. Digests do not change.
+    root:ROOT[:NAME], for what another engine left on a disk. Digests do not change.
     Content that the target already has is not sent. A copy within one registry moves no layers.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
     from orlop.service.copy import Copy  # noqa: PLC0415 - as above
+    from orlop.streams.arenas import share_arenas  # noqa: PLC0415 - as above
     from orlop.transfer.sessions import Sessions  # noqa: PLC0415 - as above
 
     session.log()
+    share_arenas()
     with (
         network.registries(os.environ, authfile=authfile) as registries,
         output.progress(quiet=quiet) as progress,
@@ -67,4 +70,4 @@ def copy(
             words = f"{f'{image.name}: ' if image.name else ''}digest: {image.digest} size: {image.size}{state}"
         output.write(f"{terminal.harmless(words)}\n")
     if report.referrers and not quiet:
-        output.write(f"Copied {report.referrers} artifacts that refer to them\n")
+        output.write(f"Copied {referring(report.referrers)} to them\n")

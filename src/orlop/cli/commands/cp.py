@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import look_options, looked_into
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
@@ -40,7 +39,7 @@ def cp(
     from orlop.cli.show import output  # noqa: PLC0415 - errors of usage print nothing
 
     if target == "-" and output.is_terminal():
-        raise WrongUsage("a tar is not for a terminal; name a directory, or redirect the output")
+        raise WrongUsage("a tar cannot go to a terminal; name a directory, or redirect the output")
     with looked_into(session, name, look, target=None if target == "-" else target) as files:
         if target == "-":
             from orlop.inside.export import export_chunks  # noqa: PLC0415 - most copies are files

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.cli.declared import command, option
 from orlop.cli.show import output
 from orlop.cli.show.field import Field
 from orlop.cli.show.listing import parse_format, table
 from orlop.cli.show.units import ZERO_TIME, go_time, human_age, human_size
+from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records

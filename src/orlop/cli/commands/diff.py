@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final
 
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import Look, looked_into, read_number
 from orlop.cli.limits import archive_limit_option
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.source import DataRoot, platform_option, root_option
 from orlop.cli.statuses import FOUND
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from typing import Any, Final
 
     from orlop.cli.session import Session
     from orlop.inside.difference import Change, Difference
@@ -39,8 +39,8 @@ _TEXT: Final = 1 << 20
 @platform_option("Compare the images for this platform; fail if there is none.")
 @root_option
 @archive_limit_option
-@argument("old", metavar="A", shell_complete=complete_names)
-@argument("new", metavar="B", shell_complete=complete_names)
+@argument("old", metavar="A", complete="names")
+@argument("new", metavar="B", complete="names")
 def diff(
     session: Session,
     old: str,

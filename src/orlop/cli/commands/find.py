@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import image_and_paths, look_options, looked_into, read_number
-from orlop.cli.shell.completion import complete_names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.find import Conditions
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @option("-0", "--null", is_flag=True, help="End each path with NUL instead of a newline.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
 @look_options()
-@argument("words", metavar="IMAGE [PATH]...", nargs=-1, shell_complete=complete_names)
+@argument("words", metavar="IMAGE [PATH]...", nargs=-1, complete="names")
 def find(
     session: Session,
     words: tuple[str, ...],
@@ -50,7 +51,7 @@ def find(
     form: str | None,
     look: Look,
 ) -> None:
-    """Find files of an image by name, type, size, mode, time or layer.
+    """Find files of an image by name, type, size, mode or time.
 
     A file must match all conditions. Layers in the store are not read. With --archive, IMAGE can be omitted if the
     archive holds one image, and PATH must begin with a slash.

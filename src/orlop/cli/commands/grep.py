@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import image_and_paths, look_options, looked_into
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.statuses import NO_MATCH
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
 @look_options(layers=True)
-@argument("words", metavar="PATTERN IMAGE [PATH]...", nargs=-1, shell_complete=complete_names)
+@argument("words", metavar="PATTERN IMAGE [PATH]...", nargs=-1, complete="names")
 def grep(
     session: Session,
     words: tuple[str, ...],

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import argument, command
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.show import output
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 
 @command(epilog="Example: ssh HOST orlop have | orlop save --without - user/app:2.0 | ssh HOST orlop load")
-@argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
+@argument("names", metavar="[NAME...]", nargs=-1, complete="names")
 def have(session: Session, names: tuple[str, ...]) -> None:
     """List the layers in the store, for `orlop save --without`.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.show.field import Field
 from orlop.cli.show.listing import Template, parse_format, table
 from orlop.cli.show.units import ZERO_TIME, human_age, human_size, rfc3339
 from orlop.cli.source import archive_option, are_remote, authfile_option, opened, platform_option
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
     from orlop.service.listing.history import HistoryEntry
@@ -87,7 +88,7 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 @platform_option("Show only an image of this platform; fail if there is none.")
 @archive_option
 @authfile_option
-@argument("name", metavar="NAME", required=False, shell_complete=complete_names)
+@argument("name", metavar="NAME", required=False, complete="names")
 def history(
     session: Session,
     name: str | None,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
 
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records
@@ -28,13 +28,15 @@ _QUESTION: Final = "Are you sure you want to continue? [y/N] "
 )
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Reclaimed}}. Needs -f.")
 def image_prune(session: Session, *, everything: bool, force: bool, filters: tuple[str, ...], form: str | None) -> None:
-    """Remove dangling images: those that have no tag and are not the parent of another image.
+    """Remove dangling images.
+
+    An image is dangling if it has no tag and is not the parent of another image.
 
     Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is an age (24h) or a date.
     """
     records = _records(form) if form else None
     if records is not None and not force:
-        raise WrongUsage("--format is for programs, which are not asked; give -f with it")
+        raise WrongUsage("--format does not ask for confirmation; give -f with it")
     if not force and not confirmed(ALL if everything else DANGLING):
         return
     with session.open() as images:

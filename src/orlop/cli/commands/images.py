@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.show.field import Field
 from orlop.cli.show.listing import Template, parse_format, table
 from orlop.cli.show.units import ZERO_TIME, go_time, human_age, human_size
 from orlop.cli.source import archive_option, are_remote, authfile_option, opened, platform_option
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
@@ -76,7 +76,7 @@ _REST: Final = (_ID, Field[_Row]("CREATED", lambda row: _age(row) or _UNKNOWN), 
 @platform_option("With docker://NAME: show only the image for this platform. Default: all.")
 @archive_option
 @authfile_option
-@argument("name", metavar="[NAME]", required=False, shell_complete=complete_names)
+@argument("name", metavar="[NAME]", required=False, complete="names")
 def images(
     session: Session,
     name: str | None,
@@ -108,7 +108,7 @@ def images(
         raise WrongUsage("docker://NAME shows what one name leads to; leave out --filter, --tree and --all")
     if tree:
         if archive is not None or filters or form or quiet or digests or intermediate:
-            msg = "--tree shows all that a name means in a store; leave out the other options but --no-trunc"
+            msg = "--tree can be used only with --no-trunc"
             raise WrongUsage(msg)
         from orlop.cli.show.output import write  # noqa: PLC0415 - most lists are not trees
         from orlop.cli.show.terminal import harmless  # noqa: PLC0415 - as above

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import argument, command, option
 from orlop.cli.limits import limit_option
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.show import output
 from orlop.cli.source import platform_option, source_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 @platform_option("Set the platform of the image. Default: that of this machine.")
 @limit_option
 @argument("source", metavar="FILE|URL|-")
-@argument("reference", metavar="[NAME]", required=False, shell_complete=complete_names)
+@argument("reference", metavar="[NAME]", required=False, complete="names")
 def import_image(
     session: Session,
     source: str,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.show import output, terminal
 from orlop.cli.source import archive_option, are_remote, authfile_option, opened, platform_option
 from orlop.errors import InvalidTemplate, OrlopError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from orlop.cli.session import Session
     from orlop.model.digest import ImageID
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @platform_option("Show only images of this platform; fail if there are none.")
 @archive_option
 @authfile_option
-@argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_names)
+@argument("names", metavar="NAME...", nargs=-1, complete="names")
 def inspect(
     session: Session,
     names: tuple[str, ...],
@@ -52,7 +52,7 @@ def inspect(
     is_remote = are_remote(names, archive)
     if raw:
         if form:
-            raise WrongUsage("--raw and --format exclude each other")
+            raise WrongUsage("--raw and --format cannot be used together")
         if len(names) > 1:
             raise WrongUsage("--raw prints the config of one image; name one only")
         if is_remote:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.cli.declared import command, option
 from orlop.cli.limits import limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.source import platform_option, source_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records

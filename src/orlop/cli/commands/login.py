@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.show import output
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.cli.session import Session
     from orlop.model.reference import Reference
 
@@ -24,9 +26,10 @@ _FILE: Final = "The file of credentials. Default: the first one that knows the r
 @option("--authfile", metavar="FILE", help=_FILE)
 @argument("registry", metavar="[REGISTRY]", required=False, default=_HUB)
 def login(session: Session, username: str | None, password_stdin: bool, authfile: str | None, registry: str) -> None:  # noqa: FBT001
-    """Log in to a registry: check a user name and password, and store them.
+    """Log in to a registry, and store the credentials.
 
-    docker, podman and skopeo find them in the same place. REGISTRY defaults to Docker Hub.
+    The user name and password are checked first. docker, podman and skopeo find them in the same place. REGISTRY
+    defaults to Docker Hub.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
     from orlop.registry.credentials import Credentials, GivenKeys  # noqa: PLC0415 - as above
@@ -53,7 +56,10 @@ def login(session: Session, username: str | None, password_stdin: bool, authfile
 @option("--authfile", metavar="FILE", help="Remove them from FILE only. Default: from all files that are searched.")
 @argument("registry", metavar="[REGISTRY]", required=False, default=_HUB)
 def logout(session: Session, authfile: str | None, registry: str) -> None:
-    """Remove the user name and password that are stored for a registry. REGISTRY defaults to Docker Hub."""
+    """Remove the stored credentials for a registry.
+
+    REGISTRY defaults to Docker Hub.
+    """
     from orlop.cli import network  # noqa: PLC0415 - as above
     from orlop.registry.logins import LoginFile  # noqa: PLC0415 - as above
 
@@ -94,13 +100,13 @@ def _asked(username: str | None, *, is_piped: bool) -> tuple[str, str]:
             raise InvalidInput("the password is not valid UTF-8") from None
     else:
         if not sys.stdin.isatty():
-            raise WrongUsage("there is no terminal to ask at; use --username and --password-stdin")
+            raise WrongUsage("there is no terminal to prompt on; use --username and --password-stdin")
         import getpass  # noqa: PLC0415 - as above
 
         username = username or input("Username: ").strip()
         password = getpass.getpass("Password: ")
     if any("\ud800" <= one <= "\udfff" for one in f"{username}{password}"):
-        raise InvalidInput("the name and the password are to be valid UTF-8")
+        raise InvalidInput("the name and the password must be valid UTF-8")
     if not username or not password or ":" in username:
-        raise InvalidInput("a name, without a colon, and a password are needed to log in")
+        raise InvalidInput("logging in needs a user name without a colon, and a password")
     return username, password

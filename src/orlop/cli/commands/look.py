@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import argument, command, option
 from orlop.cli.show import output, terminal
 from orlop.cli.source import platform_option
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import image_and_paths, look_options, looked_into
-from orlop.cli.shell.completion import complete_names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 @option("--layers", is_flag=True, help="Print the number of the last layer that has each path.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
 @look_options(layers=True)
-@argument("words", metavar="IMAGE [PATH]", nargs=-1, shell_complete=complete_names)
+@argument("words", metavar="IMAGE [PATH]", nargs=-1, complete="names")
 def ls(
     session: Session,
     words: tuple[str, ...],

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.show import output
 from orlop.errors import OrlopError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 @option("-q", "--quiet", is_flag=True, help="List only image IDs.")
 @option("--no-trunc", is_flag=True, help="Do not shorten IDs in the list.")
 @option("--format", "form", metavar="FORMAT", help="List as a table, json, or a template such as {{.ID}}.")
-@argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
+@argument("names", metavar="[NAME...]", nargs=-1, complete="names")
 def pin(session: Session, names: tuple[str, ...], *, quiet: bool, no_trunc: bool, form: str | None) -> int:
     """Pin images so that pruning keeps them, or list pinned images.
 
@@ -30,7 +28,7 @@ def pin(session: Session, names: tuple[str, ...], *, quiet: bool, no_trunc: bool
     """
     if names:
         if form is not None or quiet or no_trunc:
-            raise WrongUsage("--format, --quiet and --no-trunc are about the list; leave the names away")
+            raise WrongUsage("--format, --quiet and --no-trunc are about the list; omit the names")
         return _each(session, names, lambda images, name: images.pin(name))
     from orlop.cli.commands.images import ImageListing  # noqa: PLC0415 - only the list needs it
 
@@ -41,7 +39,7 @@ def pin(session: Session, names: tuple[str, ...], *, quiet: bool, no_trunc: bool
 
 
 @command(epilog="Example: orlop unpin user/app:1.0")
-@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+@argument("names", metavar="NAME...", nargs=-1, required=True, complete="names")
 def unpin(session: Session, names: tuple[str, ...]) -> int:
     """Unpin images so that pruning can remove them.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 import click
 
 from orlop.cli.commands.image_prune import ALL, DANGLING, confirmed, print_removed
@@ -12,8 +10,10 @@ from orlop.cli.show import output, terminal
 from orlop.errors import InvalidInput
 from orlop.model.sizes import human_size, parse_size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records
@@ -74,7 +74,7 @@ def prune(
     """
     records = _records(form) if form else None
     if records is not None and not (force or dry_run):
-        raise WrongUsage("--format is for programs, which are not asked; give -f or --dry-run with it")
+        raise WrongUsage("--format does not ask for confirmation; give -f or --dry-run with it")
     if not force and not dry_run and not confirmed(_warning(keep_last, max_size, everything=everything)):
         return
     with session.open() as images:

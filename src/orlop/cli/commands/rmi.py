@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.cli.declared import argument, command, option
-from orlop.cli.shell.completion import complete_names
 from orlop.cli.show import output
 from orlop.cli.source import platform_option
 from orlop.errors import ImageNotFound, OrlopError, ReferenceNotFound
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records
     from orlop.model.platform import Platform
@@ -23,7 +23,7 @@ _FIELDS: Final = ("Untagged", "Deleted")
 @option("--no-prune", is_flag=True, help="Keep untagged parents.")
 @platform_option("Remove only the image of this platform; the name stays for the others.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Deleted}}.")
-@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+@argument("names", metavar="NAME...", nargs=-1, required=True, complete="names")
 def rmi(
     session: Session,
     names: tuple[str, ...],

@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 from contextlib import closing, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.shell.completion import complete_names, complete_platforms
 from orlop.cli.show import output, terminal
 from orlop.cli.source import read_platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
-    from typing import BinaryIO
+    from typing import Any, BinaryIO, Final
 
     from orlop.archive.save_report import SaveReport
     from orlop.cli.session import Session
@@ -37,7 +36,7 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     named = [word for words_ in words for word in words_.split(",")]
     found = [word if word == _ALL else read_platform(word) for word in named]
     if _ALL in found and len(found) > 1:
-        raise WrongUsage(f"{_ALL!r} stands for every platform; name no other beside it", "--platform")
+        raise WrongUsage(f"{_ALL!r} stands for every platform; do not name others with it", "--platform")
     first = found[0]
     return found if len(found) > 1 or isinstance(first, str) else first
 
@@ -61,7 +60,7 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     multiple=True,
     help="Save only images of this platform; fail if there are none. May be repeated; all saves every platform."
     " Not with docker-20.10.",
-    shell_complete=complete_platforms,
+    complete="platforms",
 )
 @option(
     "--compress",
@@ -75,14 +74,14 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     metavar="OLD",
     multiple=True,
     help="Leave out the layers of this image, which the other side must have. May be repeated.",
-    shell_complete=complete_names,
+    complete="names",
 )
 @option(
     "--without",
     metavar="FILE",
     help='Leave out the layers in this list, which `orlop have` printed on the other side. "-" is standard input.',
 )
-@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+@argument("names", metavar="NAME...", nargs=-1, required=True, complete="names")
 def save(
     session: Session,
     names: tuple[str, ...],
@@ -112,7 +111,7 @@ def save(
     if target is None and form == _DIRECTORY:
         raise WrongUsage(f"the format {_DIRECTORY} makes a directory; name it with -o")
     if target is None and output.is_terminal():
-        msg = "an archive is not for a terminal; name a file with -o, or redirect the output"
+        msg = "an archive cannot go to a terminal; name a file with -o, or redirect the output"
         raise WrongUsage(msg)
     if isinstance(platforms, list) and (form == _OLD or (append and form == _DOCKER)):
         what = f"the format {form}" if form == _OLD else f"an archive of the format {form} that is added to"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import image_and_paths, look_options, looked_into
-from orlop.cli.shell.completion import complete_names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
 
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
@@ -22,7 +21,7 @@ _STEP: Final = 100
 @option("--follow", is_flag=True, help="Follow PATH if it is a symbolic link.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Mode}}.")
 @look_options()
-@argument("words", metavar="IMAGE PATH", nargs=-1, shell_complete=complete_names)
+@argument("words", metavar="IMAGE PATH", nargs=-1, complete="names")
 def stat_path(
     session: Session,
     words: tuple[str, ...],
@@ -31,7 +30,7 @@ def stat_path(
     form: str | None,
     look: Look,
 ) -> None:
-    """Show the attributes of a file in an image, and what each layer did to it.
+    """Show a file's attributes, and what each layer did to it.
 
     For each layer that added, changed, replaced or removed the file, the output has the number of the layer and the
     build step that made it. With --archive, IMAGE can be omitted if the archive holds one image, and PATH must begin

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.cli.declared import command, option
 from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
 from orlop.cli.statuses import DAMAGED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records
     from orlop.service.stores import StoreInfo

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import image_and_paths, look_options, looked_into, read_number
-from orlop.cli.shell.completion import complete_names
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 @option("-d", "--dirs", "dirs", is_flag=True, help="Print only directories.")
 @option("-s", "--sizes", "sizes", is_flag=True, help="Print the size of each file, and the total below each directory.")
 @look_options(layers=True)
-@argument("words", metavar="IMAGE [PATH]", nargs=-1, shell_complete=complete_names)
+@argument("words", metavar="IMAGE [PATH]", nargs=-1, complete="names")
 def tree(
     session: Session,
     words: tuple[str, ...],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar, Final
 
 from click.shell_completion import BashComplete
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import ClassVar, Final
+
     from click.shell_completion import CompletionItem
 
 _BREAKS: Final = (":", "@")

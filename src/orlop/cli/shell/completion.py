@@ -6,76 +6,13 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Mapping
     from typing import Final
 
-    import click
-
     from orlop.cli.declared import Declared
-    from orlop.service.listing.summaries import ImageSummary
 
 VARIABLE: Final = "_ORLOP_COMPLETE"
 """The variable of the environment by which a shell asks for completions."""
-
-_MOST: Final = 1000
-_PLATFORMS: Final = (
-    "linux/386",
-    "linux/amd64",
-    "linux/arm/v5",
-    "linux/arm/v6",
-    "linux/arm/v7",
-    "linux/arm64",
-    "linux/loong64",
-    "linux/mips64le",
-    "linux/ppc64le",
-    "linux/riscv64",
-    "linux/s390x",
-    "windows/amd64",
-)
-"""Those that images are published for; others are taken, too."""
-
-
-def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of images that begin so, and IDs where that could be one; a store that is not there has none."""
-    given = context.params.get(parameter.name or "")
-    taken = given if isinstance(given, (tuple, list)) else ()
-    return _names(context.find_root().params.get("root"), incomplete, taken)
-
-
-def _names(root: str | None, incomplete: str, taken: Collection[str]) -> list[str]:
-    from orlop.errors import OrlopError  # noqa: PLC0415 - only shells ask for it
-
-    try:
-        found = [name for name in _found(root, incomplete) if name not in taken]
-    except (OrlopError, OSError):
-        return []
-    return list(dict.fromkeys(found))[:_MOST]
-
-
-def complete_platforms(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the usual platforms that begin so."""
-    del context, parameter
-    return [platform for platform in _PLATFORMS if platform.startswith(incomplete)]
-
-
-def _found(root: str | None, incomplete: str) -> Iterator[str]:
-    import orlop  # noqa: PLC0415 - only shells ask for it
-
-    root = root or orlop.default_root()
-    # A shell that asks makes no store.
-    if not os.path.isfile(os.path.join(root, "metadata.db")):
-        return
-    with orlop.open(root) as images:
-        for image in images.iter_images():
-            yield from _names_of(image, incomplete)
-
-
-def _names_of(image: ImageSummary, incomplete: str) -> Iterator[str]:
-    for reference in image.repo_tags:
-        if reference.familiar.startswith(incomplete):
-            yield reference.familiar
-    if incomplete and image.id.hex.startswith(incomplete):
-        yield image.id.short if image.id.short.startswith(incomplete) else image.id.hex
 
 
 def answer(instruction: str) -> int:
@@ -140,7 +77,9 @@ def plain_answers(root: Declared, environment: Mapping[str, str]) -> list[str] |
     from orlop.cli.signals import heed  # noqa: PLC0415 - names of commands are there in a moment
 
     heed()
-    return _names(place, word, words)
+    from orlop.cli.completed import names_in  # noqa: PLC0415 - as above
+
+    return names_in(place, word, words)
 
 
 def _takes_name(declared: Declared, count: int) -> bool:
@@ -148,4 +87,4 @@ def _takes_name(declared: Declared, count: int) -> bool:
     arguments = [one for one in declared.parameters if one.kind == "argument"]
     # The last of them may take many.
     following = arguments[count : count + 1] or [one for one in arguments if one.has_many]
-    return any(one.settings.get("shell_complete") is complete_names for one in following)
+    return any(one.settings.get("complete") == "names" for one in following)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic
-
 from orlop.cli.show import output, terminal
 from orlop.cli.show.field import Row
 from orlop.cli.show.template.fill import Template
 from orlop.cli.show.template.values import Struct
+from orlop.model.generic import Generic
 from orlop.model.gojson import Number, dumps
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 

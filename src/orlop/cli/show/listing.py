@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic
-
 from orlop.cli.declared import WrongUsage
 from orlop.cli.show import output, terminal
 from orlop.cli.show.field import Row
+from orlop.model.generic import Generic
 from orlop.model.regex import regex
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Final
 
     from orlop.cli.show.field import Field
     from orlop.cli.show.filled import Filled

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.cli.declared import WrongUsage
 from orlop.cli.show import output, terminal
 from orlop.cli.show.template.values import Map, Struct
 from orlop.errors import InvalidTemplate
 from orlop.model.gojson import dumps
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
 
 from orlop._version import __version__
+from orlop.inside.audit import SEVERITIES
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
     from orlop.inside.audit import AuditFinding
 
@@ -18,9 +20,9 @@ _MOST: Final = 25_000
 
 
 def sarif(found: Iterable[tuple[str, AuditFinding]]) -> str:
-    """Return a document of findings, each with the name of its image; those beyond the first 25,000 are left out."""
-    pairs = list(found)
-    rules = {finding.rule: finding for _, finding in pairs}
+    """Return a document of findings, each with the name of its image; of more than 25,000 the most severe ones."""
+    pairs = sorted(found, key=lambda one: -SEVERITIES.index(one[1].severity))
+    rules = {finding.rule: finding for _, finding in reversed(pairs)}  # the most severe one of each
     places = {rule: place for place, rule in enumerate(sorted(rules))}
     results = [
         {
@@ -60,7 +62,8 @@ def _location(image: str, finding: AuditFinding) -> dict[str, object]:
     uri = quote(finding.path.lstrip("/").encode("utf-8", "surrogateescape")) or "config"
     where = f"{image}, layer {finding.layer}" if finding.layer else f"{image}, config"
     return {
-        "physicalLocation": {"artifactLocation": {"uri": uri}},
+        # Code hosts show nothing without a line, even of a file that has none.
+        "physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}},
         "logicalLocations": [{"fullyQualifiedName": where}],
     }
 

@@ -1,13 +1,16 @@
-"""Sizes and times as Docker's command line prints them."""
+"""Sizes and times as Docker's command line prints them, and counts."""
 
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from orlop.model.sizes import human_size
 
-__all__ = ["ZERO_TIME", "go_time", "human_age", "human_size", "rfc3339"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+__all__ = ["ZERO_TIME", "go_time", "human_age", "human_size", "referring", "rfc3339"]
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -38,6 +41,11 @@ def human_age(seconds: float) -> str:
     if hours < 2 * 365 * _DAY:
         return _count(hours // (30 * _DAY), "month")
     return _count(int(seconds // _HOUR) // (365 * _DAY), "year")
+
+
+def referring(number: int) -> str:
+    """Return how many artifacts refer to what was transferred."""
+    return "1 artifact that refers" if number == 1 else f"{number} artifacts that refer"
 
 
 def rfc3339(unix: int) -> str:

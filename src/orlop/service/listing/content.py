@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orlop.errors import NotFound, StorageError
 from orlop.model.digest import Digest
+from orlop.model.manifest import Manifest
 from orlop.store.content import top_row
 from orlop.store.loose import loose_keeper
 
 if TYPE_CHECKING:
     from orlop.model.names import ImageName
     from orlop.model.reference import Reference
+    from orlop.store.content import Node
     from orlop.store.root import Store
+    from orlop.store.rows.metadata import Rows
 
 
 def find_content(store: Store, name: ImageName) -> tuple[Digest, Reference | None] | None:
@@ -37,3 +41,20 @@ def find_content(store: Store, name: ImageName) -> tuple[Digest, Reference | Non
             return None
         found = plain if rows.manifest(plain) is not None else loose_keeper(rows, plain)
         return None if found is None else (found, None)
+
+
+def kind_here(store: Store, rows: Rows, node: Node) -> str:
+    """Return the kind of a manifest or an index as it was taken in: a config without layers makes an artifact of it."""
+    document = node.document
+    if node.kind != "image" or not isinstance(document, Manifest) or not document.layers:
+        return node.kind
+    blob = rows.blob(document.config.digest)
+    if rows.images_of(node.digest) or blob is None or blob.size > store.limits.config_size:
+        return node.kind
+    from orlop.intake.manifests import names_layers  # noqa: PLC0415 - few configs are kept as blobs
+
+    try:
+        raw = store.blobs.read_range(blob, 0, blob.size)
+    except (NotFound, StorageError):
+        return node.kind
+    return "image" if names_layers(raw, unread=True) else "artifact"

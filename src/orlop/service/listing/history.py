@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.errors import InvalidImage
 from orlop.model.digest import chain_ids
 from orlop.model.values import dataclass, replace
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from orlop.model import gojson
 from orlop.model.container import CONTAINER
 from orlop.model.dialect import Dialect
 from orlop.model.timestamp import ZERO, Timestamp
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from orlop.model.container import ContainerConfig
     from orlop.service.listing.inspect import ImageDetails
 
@@ -33,7 +34,8 @@ def image_document(details: ImageDetails) -> dict[str, Any]:
     }
     if image.variant:
         document["Variant"] = image.variant
-    document["Os"] = image.os
+    # Engines take a config without one for one of theirs.
+    document["Os"] = image.os or "linux"
     if image.os_version:
         document["OsVersion"] = image.os_version
     document["Size"] = document["VirtualSize"] = details.size

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.model.values import dataclass
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
 from orlop.store.references import reference_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.model.image import Image
     from orlop.model.names import ImageName

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
-from orlop.errors import ImageNotFound, PlatformNotFound, ReferenceNotFound
+from orlop.errors import DigestMismatch, ImageNotFound, InvalidManifest, PlatformNotFound, ReferenceNotFound
 from orlop.model.digest import Digest, ImageID
 from orlop.store.images import not_found
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.store.root import Store
+    from orlop.store.rows.metadata import ManifestRow, Rows
 
 
 def find_image(store: Store, name: ImageName) -> ImageID:
@@ -29,7 +32,7 @@ def find_image(store: Store, name: ImageName) -> ImageID:
     if isinstance(asked, Digest):
         return _known(store, ImageID.wrap(asked), name)
     if asked.digest is not None:
-        return _by_digest(store, asked)
+        return _by_digest(store, name, asked)
     try:
         return _known(store, store.references.get(asked), name)
     except ReferenceNotFound:
@@ -37,14 +40,71 @@ def find_image(store: Store, name: ImageName) -> ImageID:
     try:
         return store.images.search(name.text)
     except ImageNotFound:
-        raise not_found(name.shown) from None
+        raise _not_found(store, name, name.shown) from None
+
+
+_WHAT: Final = {
+    "artifact": "it is an artifact, whose content is not unpacked",
+    "index": "it is an index without an image that is here",
+}
+
+
+def _not_found(store: Store, name: ImageName, shown: str) -> ImageNotFound:
+    """Return the error for a name that means no image: docker's words, and what it means instead, if anything."""
+    what = meant_instead(store, name)
+    return ImageNotFound(f"{not_found(shown)}; {what}") if what else not_found(shown)
+
+
+def meant_instead(store: Store, name: ImageName) -> str:
+    """Return what a name that means no image means, and what can be done with that; nothing if it means nothing."""
+    from orlop.service.listing.content import find_content, kind_here  # noqa: PLC0415 - most names mean an image
+    from orlop.store.content import node_of  # noqa: PLC0415 - as above
+    from orlop.store.loose import loose_blob  # noqa: PLC0415 - as above
+
+    found = find_content(store, name)
+    with store.metadata.read() as rows:
+        row = None if found is None else rows.manifest(found[0])
+        try:
+            kind = "" if row is None or loose_blob(row) is not None else kind_here(store, rows, node_of(row))
+        except (DigestMismatch, InvalidManifest):
+            kind = ""
+        unread = "" if kind not in _WHAT or row is None else _unread(rows, row)
+    if kind not in _WHAT:
+        return ""
+    what = f"{why_unread(unread)}." if unread else f"{_WHAT[kind]}:"
+    return f"{what} `orlop save`, `copy` and `push` carry it as it is"
+
+
+def _unread(rows: Rows, row: ManifestRow) -> str:
+    """Return the type of a layer that cannot be read, of a manifest or what an index leads to; empty if none is."""
+    from orlop.model.manifest import Index, unread_layer  # noqa: PLC0415 - as in `meant_instead`
+    from orlop.store.content import node_of  # noqa: PLC0415 - as above
+
+    document = node_of(row).document
+    if not isinstance(document, Index):
+        return unread_layer(document)
+    with suppress(DigestMismatch, InvalidManifest):
+        for child in document.manifests:
+            below = rows.manifest(child.digest)
+            found = "" if below is None else unread_layer(node_of(below).document)
+            if found:
+                return found
+    return ""
+
+
+def why_unread(media_type: str) -> str:
+    """Return why nothing can be looked at in what would be an image, if not for a layer of some type."""
+    if media_type.endswith("+encrypted"):
+        return "its layers are encrypted; look at a copy that was decrypted, as with `skopeo copy --decryption-key`"
+    return f"a layer of it, of the type {media_type}, is not a tar of files; look at the image it was converted from"
 
 
 def _known(store: Store, image_id: ImageID, name: ImageName) -> ImageID:
     # A name may outlive its image where a program deleted that by itself.
     with store.metadata.read() as rows:
-        if rows.image_row(image_id) is None:
-            raise not_found(name.shown)
+        is_there = rows.image_row(image_id) is not None
+    if not is_there:
+        raise _not_found(store, name, name.shown)
     return image_id
 
 
@@ -88,7 +148,7 @@ def labels(store: Store, image_id: ImageID, *, most: int | None = None) -> Mappi
         return rows.labels([image_id], most=most).get(image_id)
 
 
-def _by_digest(store: Store, reference: Reference) -> ImageID:
+def _by_digest(store: Store, name: ImageName, reference: Reference) -> ImageID:
     """Find the image of a repository that has a digest or whose manifest has it; a tag given with it must agree."""
     with store.metadata.read() as rows:
         named = rows.references(name=reference.name)
@@ -100,4 +160,4 @@ def _by_digest(store: Store, reference: Reference) -> ImageID:
         for image in carriers:
             if image in tagged and rows.image_row(image) is not None:
                 return image
-    raise not_found(reference.familiar)
+    raise _not_found(store, name, reference.familiar)

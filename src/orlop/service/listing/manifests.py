@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import ImageID
+from orlop.model.image import Image
 from orlop.model.manifest import Index, Manifest, parse_manifest
 from orlop.model.values import dataclass
 from orlop.service.listing.lookup import find_image
@@ -41,6 +42,7 @@ class ManifestSummary:
 
     ``available`` says that its image is in the store. ``content_size`` is the bytes of the manifest, its config and its
     layers as they were compressed, and ``unpacked_size`` those of the files in the layers: both 0 where it is not here.
+    ``platform`` is that of the descriptor, or else of the image.
     ``subject`` is the digest of what an attestation speaks of.
     """
 
@@ -113,8 +115,14 @@ def _summary(rows: Rows, descriptor: Descriptor) -> ManifestSummary:
         available=True,
         content_size=_size(manifest),
         unpacked_size=image.size,
-        platform=platform,
+        platform=platform or _platform(rows, image.id),
     )
+
+
+def _platform(rows: Rows, image: ImageID) -> Platform | None:
+    """Return what a config says, for a manifest of which nothing else tells it."""
+    config = rows.config(image)
+    return None if config is None else Image.from_json(config).platform
 
 
 def _manifest(rows: Rows, digest: Digest) -> Manifest | None:

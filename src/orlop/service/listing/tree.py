@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orlop.archive.oci_parts import Parts
+from orlop.model.attached import attached_to
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import Index, Manifest
 from orlop.model.values import dataclass, replace
-from orlop.service.listing.content import find_content
+from orlop.service.listing.content import find_content, kind_here
 from orlop.service.listing.lookup import find_image
-from orlop.store.content import node_of, reference_of_top
+from orlop.store.content import ADDRESS, node_of, reference_of_top
 from orlop.store.loose import loose_blob
 from orlop.store.references import reference_of
 from orlop.store.rows.content import SUBJECT
@@ -47,19 +49,43 @@ class ContentTree:
 def content_tree(store: Store, name: ImageName | None = None) -> tuple[ContentTree, ...]:
     """See `orlop.service.ImageService.tree`."""
     with store.metadata.read() as rows:
-        trees = _Trees(rows)
-        roots = trees.roots() if name is None else trees.named(store, name)
-        return tuple(trees.root(digest, names) for digest, names in roots)
+        trees = _Trees(store, rows)
+        if name is not None:
+            return tuple(trees.root(digest, names) for digest, names in trees.named(store, name))
+        return tuple(trees.all())
 
 
 class _Trees:
     """The trees of one moment. Below one root, what refers to others is shown once, and what is in an index once."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, store: Store, rows: Rows) -> None:
+        self._store = store
         self._rows = rows
+        self._parts = Parts(store, rows)
         self._shown: set[Digest] = set()
 
-    def roots(self) -> list[tuple[Digest, tuple[str, ...]]]:
+    def all(self) -> Iterator[ContentTree]:
+        """Yield all trees: first what stands for itself, then what is attached to that, and was not below it."""
+        below: set[Digest] = set()
+        waiting: list[tuple[Digest, tuple[str, ...]]] = []
+        for digest, names in self._roots():
+            if self._is_attached(digest):
+                waiting.append((digest, names))
+            else:
+                yield self.root(digest, names)
+                below |= self._shown
+        for digest, names in waiting:
+            if digest not in below:
+                yield self.root(digest, names)
+                below |= self._shown
+
+    def _is_attached(self, digest: Digest) -> bool:
+        """Return whether only tags lead to something that attach it to what is here."""
+        tops = self._rows.tops(digest)
+        attached = [attached_to(ADDRESS.text(top) or top.suffix.removeprefix(":")) for top in tops]
+        return bool(tops) and all(one is not None and self._rows.manifest(one) is not None for one in attached)
+
+    def _roots(self) -> list[tuple[Digest, tuple[str, ...]]]:
         """Return what names mean, sorted by names, then what has none and nothing leads to."""
         names: dict[Digest, list[str]] = {}
         for row in self._rows.tops():
@@ -107,12 +133,13 @@ class _Trees:
         if (blob := loose_blob(row)) is not None:
             return self._leaf(blob.digest, shown, blob)
         node = node_of(row)
-        label, image = self._label(node, entry)
+        kind = kind_here(self._store, self._rows, node)
+        label, image = self._label(node, kind, entry)
         found: list[ContentTree] = []
         if isinstance(node.document, Index) and not is_shown:
             found += self._children(node.document)
         found += self._referrers(digest)
-        return ContentTree(digest, node.kind, label, node.size, True, image, shown, tuple(found))
+        return ContentTree(digest, kind, label, node.size, True, image, shown, tuple(found))
 
     def _children(self, index: Index) -> Iterator[ContentTree]:
         """Yield what an index lists; what speaks of another one of it, which speaks of none, stands below that."""
@@ -136,19 +163,30 @@ class _Trees:
         for edge in self._rows.edges_to(digest):
             if edge.role == SUBJECT and edge.parent not in self._shown:
                 yield self.tree(edge.parent)
+        for row, _ in self._parts.attached(digest, self._repositories(digest)):
+            if row.digest not in self._shown:
+                names = [reference_of_top(top) for top in self._rows.tops(row.digest)]
+                yield self.tree(row.digest, tuple(sorted(name.familiar for name in names if name is not None)))
+
+    def _repositories(self, digest: Digest) -> list[str]:
+        """Return the repositories in which something has a name."""
+        names = [top.name for top in self._rows.tops(digest)]
+        for image in self._rows.images_of(digest):
+            names += [row.name for row in self._rows.references(image=ImageID.wrap(image))]
+        return list(dict.fromkeys(names))
 
     def _spoken_of(self, child: Descriptor) -> str:
         said = child.annotations.get(SPOKEN_OF, "")
         edges = [edge for edge in self._rows.edges(child.digest) if edge.role == SUBJECT]
         return str(edges[0].child) if edges else said
 
-    def _label(self, node: Node, entry: Descriptor | None) -> tuple[str, ImageID | None]:
+    def _label(self, node: Node, kind: str, entry: Descriptor | None) -> tuple[str, ImageID | None]:
         if not isinstance(node.document, Manifest):
             return "", None
         image = ImageID.wrap(node.document.config.digest)
         here = image if self._rows.image_row(image) is not None else None
-        if node.kind != "image":
-            return node.artifact_type, here
+        if kind != "image":
+            return node.artifact_type or node.document.config.media_type, here
         platform = None if entry is None else entry.platform
         if platform is None and (config := self._rows.config(image)) is not None:
             from orlop.model.image import Image  # noqa: PLC0415 - an index says it of most

@@ -109,7 +109,7 @@ class Downloads:
             try:
                 self._stored(download.size)
             except OrlopError as why:
-                _log.warning("no room was made in the cache: %s", why)
+                _log.warning("the cache could not make room: %s", why)
         with self._turn:
             self._threads.discard(threading.current_thread())
 
@@ -232,7 +232,7 @@ class Following:
         """Wait until there is something to read, or nothing is missing.
 
         Raises:
-            NotInRegistry, RegistryError: it cannot be fetched. IntegrityError: it is not what its digest says.
+            NotInRegistry, RegistryError: it cannot be fetched. IntegrityError: it does not match its digest.
             StorageError: it cannot be kept.
         """
         while not self._available() and not self._download.is_done:
@@ -274,7 +274,7 @@ class Following:
             return self.size
         if self._descriptor < 0:
             self._open_partial()
-        return 0 if self._descriptor < 0 else min(os.fstat(self._descriptor).st_size, self.size - 1)
+        return 0 if self._descriptor < 0 else max(0, min(os.fstat(self._descriptor).st_size, self.size - 1))
 
     def _open_partial(self) -> None:
         digest = self._download.digest
@@ -297,7 +297,7 @@ class Following:
         if self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), state):
             return
         if self._has_read:
-            raise DigestMismatch(f"the blob {self._download.digest} was begun anew while it was read; ask again")
+            raise DigestMismatch(f"the blob {self._download.digest} was started again while it was read; ask again")
         self.close()
         self._descriptor = file.open()
 

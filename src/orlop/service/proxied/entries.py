@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from orlop.store.content import CACHED
+from orlop.store.content import CACHED, sound_manifest
 from orlop.store.rows.metadata import TopRow
 
 if TYPE_CHECKING:
@@ -37,13 +37,19 @@ class Entries:
         """Return what a tag means, and when the upstream said so, in nanoseconds since 1970."""
         with self._store.metadata.read() as rows:
             top = rows.top(_key(name), f":{name.tag}")
-            row = None if top is None else rows.manifest(top.digest)
+            # One that is damaged is fetched anew, as if it were lost.
+            row = None if top is None else sound_manifest(rows, top.digest)
         return None if top is None or row is None else (row, top.updated)
 
     def manifest(self, name: Reference, digest: Digest) -> ManifestRow | None:
         """Return a manifest of a repository by its digest."""
         with self._store.metadata.read() as rows:
-            return rows.manifest(digest) if rows.top(_key(name), f"@{digest}") is not None else None
+            return sound_manifest(rows, digest) if rows.top(_key(name), f"@{digest}") is not None else None
+
+    def meant(self, rows: Rows, name: Reference, of: str | Digest) -> str | None:
+        """Return the digest to which a tag or a digest of a repository leads."""
+        top = rows.top(_key(name), f":{of}" if isinstance(of, str) else f"@{of}")
+        return None if top is None else str(top.digest)
 
     def size_of_blob(self, name: Reference, digest: Digest) -> int | None:
         """Return the size of a blob that a cached manifest of a repository names; nothing where none does."""

@@ -202,8 +202,9 @@ class PlannedGround(Ground):
         # They may go while the caller goes through them.
         return tuple(self._names.get(image_id, ()))
 
-    def untag(self, reference: Reference, image_id: ImageID) -> None:
-        """Take one of its names from an image."""
+    def untag(self, reference: Reference, image_id: ImageID, *, told: bool = True) -> None:
+        """Take one of its names from an image; a plan tells nothing."""
+        del told
         self._names[image_id].pop(reference, None)
         self._untagged.add(reference)
         self._remains.untag(reference.name, suffix_of(reference))

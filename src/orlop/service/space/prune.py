@@ -42,7 +42,7 @@ def prune(
         if number is not None:
             check_number(number, name)
         if number is not None and number < least:
-            msg = f"{name} is {number}, but at least {least} makes sense; give a greater number"
+            msg = f"{name} is {number}, but at least {least} is needed; give a greater number"
             raise InvalidInput(msg)
     rules = Rules(all or wanted.dangling is False, wanted, keep_last, max_size)
     if dry_run:

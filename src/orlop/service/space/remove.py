@@ -15,6 +15,7 @@ from orlop.store.content import top_row
 from orlop.store.events import LABELS
 from orlop.store.graph.indexed import is_indexed
 from orlop.store.loose import loose_blob, loose_keeper
+from orlop.store.references import suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,8 +53,8 @@ class Ground(ABC):
         """Return an image's names, sorted."""
 
     @abstractmethod
-    def untag(self, reference: Reference, image_id: ImageID) -> None:
-        """Take one of its names from an image."""
+    def untag(self, reference: Reference, image_id: ImageID, *, told: bool = True) -> None:
+        """Take one of its names from an image; unless that is ``told``, without an event."""
 
     @abstractmethod
     def has_children(self, image_id: ImageID) -> bool:
@@ -83,10 +84,11 @@ class StoreGround(Ground):
         """Return an image's names, sorted."""
         return self._store.references.of_image(image_id)
 
-    def untag(self, reference: Reference, image_id: ImageID) -> None:
-        """Take one of its names from an image."""
+    def untag(self, reference: Reference, image_id: ImageID, *, told: bool = True) -> None:
+        """Take one of its names from an image; unless that is ``told``, without an event."""
         self._store.references.delete(reference)
-        self._store.events.image("untag", image_id, labels=self._labels(image_id))
+        if told:
+            self._store.events.image("untag", image_id, labels=self._labels(image_id))
 
     def _labels(self, image_id: ImageID) -> Mapping[str, str] | None:
         """Return an image's labels as events tell them, read once for all of its names."""
@@ -162,7 +164,7 @@ class Removal:
         left.pop(reference, None)
         if reference.digest is not None:
             return
-        # Digests of a repository mean nothing once its last tag on the image is gone.
+        # Digests of a repository mean nothing once its last tag on the image is gone. Engines do not tell of them.
         repository = repositories.get(reference.name)
         if repository is None:
             return
@@ -170,7 +172,7 @@ class Removal:
         if repository.tags == 0:
             for name in repository.digests:
                 if name in left:
-                    self.untag(name, image_id)
+                    self.untag(name, image_id, told=False)
                     del left[name]
 
     def take_image(self, image_id: ImageID, *, force: bool = False) -> None:
@@ -186,9 +188,9 @@ class Removal:
                 self.untag(reference, image_id)
         self._delete(image_id, force=force, quiet=False)
 
-    def untag(self, reference: Reference, image_id: ImageID) -> None:
+    def untag(self, reference: Reference, image_id: ImageID, *, told: bool = True) -> None:
         """Take a name from an image, and do no more."""
-        self._ground.untag(reference, image_id)
+        self._ground.untag(reference, image_id, told=told)
         self.lines.append(("Untagged", reference.familiar))
 
     def _check(self, image_id: ImageID, *, active_names: bool) -> None:
@@ -274,8 +276,18 @@ def _content(store: Store, name: ImageName) -> tuple[Digest, Reference | None] |
     try:
         find_image(store, name)
     except ImageNotFound:
-        return find_content(store, name)
+        return find_content(store, name) or _lost_content(store, name)
     return None
+
+
+def _lost_content(store: Store, name: ImageName) -> tuple[Digest, Reference] | None:
+    """Return the manifest that a tag means and that is not there any more, and the tag."""
+    reference = name.tagged
+    if isinstance(reference, Digest) or reference.digest is not None:
+        return None
+    with store.metadata.read() as rows:
+        row = rows.top(reference.name, suffix_of(reference))
+    return None if row is None else (row.digest, reference)
 
 
 def _taken(store: Store, rows: WritableRows, digest: Digest, tag: Reference | None) -> Iterator[tuple[str, str]]:
@@ -297,7 +309,7 @@ def _taken(store: Store, rows: WritableRows, digest: Digest, tag: Reference | No
         rows.delete_top(top.name, top.suffix)
         names = (tag,)
     yield from (("Untagged", name.familiar) for name in names)
-    if rows.manifest(digest) is not None:
+    if row is None or rows.manifest(digest) is not None:
         return
     if blob is not None and (other := loose_keeper(rows, blob.digest)) is not None:
         yield from _taken(store, rows, other, None)

@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ImageInUse, PlatformNotFound
-from orlop.intake.platforms import chosen, matches
-from orlop.model.digest import Digest, ImageID
+from orlop.intake.platforms import first_image, images_in, matches
+from orlop.model.digest import Digest
 from orlop.model.manifest import Index, parse_manifest
 from orlop.store.content import reference_of_top, top_row
 from orlop.store.references import suffix_of
-from orlop.store.rows.content import CHILD
 from orlop.store.rows.metadata import ReferenceRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.model.digest import ImageID
     from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
@@ -45,7 +45,7 @@ def variant_of(store: Store, rows: WritableRows, name: ImageName, wanted: Platfo
     index = _index(rows, name)
     if index is None:
         return None
-    here = _images(rows, index)
+    here = images_in(rows, index)
     if len(here) <= 1:
         return None
     platforms = [store.images.get(image).platform for image in here]
@@ -75,13 +75,6 @@ def _index(rows: WritableRows, name: ImageName) -> Digest | None:
     return digest if row is not None and isinstance(parse_manifest(row.raw), Index) else None
 
 
-def _images(rows: WritableRows, index: Digest) -> list[ImageID]:
-    """Return the images of an index that are here, in its order."""
-    children = [edge.child for edge in rows.edges(index) if edge.role == CHILD]
-    found = dict.fromkeys(ImageID.wrap(image) for child in children for image in rows.images_of(child))
-    return [image for image in found if rows.image_row(image) is not None]
-
-
 def require_alone(store: Store, rows: WritableRows, name: ImageName, image: ImageID) -> None:
     """Raise `ImageInUse` where another name leads to the image: itself, or by an index."""
     tags = {reference for reference in store.references.of_image(image) if reference.tag is not None}
@@ -99,11 +92,10 @@ def require_alone(store: Store, rows: WritableRows, name: ImageName, image: Imag
 def move_names(store: Store, rows: WritableRows, image: ImageID) -> None:
     """Point the names of an image that mean an index to another image of it; the others stay."""
     for reference, index in list(_named_indexes(store, rows, image)):
-        left = [one for one in _images(rows, index) if one != image]
+        left = [one for one in images_in(rows, index) if one != image]
         if not left:
             continue
-        other = left[chosen(None).first([store.images.get(one).platform for one in left])]
-        rows.put_reference(ReferenceRow(reference.name, suffix_of(reference), other, store.now()))
+        rows.put_reference(ReferenceRow(reference.name, suffix_of(reference), first_image(store, left), store.now()))
         if reference.digest is None:
             rows.put_top(top_row(reference, index, store.now()))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NoReturn
 
 from orlop.cli.show.template.parse import Block, Chain, Function, Literal, Pipeline, parse, refuse
 from orlop.cli.show.template.values import (
@@ -24,8 +23,10 @@ from orlop.cli.show.template.values import (
 )
 from orlop.errors import OrlopError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Final, NoReturn
 
     from orlop.cli.show.template.parse import Command, Node, Operand
 

@@ -5,13 +5,13 @@ A template is filled with the structures; where these have no such field, the na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from orlop.cli.show.template.values import NIL_MAP, NIL_POINTER, NIL_SLICE, Duration, Map, Struct, Time
 from orlop.errors import InvalidTemplate
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
     from orlop.cli.show.template.fill import Template
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
 
 from orlop.errors import InvalidTemplate
+from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Final, NoReturn, TypeAlias
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>[ \t\r\n]+)

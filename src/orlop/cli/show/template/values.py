@@ -6,12 +6,13 @@ A value is a bool, int, float, str, list, `Map`, `Struct`, `Duration`, `Time`, `
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from orlop.model import gojson
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Final
 
 NO_VALUE: Final = "<no value>"
 _BYTES: Final = "surrogateescape"
