@@ -14,6 +14,8 @@ from tests.postgres import database
 from tests.seaweed import CREDENTIALS, the_server
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 BUCKET = "images"
@@ -39,6 +41,13 @@ def new_url(*, prepared: bool = True) -> str:
     if prepared:
         init_store(StoreURL.parse(url, variables())).close()
     return url
+
+
+def placed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
+    """Return the URL of a new store that a test opens, with what it keeps of uploads in a folder."""
+    install(monkeypatch)
+    monkeypatch.setenv("ORLOP_SPOOL", str(folder / "scratch"))
+    return new_url()
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,14 @@ _WHO: Final = re.compile(
     r"|(?<=[.;:] )[Ww]ho [a-z]+s\b(?=[^.;?]*[.;])"
 )
 _HAS_NOT: Final = re.compile(r"\b(?:has|have) not (?:the|an?)\b")
+# `Return to what a tag leads` begins as if something went back.
+_TO_WHAT: Final = re.compile(r"\b(?:[Rr]eturn|[Nn]ote|[Yy]ield)s? to (?:what|which|whom)\b")
+_SO_MANY: Final = re.compile(r"\ASo (?:many|much)\b")
 _PHRASES: Final = (
     (_NO, "write `is not a …` or `are not …`"),
     (_HAS_NOT, "write `does not have`"),
+    (_TO_WHAT, "write `what … leads to`"),
+    (_SO_MANY, "write `how many …`, or `at most …`"),
     (_WHO, "write `a process that …` or `a reader that …`, or name the person"),
 )
 _FRAGMENT: Final = re.compile(r"(?:\d+|\+[a-z0-9]+(?:-[a-z0-9]+)*)\.(?:added|changed|fixed|removed|security)\.md")

@@ -52,17 +52,23 @@ class Rules:
     """A reader pins the epoch before it takes the view of the rows in which it finds a key."""
     row_first: bool = True
     """The row of an upload is there before its request is sent."""
+    sweep_reported: bool = True
+    """The sweep deletes objects whose deletion was reported: a late request has made them again."""
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who takes part: each session does one thing. ``repeats`` is how many requests arrive a second time."""
+    """Who takes part: each session does one thing. ``repeats`` is how many requests arrive a second time.
+
+    With ``hours`` the time comes in which what was reported as deleted is deleted once more, and forgotten.
+    """
 
     writers: int = 2
     readers: int = 0
     removals: int = 1
     sweeps: bool = False
     repeats: int = 0
+    hours: bool = True
 
 
 class Actor(NamedTuple):
@@ -87,12 +93,14 @@ class State(NamedTuple):
     removals: int
     sweeps: bool
     repeats: int
+    hours: bool = True
     epoch: int = 0
     image: bool = False
     blob: int = -1
     uploads: frozenset[tuple[int, int]] = frozenset()
     doomed: frozenset[tuple[int, int]] = frozenset()
     deleting: frozenset[int] = frozenset()
+    reported: frozenset[int] = frozenset()
     bucket: frozenset[int] = frozenset()
     wire: frozenset[tuple[str, int]] = frozenset()
     sweep: frozenset[int] | None = None
@@ -112,12 +120,14 @@ class State(NamedTuple):
             *(key for key, _ in self.uploads),
             *(key for key, _ in self.doomed),
             *self.deleting,
+            *self.reported,
         ]
 
     @property
     def is_clean(self) -> bool:
         """Whether the bucket holds what the rows name and nothing else, and no request is on its way."""
-        return not self.wire and self.bucket == ({self.blob} - {-1}) and set(self.named) == self.bucket
+        named = set(self.named) - self.reported
+        return not self.wire and self.bucket == ({self.blob} - {-1}) == named
 
 
 Step = tuple[str, State]
@@ -129,7 +139,8 @@ def explore(rules: Rules, cast: Cast, *promises: str, most: int = 200_000) -> Ou
     Raises:
         AssertionError: there are more states than ``most``, so that nothing is proved.
     """
-    first = State((Actor(),) * cast.writers, (Actor(),) * cast.readers, cast.removals, cast.sweeps, cast.repeats)
+    actors = (Actor(),) * cast.writers, (Actor(),) * cast.readers
+    first = State(*actors, cast.removals, cast.sweeps, cast.repeats, cast.hours)
     came: dict[State, tuple[State, str] | None] = {first: None}
     back: dict[State, list[State]] = {first: []}
     queue = deque([first])
@@ -330,7 +341,13 @@ def _collection(state: State, rules: Rules) -> Iterator[Step]:
         if ("delete", key) not in state.wire:
             yield f"key {key} is deleted again", _deleted(state, key)
         if key not in state.bucket:
-            yield f"key {key} is forgotten", state._replace(deleting=state.deleting - {key})
+            reported = state._replace(deleting=state.deleting - {key}, reported=state.reported | {key})
+            yield f"key {key} is reported as deleted", reported
+    for key in state.reported if state.hours else ():
+        if ("delete", key) not in state.wire:
+            yield f"key {key} is deleted once more", _deleted(state, key)
+        if key not in state.bucket:
+            yield f"key {key} is forgotten", state._replace(reported=state.reported - {key})
 
 
 def _deleted(state: State, *keys: int) -> State:
@@ -339,7 +356,7 @@ def _deleted(state: State, *keys: int) -> State:
 
 def _sweep(state: State, rules: Rules) -> Iterator[Step]:
     """A look through the bucket, in two steps: both sets are of moments of their own."""
-    known = frozenset(state.named)
+    known = frozenset(state.named) - (state.reported if rules.sweep_reported else set())
     if state.sweep is None and state.sweeps:
         first = state.bucket if rules.list_first else known
         yield "a sweep begins", state._replace(sweep=first)

@@ -1,6 +1,8 @@
 """A real object store: SeaweedFS, which speaks S3, as a process of this one on ports of its own.
 
-One server is started for each process that runs tests, when a test first asks for it, and ended with it.
+One server is started for each process that runs tests, when a test first asks for it, and ended with it. Another one
+that runs already takes its place where `ORLOP_TEST_S3` names it, as ``http://KEY:SECRET@HOST:PORT``; tests that kill
+the server still start SeaweedFS.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,11 +28,13 @@ from orlop.errors import StorageError
 from orlop.store.blobs.s3.bucket import Bucket
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.settings import Credentials, S3Settings
+from tests.needs import missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CREDENTIALS: Final = Credentials("orlop-test", "orlop-test-secret")
+_OTHER: Final = urlsplit(os.environ.get("ORLOP_TEST_S3", ""))
+CREDENTIALS: Final = Credentials(_OTHER.username or "orlop-test", _OTHER.password or "orlop-test-secret")
 _IDENTITY: Final = {
     "name": "orlop",
     "credentials": [{"accessKey": CREDENTIALS.access_key, "secretKey": CREDENTIALS.secret_key}],
@@ -47,8 +52,30 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-class Seaweed:
-    """One server; `stop` and `start` keep its content."""
+class S3Server:
+    """A server that runs, at an endpoint."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+
+    @property
+    def pid(self) -> int:
+        """The number of its process, for tests that stop it."""
+        missing(f"{self.endpoint} is not ours to stop")
+
+    def settings(self, bucket: str, *, prefix: str = "", patience: float = 20.0) -> S3Settings:
+        """Return how a bucket of this server is spoken to."""
+        return S3Settings(
+            bucket, prefix, endpoint=self.endpoint, credentials=CREDENTIALS, allow_http=True, patience=patience
+        )
+
+    def bucket(self, name: str) -> Bucket:
+        """Return a bucket of this server, which need not be there."""
+        return Bucket(S3Client(self.settings(name, patience=0.0)))
+
+
+class Seaweed(S3Server):
+    """One server of our own; `stop` and `start` keep its content."""
 
     def __init__(self, folder: Path, *, address: str = "127.0.0.1") -> None:
         self._folder = folder
@@ -56,7 +83,7 @@ class Seaweed:
         (folder / "data").mkdir(parents=True)
         (folder / "s3.json").write_text(json.dumps({"identities": [_IDENTITY]}))
         self._ports = free_ports(8)
-        self.endpoint = f"http://{address}:{self._ports[6]}"
+        super().__init__(f"http://{address}:{self._ports[6]}")
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = os.getpid()
 
@@ -105,24 +132,17 @@ class Seaweed:
         if process is not None and self._pid == os.getpid():
             process.kill()
             process.wait()
-            # It makes these wherever it was told to put its files.
+            # It makes these wherever it was told to put its files; another user may own what has such a name.
             for path in (path for port in self._ports for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")):
-                path.unlink(missing_ok=True)
-
-    def settings(self, bucket: str, *, prefix: str = "", patience: float = 20.0) -> S3Settings:
-        """Return how a bucket of this server is spoken to."""
-        return S3Settings(
-            bucket, prefix, endpoint=self.endpoint, credentials=CREDENTIALS, allow_http=True, patience=patience
-        )
-
-    def bucket(self, name: str) -> Bucket:
-        """Return a bucket of this server, which need not be there."""
-        return Bucket(S3Client(self.settings(name, patience=0.0)))
+                with suppress(FileNotFoundError, PermissionError):
+                    path.unlink()
 
 
 @cache
-def the_server() -> Seaweed:
-    """Return the server of this process."""
+def the_server() -> S3Server:
+    """Return the server of this process, or the one that runs already."""
+    if _OTHER.hostname:
+        return S3Server(f"{_OTHER.scheme}://{_OTHER.netloc.rpartition('@')[2]}")
     folder = Path(tempfile.mkdtemp(prefix="orlop-seaweed-"))
     server = Seaweed(folder)
     owner = os.getpid()
@@ -138,6 +158,6 @@ def the_server() -> Seaweed:
 
 
 @pytest.fixture(scope="session")
-def seaweed() -> Seaweed:
+def seaweed() -> S3Server:
     """A running server; each test takes a bucket or a prefix of its own."""
     return the_server()

@@ -6,7 +6,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -16,6 +16,11 @@ def trust(archive: tarfile.TarFile) -> None:
     ``extract(filter=…)`` is younger than the Python 3.11.2 of Debian 12; without a filter Python 3.12 warns.
     """
     archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
+
+
+def but_devices(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the members that every user may create: device nodes are root's alone."""
+    return (member for member in archive if not (member.ischr() or member.isblk()))
 
 
 def unpack(archive: tarfile.TarFile, folder: Path, members: Iterable[tarfile.TarInfo] | None = None) -> None:

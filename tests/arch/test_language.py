@@ -73,6 +73,7 @@ def test_a_docstring_that_begins_with_a_weak_verb_is_found(words: str) -> None:
         "a process who holds the lock",
         "a copy for who needs it",
         "Nothing is locked: who reads deletes nothing.",
+        "return to what a tag leads",
     ],
 )
 def test_a_turn_of_phrase_is_found_wherever_it_stands(words: str) -> None:
@@ -81,6 +82,12 @@ def test_a_turn_of_phrase_is_found_wherever_it_stands(words: str) -> None:
     assert len(list(faults(of_python(f"x = 1  # {one_line}\n", messages=False)))) == 1
     assert len(list(faults(of_python(f'raise ValueError(f"{{x}}: {one_line}")\n', messages=True)))) == 1
     assert len(list(faults(of_python(f'"""A module: {words}."""\n', messages=False)))) == 1
+
+
+def test_a_description_of_a_number_that_begins_as_a_comparison_is_found() -> None:
+    assert len(list(faults(of_python('"""So many pieces wait at most."""\n', messages=False)))) == 1
+    assert len(list(faults(of_python("MOST = 3  # So many pieces wait.\n", messages=False)))) == 1
+    assert list(faults(of_page("Eight are read. So many requests need 8 MiB.\n"))) == []
 
 
 @pytest.mark.parametrize(

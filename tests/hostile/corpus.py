@@ -93,10 +93,10 @@ REFUSED: dict[str, Case] = {
     ),
     # Links.
     "manifest.json a link to itself": Case(
-        lambda: linked(symlink(b"manifest.json", b"manifest.json"), without=("manifest.json",)), _ARCHIVE, "circle"
+        lambda: linked(symlink(b"manifest.json", b"manifest.json"), without=("manifest.json",)), _ARCHIVE, "loop"
     ),
     "manifest.json a hard link to itself": Case(
-        lambda: linked(hardlink(b"manifest.json", b"manifest.json"), without=("manifest.json",)), _ARCHIVE, "circle"
+        lambda: linked(hardlink(b"manifest.json", b"manifest.json"), without=("manifest.json",)), _ARCHIVE, "loop"
     ),
     "manifest.json a link to a file of the system": Case(
         lambda: linked(symlink(b"manifest.json", b"/etc/passwd"), without=("manifest.json",)), _ARCHIVE, "neither"
@@ -125,12 +125,12 @@ REFUSED: dict[str, Case] = {
         "'dir' is a link to '.'; links to folders are not followed",
     ),
     "links in a circle": Case(
-        lambda: linked(symlink(b"l.tar", b"m.tar"), symlink(b"m.tar", b"l.tar"), without=("l.tar",)), _ARCHIVE, "circle"
+        lambda: linked(symlink(b"l.tar", b"m.tar"), symlink(b"m.tar", b"l.tar"), without=("l.tar",)), _ARCHIVE, "loop"
     ),
     "hard links in a circle": Case(
         lambda: linked(hardlink(b"l.tar", b"m.tar"), hardlink(b"m.tar", b"l.tar"), without=("l.tar",)),
         _ARCHIVE,
-        "circle",
+        "loop",
     ),
     "a chain of a thousand links": Case(
         lambda: linked(
@@ -139,7 +139,7 @@ REFUSED: dict[str, Case] = {
             manifest__json=json.dumps([entry(Layers=["0"])]).encode(),
         ),
         _ARCHIVE,
-        "circle",
+        "loop",
     ),
     "index.json a link to a file of the system": Case(
         lambda: tars.tar(
@@ -553,13 +553,13 @@ REFUSED: dict[str, Case] = {
         _DIGEST,
         "digest",
     ),
-    "an image that is its own parent": Case(lambda: parents(("a", "a")), _ARCHIVE, "circle"),
-    "two images that are each other's parents": Case(lambda: parents(("a", "b"), ("b", "a")), _ARCHIVE, "circle"),
+    "an image that is its own parent": Case(lambda: parents(("a", "a")), _ARCHIVE, "loop"),
+    "two images that are each other's parents": Case(lambda: parents(("a", "b"), ("b", "a")), _ARCHIVE, "loop"),
     "parents in a long circle": Case(
-        lambda: parents(*((str(n), str((n + 1) % 50)) for n in range(50))), _ARCHIVE, "circle"
+        lambda: parents(*((str(n), str((n + 1) % 50)) for n in range(50))), _ARCHIVE, "loop"
     ),
     "parents in a circle in version 1": Case(
-        lambda: version_1(A_json=json.dumps({"parent": B}).encode()), _ARCHIVE, "circle"
+        lambda: version_1(A_json=json.dumps({"parent": B}).encode()), _ARCHIVE, "loop"
     ),
     "a parent outside in version 1": Case(
         lambda: version_1(A_json=json.dumps({"parent": "../../x"}).encode()), _ARCHIVE, "outside"

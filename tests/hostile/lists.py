@@ -32,6 +32,7 @@ from orlop.streams.compression import decompressed, detect
 from orlop.streams.tar import TarReader
 from orlop.streams.tar_scan import TarScanner
 from tests.hostile import tars
+from tests.hostile.attached import ATTACHED
 from tests.hostile.growth import Growing, opened
 from tests.hostile.made import BODY, DIFF, config, docker, entry, version_1, zstd
 from tests.unit.layouts import CONFIG, INDEX, MANIFEST, NAME, Layout, layer_tar, sha256, unpacked
@@ -646,5 +647,5 @@ STORES = (
     Growing("events", 100, told),
 )
 
-LISTS: Final = (*TEXTS, *ARCHIVES, *STORES)
+LISTS: Final = (*TEXTS, *ARCHIVES, *STORES, *ATTACHED)
 """All lists, each with a name of its own."""

@@ -110,7 +110,7 @@ def another_ones_config() -> Files:
 
 
 def nested(depth: int, *, long: bool = False) -> Files:
-    """Indexes that lie in one another; the long way round is by indexes that were met before at a lesser depth."""
+    """Indexes that are nested; the long way round is by indexes that were met before at a lesser depth."""
     layout = Layout()
     node = layout.image("hello")
     tops = []

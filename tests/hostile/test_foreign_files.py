@@ -12,7 +12,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import stat
 import sys
@@ -31,6 +30,7 @@ import orlop
 from orlop import stores
 from orlop.cli.main import run
 from orlop.store.local import local_store
+from tests.socket_files import make_socket
 from tests.unit.served import Client
 
 if TYPE_CHECKING:
@@ -208,10 +208,7 @@ def replace(path: Path, kind: str, outside: Path) -> None:
     elif kind == "device":
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as server:
-            folder = os.open(path.parent, os.O_RDONLY)
-            server.bind(f"/proc/self/fd/{folder}/{path.name}")
-            os.close(folder)
+        make_socket(path)
     elif kind == "other":
         path.write_bytes(b"") if is_directory else path.mkdir()
     elif kind == "hard link":

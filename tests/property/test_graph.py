@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -282,6 +283,17 @@ def test_what_refers_to_a_manifest_that_goes_is_planned_to_go_whatever_that_refe
     documented(world, manifests=[], subject=entry(own, None))
     world.came = {(image, own)}
     assert set(without_first_image(world).documents) == {base}
+
+
+@pytest.mark.parametrize("listed", [ABSENT[:1], []])
+def test_what_refers_to_a_missing_child_of_an_index_stays_with_the_index(listed: list[str]) -> None:
+    """It came with an image which goes, and lists the child as well, or not."""
+    image = str(Digest.of(config(0)))
+    world = World(images={image: None})
+    about = documented(world, manifests=[entry(one, None) for one in listed], subject=entry(ABSENT[0], None))
+    index = documented(world, manifests=[entry(ABSENT[0], None)])
+    world.came, world.tops = {(image, about)}, {":1": index}
+    assert set(without_first_image(world).documents) == {about, index} == kept(world)["manifests"]
 
 
 @EXAMPLES

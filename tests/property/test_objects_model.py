@@ -32,6 +32,14 @@ def test_a_collection_and_a_sweep_leave_nothing_behind_whatever_happened() -> No
     assert not late.collectable, "a request that arrives when its key is forgotten leaves what only a sweep finds"
 
 
+def test_a_sweep_leaves_nothing_behind_without_waiting_for_the_hour() -> None:
+    """A request that arrives when its key was reported as deleted makes the object again, and no row is looked at."""
+    cast = Cast(writers=1, sweeps=True, hours=False)
+    assert explore(Rules(), cast).collectable
+    assert not explore(without("sweep_reported"), cast).collectable
+    assert explore(without("sweep_reported"), replace(cast, hours=True)).collectable
+
+
 @pytest.mark.parametrize(
     ("rules", "cast", "promise", "last"),
     [

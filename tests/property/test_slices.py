@@ -14,6 +14,7 @@ from orlop.errors import PathNotFound
 from orlop.inside.lookup import NotCovered, find_path
 from orlop.inside.merge import Merge
 from orlop.inside.slices import Slice, path_table
+from orlop.inside.trail import Allowance
 from orlop.streams import path_table as module
 from orlop.streams.path_table import read_path_table
 from orlop.streams.tar_read import TarReader
@@ -74,7 +75,7 @@ def facts(found: tuple[str, Node]) -> tuple[object, ...]:
 
 def look(root: Node, path: str, *, follow: bool) -> tuple[object, ...]:
     try:
-        return facts(find_path(root, path, follow=follow))
+        return facts(find_path(root, path, Allowance(), follow=follow))
     except PathNotFound as error:
         return (str(error),)
 
@@ -82,7 +83,7 @@ def look(root: Node, path: str, *, follow: bool) -> tuple[object, ...]:
 def look_sliced(part: Slice, path: str, *, follow: bool) -> tuple[object, ...]:
     while True:
         try:
-            return facts(find_path(part.root, path, follow=follow, covered=part.covered))
+            return facts(find_path(part.root, path, Allowance(), follow=follow, covered=part.covered))
         except PathNotFound as error:
             return (str(error),)
         except NotCovered as error:

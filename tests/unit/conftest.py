@@ -14,6 +14,7 @@ from tests.unit.damage import fill
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.store.rows.postgres.database import PostgresMetadata
     from tests.unit.hosted import RegistryClient
 
 
@@ -30,6 +31,23 @@ def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
     """An empty store, open."""
     with orlop.open(tmp_path / "root") as service:
         yield service
+
+
+@pytest.fixture
+def url() -> str:
+    """How to connect to a new database in PostgreSQL, with an empty store in it."""
+    from tests.postgres import database
+
+    return database()
+
+
+@pytest.fixture
+def metadata(url: str) -> Iterator[PostgresMetadata]:
+    """The rows of that store."""
+    from tests.postgres import opened
+
+    with opened(url) as one:
+        yield one
 
 
 @pytest.fixture

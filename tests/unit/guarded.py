@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import bcrypt
 
 from orlop.api.registry.guard.configuration import read_settings
 from orlop.api.registry.guard.guard import Guard
+from tests.unit import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,16 +100,8 @@ class Registry:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back; names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+class Answer(served.Answer):
+    """What came back from a door."""
 
     @property
     def code(self) -> str:

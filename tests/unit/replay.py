@@ -529,6 +529,28 @@ class Replay:
             self.expect(self.client.get(target), 404, 400)
         for blob in content.blobs:
             self.delete_blob(blob)
+        self._sparse_image()
+
+    def _sparse_image(self) -> None:
+        """Put an image of which one layer was not pushed, which a registry may refuse, and in one way only."""
+        content = Content(chance=random.Random("sparse"))
+        digest = content.image("sparse-image")["digest"]
+        missing, *layers = (one["digest"] for one in json.loads(content.manifests[digest])["layers"])
+        for blob in {*content.blobs} - {missing}:
+            self.put_blob(blob, content.blobs[blob])
+        headers = {"Content-Type": MANIFEST}
+        for reference in (digest, "sparse-image"):
+            target = self.path("manifests", reference)
+            refused = self.client.ask("PUT", target, body=iter([content.manifests[digest]]), headers=headers)
+            said = [(one["code"], one["detail"]["digest"]) for one in self.expect(refused, 400).json["errors"]]
+            assert said == [("MANIFEST_BLOB_UNKNOWN", missing)]
+            self.expect(self.client.head(target), 404)
+        for layer in layers:
+            # What did come is still there, for the push that brings the rest.
+            self.read_blob(layer, content.blobs[layer])
+        next(self._ways)(missing, content.blobs[missing])
+        self.put_manifest("sparse-image", content.manifests[digest], digest)
+        self.delete(content)
 
     def everything(self) -> None:
         """Do all of it, on the same repositories."""

@@ -11,12 +11,19 @@ from tests.unit.hosted import EMPTY, code, digest_of, written
 from tests.unit.replay import Content
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.unit.replay import Replay
 
 
-def older(replay: Replay) -> None:
-    """Do all of it on one repository: what one part leaves, the next finds."""
-    content = _Older()
+def older(replay: Replay, *, blobs_first: bool = False) -> None:
+    """Do all of it on one repository: what one part leaves, the next finds.
+
+    Args:
+        replay: asks the registry.
+        blobs_first: delete blobs before the manifests that need them, as a setting of the program has it.
+    """
+    content = _Older(blobs_first=blobs_first)
     _pull(replay, content)
     _push(replay, content)
     _discover(replay, content)
@@ -26,7 +33,8 @@ def older(replay: Replay) -> None:
 class _Older:
     """Its content: images of one layer whose configs say that they have none, and artifacts that refer to one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, blobs_first: bool) -> None:
+        self.blobs_first = blobs_first
         self.made = Content(chance=random.Random("1.1"))
         self.layer = self.made.layer()
         self.images = [self._image() for _ in range(5)]
@@ -53,11 +61,18 @@ def _store(replay: Replay, content: _Older, number: int, *tags: str) -> None:
         replay.put_manifest(tag, content.raw(content.images[number]), content.images[number]["digest"])
 
 
-def _clear(replay: Replay, content: _Older, number: int, *others: str) -> None:
-    for digest in (*others, content.images[number]["digest"]):
-        replay.expect(replay.client.delete(replay.path("manifests", digest)), 202)
-    for digest in (content.config(number), content.layer["digest"]):
-        replay.expect(replay.client.delete(replay.path("blobs", digest)), 202)
+def _clear(replay: Replay, content: _Older, number: int, *others: str, gone: Sequence[int] = (202,)) -> None:
+    """Delete an image, its blobs, and other manifests, for which the answer may be that they are gone."""
+    blobs = [replay.path("blobs", digest) for digest in (content.config(number), content.layer["digest"])]
+    if content.blobs_first:
+        for path in blobs:
+            assert code(replay.expect(replay.client.delete(path), 405)) == "UNSUPPORTED"
+            replay.expect(replay.client.get(path), 200)
+    for reference in (*others, content.images[number]["digest"]):
+        replay.expect(replay.client.delete(replay.path("manifests", reference)), *gone)
+    if not content.blobs_first:
+        for path in blobs:
+            replay.expect(replay.client.delete(path), 202)
 
 
 def _pull(replay: Replay, content: _Older) -> None:
@@ -97,6 +112,9 @@ def _push(replay: Replay, content: _Older) -> None:
     if mounted.status == 201:
         assert mounted.headers["location"] == f"{elsewhere}/{digest_of(content.whole)}"
         replay.expect(replay.client.get(mounted.headers["location"]), 200)
+        # Nobody says from where, and it is there already.
+        again = replay.client.ask("POST", f"{elsewhere}/uploads/", {"mount": digest_of(content.whole)})
+        assert replay.expect(again, 201).headers["location"] == mounted.headers["location"]
     _store(replay, content, 1, *(f"test{number}" for number in range(4)))
     # It does not say what it is.
     bare = {"schemaVersion": 2, "config": json.loads(content.raw(content.images[1]))["config"], "layers": []}
@@ -136,11 +154,8 @@ def _discover(replay: Replay, content: _Older) -> None:
     replay.refer(digest_of(b"hello world"), [])
     replay.refer(subject["digest"], made.referrers[subject["digest"]])
     replay.refer(content.images[3]["digest"], made.referrers[content.images[3]["digest"]])
-    for one in (index, content.images[2], subject, *referring, lost):
-        replay.expect(replay.client.delete(replay.path("manifests", one["digest"])), 202, 404)
-    replay.expect(replay.client.delete(replay.path("manifests/tagtest0")), 202, 404)
-    for digest in (content.config(2), content.layer["digest"]):
-        replay.expect(replay.client.delete(replay.path("blobs", digest)), 202)
+    others = [one["digest"] for one in (index, subject, *referring, lost)]
+    _clear(replay, content, 2, *others, "tagtest0", gone=(202, 404))
 
 
 def _manage(replay: Replay, content: _Older) -> None:

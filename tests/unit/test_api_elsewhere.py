@@ -43,17 +43,61 @@ def test_there_is_nothing_of_what_only_engines_have(client, method, path, answer
         ("POST", "/commit?container=x", "No such container: x"),
         ("GET", "/exec/x/json", "No such exec instance: x"),
         ("GET", "/networks/x", "network x not found"),
+        ("GET", "/networks/x/y", "network x/y not found"),
         ("DELETE", "/volumes/x", "get x: no such volume"),
+        ("GET", "/volumes/", "get: no such volume"),
         ("GET", "/plugins/x/json", 'plugin "x" not found'),
         ("GET", "/nosuch", "page not found"),
         ("PUT", "/images/json", "page not found"),
         ("GET", "/", "page not found"),
         ("DELETE", "/networks/x", "network x not found"),
+        ("DELETE", "/containers/json", "No such container: json"),
+        ("DELETE", "/containers/x/json", "No such container: x/json"),
     ],
 )
 def test_what_is_not_there_is_not_found(client, method, path, message):
     answer = client.ask(method, path)
     assert (answer.status, answer.message) == (404, message)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/containers", ""),
+        ("/containers/json", "GET DELETE"),
+        ("/containers/create", "POST DELETE"),
+        ("/containers/x", "DELETE"),
+        ("/containers/x/json", "GET DELETE"),
+        ("/containers/x/start", "POST DELETE"),
+        ("/exec/x", ""),
+        ("/exec/x/json", "GET"),
+        ("/networks", "GET"),
+        ("/networks/x/connect", "GET POST DELETE"),
+        ("/plugins", "GET"),
+        ("/plugins/pull", "POST DELETE"),
+        ("/plugins/privileges", "GET DELETE"),
+        ("/volumes", "GET"),
+        ("/volumes/x", "GET PUT DELETE"),
+        ("/swarm", "GET"),
+        ("/swarm/leave", "POST"),
+        ("/swarm/nosuch", ""),
+        ("/nodes", "GET"),
+        ("/nodes/x", "GET DELETE"),
+        ("/services/x/logs", "GET"),
+        ("/services/create", "POST GET DELETE"),
+        ("/tasks/x", "GET"),
+        ("/build", "POST"),
+        ("/session", "POST"),
+    ],
+)
+def test_a_page_that_engines_do_not_have_either_is_not_found(client, path, methods):
+    tried = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "FOO")
+    missing = [method for method in tried if client.ask(method, path).status == 404]
+    answers = {method: client.ask(method, path) for method in missing if method != "HEAD"}
+    assert {*methods.split()} == {*tried} - {
+        *({"HEAD"} & {*missing}),
+        *(method for method, answer in answers.items() if answer.message == "page not found"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -67,7 +111,6 @@ def test_what_is_not_there_is_not_found(client, method, path, message):
         ("POST", "/build"),
         ("POST", "/session"),
         ("POST", "/grpc"),
-        ("GET", "/images/search?term=x"),
     ],
 )
 def test_what_only_engines_do_is_refused_with_a_sentence(client, method, path):
@@ -81,6 +124,11 @@ def test_a_connection_is_not_upgraded(client):
     answer = client.post("/session", headers=headers)
     assert answer.status == 501
     assert "upgrade" not in answer.headers
+
+
+def test_a_swarm_that_was_not_joined_cannot_be_left(client):
+    answer = client.post("/swarm/leave")
+    assert (answer.status, answer.message) == (503, "This node is not part of a swarm")
 
 
 @pytest.mark.parametrize("path", ["/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs/x"])
@@ -98,8 +146,34 @@ def test_a_test_framework_in_a_container_hears_of_the_default_network_and_that_i
             shown = client.get(f"{version}/networks/{name}").json
             assert {key: value for key, value in shown.items() if key != "EnableIPv4"} | {"EnableIPv4": True} == network
             assert ("EnableIPv4" in shown) == has_ipv4
+    assert client.get("/networks/").json == [network]
     refused = client.delete("/networks/bridge")
     assert (refused.status, refused.message) == (403, "bridge is a pre-defined network and cannot be removed")
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "status", "message"),
+    [
+        ("connect", b'{"Container":"x"}', 404, "No such container: x"),
+        ("connect", b'{"container":"x","force":true}', 404, "No such container: x"),
+        ("connect", b'{"Container":"x"} {', 404, "No such container: x"),
+        ("connect", b"", 400, "got EOF while reading request body"),
+        ("connect", b"{", 400, "the body cannot be read as JSON"),
+        ("connect", b"[]", 400, "the body is not an object of JSON"),
+        ("connect", b"{}", 400, 'invalid name or ID supplied: ""'),
+        ("connect", b'{"Container":5}', 400, "the Container that the body names is not a text"),
+        ("disconnect", b'{"Container":"x"}', 404, "No such container: x"),
+        ("disconnect", b'{"Container":"x","Force":true}', 404, "endpoint x not found"),
+    ],
+)
+def test_no_container_is_connected_to_the_network(client, verb, body, status, message):
+    answer = client.ask("POST", f"/networks/bridge/{verb}", body=body, headers={"Content-Type": "application/json"})
+    assert (answer.status, answer.message) == (status, message)
+    if "Force" in body.decode():
+        answer = client.ask("POST", f"/networks/x/{verb}", body=body, headers={"Content-Type": "application/json"})
+        assert (answer.status, answer.message) == (404, "network x not found")
+    answer = client.ask("POST", f"/networks/bridge/{verb}", body=body, headers={"Content-Type": "text/plain"})
+    assert answer.message == "Content-Type specified (text/plain) must be 'application/json'"
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_chunks_that_are_not_valid_are_refused(data: bytes) -> None:
 def test_many_small_chunks_are_a_body_but_extensions_and_trailers_without_end_are_none() -> None:
     tiny = Chunked()
     assert len(tiny.take(b"1\r\nx\r\n" * 10_000)[0]) == 10_000
-    with pytest.raises(Refused, match="beside its data"):
+    with pytest.raises(Refused, match="besides its data"):
         Chunked().take((b"1;" + b"x" * 100 + b"\r\nx\r\n") * 1000)
-    with pytest.raises(Refused, match="beside its data"):
+    with pytest.raises(Refused, match="besides its data"):
         Chunked().take(b"0\r\n" + b"X: y\r\n" * 10_000)

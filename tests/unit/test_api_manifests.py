@@ -110,6 +110,10 @@ def test_a_manifest_alone_has_the_platform_of_its_image(images: ImageService):
     shown = distribution(NAME, manifests, images.inspect(NAME).image.platform)
     assert shown["Descriptor"]["mediaType"] == MANIFEST
     assert shown["Platforms"] == [{"architecture": "arm64", "os": "linux"}]
+    # It has no index whose descriptor would say it.
+    [[manifest]] = [each["Manifests"] for each in listed(images, MAXIMUM)]
+    assert "platform" not in manifest["Descriptor"]
+    assert manifest["ImageData"]["Platform"] == {"architecture": "arm64", "os": "linux"}
 
 
 def test_the_distribution_of_an_index_names_its_platforms(images: ImageService, layout: Layout):

@@ -109,7 +109,7 @@ def test_a_version_is_read_number_by_number(client, version):
 
 
 @pytest.mark.parametrize("version", ["1.56", "1.55.1", "2", f"1.{10**30}"])
-@pytest.mark.parametrize("target", ["/images/json", "/containers/x/json", "/swarm", "/build"])
+@pytest.mark.parametrize("target", ["/images/json", "/containers/x/json", "/swarm", "/tasks/x"])
 def test_a_version_that_is_too_new_is_refused_for_whatever_engines_have(client, version, target):
     answer = client.get(f"/v{version}{target}")
     assert answer.status == 400

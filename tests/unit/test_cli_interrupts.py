@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.testing.registry.fake import FakeRegistry
+from orlop.testing.registry.quirks import Quirks
 from orlop.testing.registry.site import HangUp
 from tests.unit.layouts import Layout
 from tests.unit.pulling import push
@@ -19,7 +22,6 @@ from tests.unit.test_pull import big_tar, image_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from subprocess import Popen
 
     from orlop.testing.registry.site import Asked, Reply
 
@@ -56,7 +58,7 @@ def there() -> Iterator[Silent]:
         found.goes_on.set()
 
 
-def interrupted(process: Popen[bytes], there: Silent) -> None:
+def interrupted(process: subprocess.Popen[bytes], there: Silent) -> None:
     """Send what Ctrl-C sends once the registry answers no more; the command ends though it gets no answer."""
     assert there.is_silent.wait(60), process.poll()
     process.send_signal(signal.SIGINT)
@@ -106,3 +108,69 @@ def test_a_push_ends_at_any_request_and_the_next_one_goes_on(tmp_path: Path, the
     assert set(repository.tags) == {"1"}
     puts = [one.target for one in there.requests if one.method == "PUT" and "/blobs/" in one.target]
     assert [one for one in puts if any(digest.rpartition(":")[2] in one for digest in done)] == []
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("answers", range(0, 4 + 3 * LAYERS, 3))
+@pytest.mark.parametrize("command", ["copy", "sync"])
+def test_a_copy_and_a_sync_end_at_any_request_and_the_next_one_goes_on(
+    tmp_path: Path, there: Silent, command: str, answers: int
+):
+    layout, top, name = image(there)
+    push(there, layout, top, "1", "app")
+    shell, other = Shell(tmp_path), f"{there.authority}/other"
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'[[sync]]\nsource = "docker://{name}"\ntarget = "docker://{other}"\n'.replace("app:1", "app"))
+    # Without a mount, the layers cross the network.
+    there.quirks = Quirks(mount=202)
+    arguments = {"copy": ("copy", "-q", f"docker://{name}", f"docker://{other}:1"), "sync": ("sync", "-q", str(plan))}
+    there.answers = there.asked + answers
+    interrupted(shell.start(*arguments[command]), there)
+    assert there.repository("other").tags == {}
+    assert shell.run(*arguments[command]).returncode == 0
+    assert set(there.repository("other").tags) == {"1"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tags", "docker://{}/app"),
+        ("inspect", "docker://{}/app:1"),
+        ("manifest", "docker://{}/app:1"),
+        ("login", "--username", "me", "--password-stdin", "{}"),
+    ],
+)
+def test_a_look_and_a_login_end_while_they_wait(tmp_path: Path, there: Silent, arguments: tuple[str, ...]):
+    shell = Shell(tmp_path)
+    there.answers = 0
+    process = subprocess.Popen(
+        shell.argv(*(one.format(there.authority) for one in arguments)),
+        env=shell.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"secret\n")
+    process.stdin.close()
+    process.stdin = None
+    interrupted(process, there)
+
+
+def test_a_pull_ends_while_a_helper_of_credentials_does_not_answer(tmp_path: Path, there: Silent):
+    asked, helper = tmp_path / "asked", tmp_path / "docker-credential-slow"
+    helper.write_text(f"#!/bin/sh\n: >{asked}\nexec sleep 120\n")
+    helper.chmod(0o755)
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker" / "config.json").write_text('{"credsStore": "slow"}')
+    there.quirks = Quirks(auth="basic")
+    shell = Shell(tmp_path)
+    shell.environment["PATH"] = f"{tmp_path}:{shell.environment['PATH']}"
+    process = shell.start("pull", "-q", f"{there.authority}/app:1")
+    while not asked.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err

@@ -31,7 +31,8 @@ PASSWORD = "s3cret with spaces: and ünïcode"
 
 
 def run(home: Path, *arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin", "LANG": "C.UTF-8"} | more
+    environment = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run"), "PATH": f"{home}/bin:/usr/bin:/bin"}
+    environment |= {"LANG": "C.UTF-8", **more}
     argv = [sys.executable, "-m", "orlop", *arguments]
     return subprocess.run(argv, input=typed, env=environment, capture_output=True, text=True, check=False, timeout=60)
 

@@ -136,9 +136,9 @@ def test_what_cannot_be_done_is_one_sentence(orlop, root, tmp_path):
 
 
 def test_migrate(orlop, root):
-    assert orlop("store", "migrate") == (0, "The store is of schema 2 already\n", "")
+    assert orlop("store", "migrate") == (0, "The store is of schema 3 already\n", "")
     document = read(orlop("store", "migrate", "--format", "json"), "store-migrate")
-    assert document == {"Root": str(root), "Old": 2, "New": 2, "Kept": ""}
+    assert document == {"Root": str(root), "Old": 3, "New": 3, "Kept": ""}
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         database.execute("PRAGMA user_version = 99")
         database.execute("CREATE TABLE later (id)")

@@ -391,6 +391,15 @@ def test_every_command_has_a_help_for_each_option() -> None:
     walk(command_of(declared), "orlop")
 
 
+@pytest.mark.parametrize("group", [(), ("archive",), ("image",), ("store",), ("system",)])
+def test_a_list_of_commands_shows_each_summary_whole(orlop, group, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = orlop(*group, "--help")
+    rows = result.out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert rows
+    assert [row for row in rows if not row.endswith(".") or row.endswith("...")] == []
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [

@@ -36,6 +36,10 @@ ARCHIVES = (
             "two-platforms",
         )
     ),
+    *(
+        f"oci/engine28-{name}"
+        for name in ("attestations", "child-absent", "estargz", "plain", "plain-index", "some-platforms")
+    ),
 )
 
 

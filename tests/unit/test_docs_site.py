@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Final
+from xml.sax.saxutils import unescape
 
 import pytest
 
@@ -49,3 +50,14 @@ def test_the_site_fetches_nothing_from_elsewhere() -> None:
     for path in own:
         addresses = re.findall(r"https?://[^\s\"')]+", path.read_text())
         assert {*addresses} <= {"http://www.w3.org/2000/svg"}, path
+
+
+def test_a_picture_of_a_terminal_shows_every_line_to_its_end() -> None:
+    pictures = sorted((DOCS / "pictures").glob("*.svg"))
+    assert pictures
+    for picture in pictures:
+        drawn = picture.read_text(encoding="utf-8")
+        (width,) = re.findall(r'viewBox="0 0 (\d+)', drawn)
+        (shown,) = re.findall(r"<desc[^>]*>(.*?)</desc>", drawn, re.DOTALL)
+        # A cell is 12.2 wide, as rich draws it.
+        assert max(map(len, unescape(shown).splitlines())) * 12.2 <= int(width), picture

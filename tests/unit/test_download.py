@@ -144,7 +144,7 @@ def test_a_name_to_which_a_server_leads_does_not_hide_an_address_of_the_link(mon
     monkeypatch.setattr(connections.Connection, "_reach", only_here)
     with served(moved("http://innocent.example/latest")) as url:
         port = url.split(":")[2].split("/")[0]
-        with pytest.raises(DownloadFailed, match="address is a link-local one"):
+        with pytest.raises(DownloadFailed, match="has a link-local address"):
             fetched(f"http://far.example:{port}/x")
     assert asked == ["far.example", "innocent.example"]
 

@@ -109,6 +109,15 @@ def test_only_the_newest_are_kept(images):
     assert events[-1].attributes == {"reclaimed": str(KEPT + 4)}
 
 
+def test_a_digest_that_goes_with_the_last_tag_is_not_told(images, data):
+    images.load(data / "other-tools" / "skopeo-oci-archive.tar")
+    (image,) = [one for one in images.images() if any(name.familiar == "tiny:1.0" for name in one.references)]
+    assert [name.digest is None for name in image.references] == [True, False]
+    start = images.last_event()
+    assert len(images.remove("tiny:1.0").untagged) == 2
+    assert [action for action, *_ in told(images, start)] == ["untag", "delete"]
+
+
 def test_what_another_process_does_is_told(images):
     start = images.last_event()
     code = f"import orlop; orlop.open({images.root!r}).tag({TINY!r}, 'elsewhere')"

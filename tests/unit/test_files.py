@@ -10,7 +10,7 @@ import pytest
 
 from orlop.errors import StorageError
 from orlop.streams.directory import outside
-from orlop.streams.files import NewFile
+from orlop.streams.files import NewFile, allocate
 
 MANY = b"x" * (9 << 20)
 
@@ -86,3 +86,17 @@ def test_a_signal_that_interrupts_a_close_is_not_an_error(tmp_path, monkeypatch,
         file.publish(outside(str(tmp_path / "whole")))
         monkeypatch.undo()
     assert (tmp_path / "whole").read_bytes() == b"all"
+
+
+def test_a_reserve_that_a_signal_interrupts_is_made_once_more(tmp_path, monkeypatch):
+    usual, left = os.posix_fallocate, [1, 2]
+
+    def interrupted(*what):
+        if left:
+            left.pop()
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+        usual(*what)
+
+    monkeypatch.setattr(os, "posix_fallocate", interrupted)
+    allocate(outside(str(tmp_path / "file")), 4096, 0o600)
+    assert (tmp_path / "file").stat().st_size == 4096

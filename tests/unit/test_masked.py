@@ -13,7 +13,7 @@ import pytest
 import orlop
 from orlop.cli.main import run
 from orlop.inside.audit import audit
-from orlop.page.document import image_document, to_json
+from orlop.page.document import image_document, image_paths, to_json
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_no_form_of_an_audit_has_a_secret_of_the_history(
         shown = capfd.readouterr().out
         assert not [secret for secret in secrets if secret[:20] in shown]
     with orlop.ArchiveService(path) as service, service.files(None) as files:
-        page = to_json(image_document("image", files, audit(files)))
+        page = to_json(image_document("image", files, audit(files), image_paths(files)))
     assert not [secret for secret in secrets if secret in page]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import orlop
 from orlop.model.digest import Digest
+from orlop.service.listing.image_document import image_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,11 @@ IMPORTED = "sha256:bd11a92cebbcf16ed62e7d7ee87ed807f13979eecbb7fa6c910527ca052ec
 GZIP = "sha256:585c28ac4668e66fcdd1c1fba1adeba7a39f3bfa7e6124f6aa3e2138d68420af"
 ZSTD = "sha256:599309a4d479d8cec37643656e5ccae50c8cb91f903a4c3e577e9c74604924fb"
 
+NEW = "sha256:d0468f4574828688723e5ecf035823e31b0c88c5c6e4b447958ea1d70da0a29c"
+TINY_29 = "sha256:062231e20ed44e7b6e01153b5ef1cef95f53940c16cec9f9d7ce1573fa56ebdc"
+DUP_MANIFEST = "sha256:276bc515b297b9cbd8244794597bab99d703291b60d2cf0846180f00f943b103"
+DUP = "sha256:6b581fbe3a16bf6f5f4dae63aeae6035d1c8cafef96fbd7e3867b8850a6d587f"
+
 FILES: dict[str, tuple[str, dict[str, list[str]]]] = {
     "podman-multi": (
         "docker",
@@ -34,6 +40,15 @@ FILES: dict[str, tuple[str, dict[str, list[str]]]] = {
     "skopeo-oci-archive": ("oci", {TINY_OCI: ["tiny:1.0", f"tiny@{GZIP}"]}),
     "skopeo-oci-archive-zstd": ("oci", {TINY_OCI: ["tiny:1.0", f"tiny@{ZSTD}"]}),
 }
+NEWER: dict[str, tuple[str, dict[str, list[str]]]] = {
+    "crane-append": ("docker", {NEW: ["app/new:1"]}),
+    "crane-legacy": ("docker", {TINY_29: ["localhost:5571/ex/tiny:1"], DUP: ["localhost:5571/ex/dup:1"]}),
+    "ctr-export-odd-name": ("docker", {DUP: ["dup-no-domain:latest", f"dup-no-domain@{DUP_MANIFEST}"]}),
+}
+"""What programs of 2025 write, with the IDs and names that Engine 28.5 gives it, with a graph driver.
+
+The digest is that of its containerd storage: containerd exports the manifest that it has.
+"""
 every_file = pytest.mark.parametrize("name", FILES)
 every_old_archive = pytest.mark.parametrize("name", ["legacy-v1-tiny", "legacy-v1-multi"])
 
@@ -59,9 +74,9 @@ def source(request: pytest.FixtureRequest, data: Path, tmp_path: Path, name: str
     yield tmp_path / "repacked.tar"
 
 
-@every_file
+@pytest.mark.parametrize("name", [*FILES, *NEWER])
 def test_a_file_loads_as_the_image_it_was_made_from(images, name, source):
-    form, wanted = FILES[name]
+    form, wanted = {**FILES, **NEWER}[name]
     report = images.load(source)
     assert report.format == form
     found = {str(image.id): [n.familiar for n in images.inspect(str(image.id)).references] for image in report.images}
@@ -83,6 +98,14 @@ def test_its_layers_are_those_of_the_engine(images, data, name):
             for diff_id in ours.image.rootfs.diff_ids:
                 content = b"".join(images.layer_store.tar_chunks(diff_id))
                 assert content == b"".join(engine.layer_store.tar_chunks(diff_id))
+
+
+def test_an_image_without_a_system_is_shown_with_that_of_engines(images, data):
+    images.load(data / "other-tools" / "crane-append.tar")
+    details = images.inspect("app/new:1")
+    assert (details.image.os, details.image.architecture) == ("", "")
+    shown = image_document(details)
+    assert (shown["Os"], shown["Architecture"]) == ("linux", "")
 
 
 @every_old_archive

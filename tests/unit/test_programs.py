@@ -7,15 +7,19 @@ import os
 import shlex
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orlop.errors import InvalidSettings
+from orlop.errors import InvalidSettings, OrlopError
 from orlop.model.reference import Reference
+from orlop.model.store_url import StoreURL
 from orlop.registry.authfiles import AuthFiles
 from orlop.registry.helpers import Helpers
 from orlop.registry.interruption import interrupted_by
+from orlop.registry.logins import LoginFile
+from orlop.store import remote
 from orlop.store.blobs.s3.temporary import from_process
 from orlop.streams.programs import ProgramTimeout, answer_of
 from orlop.streams.waiting import content_of
@@ -79,6 +83,22 @@ def test_whoever_waits_for_a_program_can_be_interrupted():
             run(program, check=enough)
 
 
+LONG = b"x" * (1 << 20)
+"""More than a pipe holds."""
+
+
+def test_a_program_may_read_late_or_never():
+    with pytest.raises(ProgramTimeout):
+        run(SILENT, given=LONG, seconds=0.3)
+    with pytest.raises(Enough):
+        run(SILENT, given=LONG, check=enough)
+    assert run("print('x')", given=LONG) == (0, b"x\n")
+    echo = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer, 1 << 12)"
+    assert run(echo, given=LONG, most=len(LONG)) == (0, LONG)
+    # It ends when its input does.
+    assert run("import os, sys; os.close(1); sys.stdin.read(); raise SystemExit(3)", given=LONG) == (3, b"")
+
+
 @pytest.fixture
 def helper(tmp_path: Path) -> Any:
     def make(program: str, **options: Any) -> Helpers:
@@ -125,6 +145,11 @@ def test_a_helper_that_hangs_is_given_up_or_interrupted(helper: Any):
         helper(SILENT).get("odd", "registry.example.com")
 
 
+def test_a_helper_that_does_not_read_a_long_secret_is_given_up(helper: Any):
+    with pytest.raises(InvalidSettings, match=r"does not end within 0\.3 s"):
+        helper(SILENT, timeout=0.3).store("odd", "registry.example.com", "me", LONG.decode())
+
+
 def test_a_program_of_a_profile_may_leave_a_daemon_behind(leaving: str):
     said = json.dumps({"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b"})
     lent = from_process(f"{shlex.quote(sys.executable)} -c {shlex.quote(f'{leaving}print({said!r})')}")
@@ -143,9 +168,9 @@ def test_a_pipe_may_stand_in_the_place_of_a_file(tmp_path: Path):
     assert found.user == "me"
 
 
-def test_a_pipe_that_nobody_fills_is_given_up(tmp_path: Path):
+def test_a_pipe_that_nobody_fills_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "pipe"
-    os.mkfifo(path)
+    os.mkfifo(path, 0o600)
     with pytest.raises(TimeoutError, match="nobody fills it"):
         content_of(str(path), 100, seconds=0.3)
     held = os.open(path, os.O_RDWR)
@@ -154,5 +179,11 @@ def test_a_pipe_that_nobody_fills_is_given_up(tmp_path: Path):
             content_of(str(path), 100, seconds=0.3)
         with pytest.raises(Enough), interrupted_by(enough):
             AuthFiles([str(path)], Helpers()).find(NAME)
+        with pytest.raises(Enough), interrupted_by(enough):
+            LoginFile(str(path), Helpers()).knows("registry.example.com")
+        monkeypatch.setattr(remote, "content_of", partial(content_of, seconds=0.3))
+        url = StoreURL.parse(f"postgresql://db/images?blobs=s3://bucket&config={path}")
+        with pytest.raises(OrlopError, match=r"cannot read .*timed out"):
+            remote.variables_of(url)
     finally:
         os.close(held)

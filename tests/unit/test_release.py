@@ -61,7 +61,7 @@ def state(repository: Path) -> tuple[str, ...]:
     return tuple(git(repository, *words) for words in (("rev-parse", "HEAD"), ("tag",), ("status", "--porcelain")))
 
 
-@pytest.mark.needs("terminals")
+@pytest.mark.needs("terminals", "chromium", "chromedriver")
 def test_a_dry_run_does_all_of_a_release_and_changes_nothing(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = state(checkout)
     release.release(VERSION, checkout, dry=True, index=False)

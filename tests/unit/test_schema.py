@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import resource
 import runpy
+import signal
 import sqlite3
 import threading
 from contextlib import closing
@@ -14,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop import errors
+import orlop
+from orlop import errors, stores
 from orlop.store.local import local_store
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.store.rows.sqlite.rows import SQLiteRows
@@ -109,6 +112,54 @@ def test_a_step_that_fails_leaves_the_database_as_it_was(root, rows_of, step, ki
         rows_of(root, replace(LATER, steps={CURRENT.version: more, CURRENT.version + 1: step}))
     assert dump(root / "metadata.db") == before
     assert rows_of(root)
+
+
+def test_a_copy_that_finds_no_room_leaves_nothing_of_itself(root, rows_of):
+    before, names = dump(root / "metadata.db"), {path.name for path in root.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A file that may not grow fails as on a full disk, for an ordinary user as well.
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, limits[1]))
+    try:
+        with pytest.raises(errors.OrlopError):
+            rows_of(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert {path.name for path in root.iterdir() if ".schema-" in path.name} == set()
+    assert {path.name for path in root.iterdir()} <= names | {"metadata.db-wal", "metadata.db-shm"}
+    assert dump(root / "metadata.db") == before
+    assert rows_of(root)
+
+
+def test_a_copy_that_was_killed_is_told_and_goes(root, rows_of):
+    parts = [root / f"metadata.db.schema-{CURRENT.version}.part{end}" for end in ("", "-journal")]
+    for part in parts:
+        part.write_bytes(b"half of it")
+        part.chmod(0o600)
+    other = root / "metadata.db.0123456789abcdef.part"
+    other.touch(0o600)
+    told = [problem.subject for problem in stores.fsck(root).problems if problem.kind == "unfinished"]
+    assert sorted(told) == sorted(str(path) for path in (*parts, other))
+    with orlop.open(root) as images:
+        images.gc()
+    assert not any(path.exists() for path in (*parts, other))
+    assert stores.fsck(root).problems == ()
+
+
+def test_who_reads_during_an_upgrade_sees_the_moment_before_it_and_is_refused_afterwards(root, rows_of):
+    before = rows_of(root, CURRENT)
+    older = SQLiteMetadata(Directory(str(root)))
+    with older.read() as rows:
+        assert sorted(rows.image_rows(listed_only=False), key=lambda row: row.id) == before
+        newer = SQLiteMetadata(Directory(str(root)), schema=LATER)
+        assert newer.update()[0] == CURRENT.version
+        newer.close()
+        assert sorted(rows.image_rows(listed_only=False), key=lambda row: row.id) == before
+    with pytest.raises(errors.StoreTooNew, match="upgrade"), older.read() as rows:
+        list(rows.image_rows(listed_only=False))
+    older.close()
+    assert rows_of(root) == before
 
 
 def test_where_no_way_leads_nothing_is_touched(root, rows_of):

@@ -113,7 +113,7 @@ def test_damage_is_found_and_mended(tmp_path: Path) -> None:
         path.chmod(0o400)
         assert [problem.kind for problem in stores.fsck(root).damage] == ["blob-damaged"]
         # What is set aside is found again where it is right.
-        shutil.copy(path, tmp_path / "bad")
+        shutil.copyfile(path, tmp_path / "bad")
         stores.fsck(root, repair=True)
         with orlop.open(root) as images:
             images.load(io.BytesIO(layout().pack()))

@@ -226,9 +226,9 @@ def test_who_waits_for_others_waits_on(hasty: None, monkeypatch: pytest.MonkeyPa
     url, asked = database(), threading.Event()
     unchanged = pool._probe
 
-    def probe(conninfo: str, seconds: int) -> Probe:
+    def probe(conninfo: str, silent: psycopg.ConnectionInfo, seconds: int) -> Probe:
         asked.set()
-        return unchanged(conninfo, seconds)
+        return unchanged(conninfo, silent, seconds)
 
     monkeypatch.setattr(pool, "_probe", probe)
 
@@ -306,6 +306,24 @@ def test_a_line_that_swallows_everything_is_one_error(tmp_path: Path, hasty: Non
         with metadata.write() as rows:
             tag(rows, "2")
     assert tags(url) == ["1", "2"]
+
+
+def test_another_server_that_answers_says_nothing_of_a_silent_one(
+    tmp_path: Path, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where several are named, what lives is one of the others, and may have a process of the same number at work."""
+    monkeypatch.setattr(WatchedConnection, "most", 8.0)
+    server, url = the_server(), database()
+    place = make_conninfo(url, host=f"{tmp_path},{server.folder}")
+    with closing(Swallowing(tmp_path, server)) as line, opened(place) as metadata:
+        with pytest.raises(errors.DatabaseUnavailable, match=r": it has been silent"), metadata.read() as rows:  # noqa: PT012
+            assert isinstance(rows, PostgresRows)
+            line.swallows = True
+            rows.run("SELECT pg_sleep(60)")
+        # The next one is asked where it answers.
+        with metadata.write() as rows:
+            tag(rows, "2")
+    assert tags(url) == ["2"]
 
 
 @pytest.mark.parametrize("is_gone", [False, True])

@@ -251,6 +251,18 @@ class TestImages:
         assert images.get_parent(ids[1]) is None
         assert set(images.map()) == {ids[1], ids[2]}
 
+    @pytest.mark.parametrize("old", [{}, {1: 2}, {2: 1}])
+    def test_parents_in_a_circle_that_others_lead_to_cannot_be(self, images, old):
+        ids = [images.create(config(author=name)) for name in "abcd"]
+        for child, parent in old.items():
+            images.set_parent(ids[child], ids[parent])
+        wanted = {child: parent for child, parent in {3: 0, 0: 1, 1: 2, 2: 1}.items() if child not in old}
+        with pytest.raises(errors.InvalidInput, match="it descends from it"):
+            images.set_parents({ids[child]: ids[parent] for child, parent in wanted.items()})
+        assert [images.get_parent(one) for one in ids] == [
+            ids[old[number]] if number in old else None for number in range(4)
+        ]
+
     def test_parents_that_cannot_be(self, images):
         one, two = (images.create(config(author=name)) for name in "ab")
         nobody = ImageID.of(b"nobody")

@@ -29,6 +29,9 @@ from orlop.model.store_url import StoreURL, is_store_url
             "postgresql://%2Frun%2FPostgreSQL:5433/images?blobs=s3://bucket",
             StoreURL("/run/PostgreSQL", 5433, "", "images", "bucket"),
         ),
+        ("postgresql://u@DB1,db2/i?blobs=s3://b", StoreURL("db1,db2", None, "u", "i", "b")),
+        ("postgresql://a:5433,[::1],[::2]:1/i?blobs=s3://b", StoreURL("a:5433,[::1],[::2]:1", None, "", "i", "b")),
+        ("postgresql://%2FRun%2Fa,%2Frun%2Fb:1/i?blobs=s3://b", StoreURL("/Run/a,/run/b:1", None, "", "i", "b")),
     ],
 )
 def test_a_url_is_read_and_written_again(text: str, expected: StoreURL | None) -> None:
@@ -43,9 +46,17 @@ def test_a_url_is_read_and_written_again(text: str, expected: StoreURL | None) -
     assert "secret" not in f"{found!r} {found}"
 
 
+def test_several_servers_have_ports_of_their_own() -> None:
+    url = StoreURL.parse("postgresql://a:5433,[::1],[::2]:1/i?blobs=s3://b")
+    assert url.servers() == [("a", 5433), ("::1", None), ("::2", 1)]
+    assert StoreURL.parse("postgresql://[::1]:5/i?blobs=s3://b").servers() == [("::1", 5)]
+    assert StoreURL.parse("postgresql://%2Fr%2Fa,b/i?blobs=s3://b").servers() == [("/r/a", None), ("b", None)]
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "postgresql://u:hunter2@a,b/images?blobs=s3://b",
         "postgresql://u:hunter2@db/images?blobs=s3://b",
         "postgresql://u:hun/ter2@db/images?blobs=s3://b",
         "postgresql://u:hun#ter2@db/images?blobs=s3://b",
@@ -77,6 +88,17 @@ def test_a_password_is_refused_and_not_shown(text: str) -> None:
         ("postgresql://db/images?blobs=s3://b#x", "names one database"),
         ("postgresql://db:0/images?blobs=s3://b", "is a number from 1 to 65535"),
         ("postgresql://db:99999/images?blobs=s3://b", "is a number from 1 to 65535"),
+        ("postgresql://a,,b/images?blobs=s3://b", "names the host of PostgreSQL"),
+        ("postgresql://%2Frun%2Fa%2Cb:1/images?blobs=s3://b", "cannot have a comma"),
+        ("postgresql://%2Frun%2Fa%3A1/images?blobs=s3://b", "or a colon"),
+        ("postgresql://%2Frun%2Fa%3A1,b/images?blobs=s3://b", "or a colon"),
+        ("postgresql://[::1/images?blobs=s3://b", "in brackets"),
+        ("postgresql://[db]/images?blobs=s3://b", "in brackets"),
+        ("postgresql://a,[db]/images?blobs=s3://b", "in brackets"),
+        ("postgresql://a[::1]/images?blobs=s3://b", "in brackets"),
+        ("postgresql://[::1]a:1/images?blobs=s3://b", "in brackets"),
+        ("postgresql://a,b:0/images?blobs=s3://b", "is a number from 1 to 65535"),
+        ("postgresql://a,b:x/images?blobs=s3://b", "is a number from 1 to 65535"),
         ("postgresql://db/images?blobs=s3://b&sslmode=require", "no parameter 'sslmode'"),
         ("postgresql://db/images?blobs=s3://b&blobs=s3://c", "given twice"),
         ("postgresql://db/images?blobs", "not readable"),

@@ -51,7 +51,7 @@ def files(root: Path) -> dict[str, int]:
 class TestInfo:
     def test_it_counts_what_is_there(self, root):
         info = stores.info(root)
-        assert (info.root, info.schema, info.images, info.names, info.chains) == (str(root), 2, 3, 3, 6)
+        assert (info.root, info.schema, info.images, info.names, info.chains) == (str(root), 3, 3, 3, 6)
         assert info.blobs == len(list((root / "blobs" / "sha256").iterdir()))
         assert info.blob_bytes == sum(path.stat().st_size for path in (root / "blobs" / "sha256").iterdir())
         assert info.disk_bytes > info.blob_bytes
@@ -594,5 +594,5 @@ class TestInit:
 
 def test_migrating_a_store_that_is_up_to_date_does_nothing(root):
     before = files(root)
-    assert stores.migrate(root) == stores.MigrateReport(2, 2, None)
+    assert stores.migrate(root) == stores.MigrateReport(3, 3, None)
     assert files(root).keys() == before.keys()

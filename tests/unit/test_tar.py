@@ -333,13 +333,14 @@ def test_pax_records_of_an_entry() -> None:
             (b"comment", b"a=b"),
             (b"SCHILY.xattr.user.a=b", b"\0\n\xff"),
             (b"SCHILY.xattr.security.capability", b"\1\0"),
+            (b"SCHILY.xattr.user.empty", b""),
         )
         + header(kind=b"2")
     )
     assert (entry.name, entry.linkname) == ("pfad/ä", "link")
     assert (entry.uid, entry.gid, entry.uname, entry.gname) == (3000000, 4000000, "user", "group")
     assert entry.mtime == (1700000000, 123456789)
-    assert entry.xattrs == {"user.a": b"b=\0\n\xff", "security.capability": b"\1\0"}
+    assert entry.xattrs == {"user.a": b"b=\0\n\xff", "security.capability": b"\1\0", "user.empty": b""}
 
 
 @pytest.mark.parametrize(

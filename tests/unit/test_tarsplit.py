@@ -7,7 +7,10 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
+import tracemalloc
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from orlop.errors import DigestMismatch, LimitExceeded, RootDamaged
 from orlop.foreign import tarsplit
 from orlop.foreign.disk import Folder
-from orlop.foreign.rebuilt import UnpackedLayer
+from orlop.foreign.rebuilt import Rebuilt, UnpackedLayer
 from orlop.foreign.tarsplit import Segment
 from orlop.model.limits import DEFAULT_LIMITS, Limits
 from orlop.streams.crc64 import EMPTY, crc64, finished, updated
@@ -244,3 +247,56 @@ def test_a_tar_split_is_read_within_limits():
 
 def test_several_gzip_members_are_one_tar_split():
     assert parts_of(gzip.compress(line(2, b"a")) + gzip.compress(line(2, b"b"))) == [Segment(b"a"), Segment(b"b")]
+
+
+@pytest.mark.parametrize("nothing", [b"\n" * (1 << 20), b'{"type":2,"payload":""' + b" " * (1 << 20) + b"}\n"])
+def test_lines_that_say_nothing_do_not_go_on_for_ever(nothing):
+    member = gzip.compress(nothing)
+
+    class Endless:
+        given = 0
+
+        def read(self, size: int, /) -> bytes:
+            # A chain of members: it is as long as somebody reads on.
+            assert self.given < 100, "it is still read"
+            self.given += 1
+            return member
+
+    with pytest.raises(RootDamaged, match=r"a tar-split is damaged: it has [0-9]+ bytes that say nothing"):
+        list(tarsplit.read(Endless(), what="a tar-split"))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes], ids=["gzip", "plain"])
+@pytest.mark.parametrize("checked", [True, False])
+def test_zeros_behind_it_are_not_read_to_their_end(tmp_path, pack, checked):
+    path = tmp_path / "split"
+    path.write_bytes(pack(line(2, b"a") + line(2, b"b")))
+    os.truncate(path, 1 << 40)
+    with path.open("rb") as file:
+        runs = tarsplit.read_runs(file, what="a tar-split", checked=checked)
+        if pack is bytes:
+            with pytest.raises(RootDamaged, match="has a line that is not one of tar-split"):
+                list(runs)
+        else:
+            assert list(runs) == [Segment(b"a"), Segment(b"b")]
+        assert file.tell() < 100 << 20
+
+
+def test_very_many_chunks_of_no_bytes_take_no_memory():
+    reader = Rebuilt(chain(repeat(b"", 500_000), [b"a"]))
+    tracemalloc.start()
+    try:
+        assert reader.read(1000) == b"a"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_lines_with_long_names_say_something():
+    names = [f"{number:05}" + "<" * 4000 for number in range(2000)]
+    # Go writes each of these characters as six; the name is in the segments, too.
+    split = b"".join(
+        line(2, name.encode() + bytes(2000)) + line(1, bytes(8), name=name).replace(b"<", b"\\u003c") for name in names
+    )
+    found = parts_of(gzip.compress(split))
+    assert [part.name.decode() for part in found if not isinstance(part, Segment)] == names

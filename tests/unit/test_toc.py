@@ -127,7 +127,7 @@ def test_a_table_that_was_not_finished_is_refused() -> None:
 def test_damage_is_noticed() -> None:
     data = bytearray(table(LAYER))
     data[len(data) // 2] ^= 0x10
-    with pytest.raises(TocDamaged, match="made anew"):
+    with pytest.raises(TocDamaged, match="made again"):
         list(read_toc(io.BytesIO(bytes(data))))
 
 

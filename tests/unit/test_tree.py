@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import orlop
-from tests.unit.artifacts import attestation, signature
-from tests.unit.layouts import Layout, named, sha256
+from tests.unit.artifacts import attestation, chart, signature
+from tests.unit.layouts import REF, Layout, named, sha256
+from tests.unit.test_content import layout as unpacked_fixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,3 +75,65 @@ def test_an_index_that_is_named_again_and_again_is_entered_once(images: orlop.Im
         assert tree.children[1].children == ()
         tree = tree.children[0]
     assert tree.kind == "image"
+
+
+def tag_of(entry: dict[str, Any], suffix: str) -> dict[str, Any]:
+    return {"annotations": {REF: f"{entry['digest'].replace(':', '-')}.{suffix}"}}
+
+
+@pytest.mark.parametrize("named_too", [True, False])
+def test_what_a_tag_attaches_stands_below_its_image(images: orlop.ImageService, *, named_too: bool) -> None:
+    """As in a layout that skopeo filled, or, with names, in a store that pulled from a registry."""
+    layout = Layout()
+    image = layout.image("file")
+    about = chart(layout)
+    text = tag_of(image, "sbom")["annotations"][REF]
+    how = named(f"example.com/app:{text}") if named_too else tag_of(image, "sbom")
+    images.load(io.BytesIO(layout.top(image | named("example.com/app:1"), about | how).pack()))
+    [tree] = images.tree()
+    assert shown(tree) == [image["digest"], [about["digest"]]]
+    assert tree.children[0].names == ((f"example.com/app:{text}",) if named_too else ())
+    assert [shown(one) for one in images.tree("example.com/app:1")] == [shown(tree)]
+
+
+def test_what_has_another_name_too_stands_for_itself_as_well(images: orlop.ImageService) -> None:
+    layout = Layout()
+    image, about = layout.image("file"), chart(layout)
+    tops = [image | named("app:1"), about | tag_of(image, "sbom"), about | named("chart:1")]
+    images.load(io.BytesIO(layout.top(*tops).pack()))
+    assert sorted(map(str, map(shown, images.tree()))) == sorted(
+        map(str, [[image["digest"], [about["digest"]]], [about["digest"]]])
+    )
+
+
+@pytest.mark.parametrize("attached", ["to what is absent", "to itself", "in a circle"])
+def test_what_is_attached_to_nothing_that_is_shown_stands_for_itself(images: orlop.ImageService, attached: str) -> None:
+    layout = Layout()
+    first, second = chart(layout), signature(layout, None)
+    absent = [{"digest": sha256(text)} for text in (b"1", b"2")]
+    ends = {"to what is absent": absent, "to itself": (first, second), "in a circle": (second, first)}
+    tops = [one | tag_of(end, "sbom") for one, end in zip((first, second), ends[attached], strict=True)]
+    images.load(io.BytesIO(layout.top(*tops).pack()))
+    found = str([shown(tree) for tree in images.tree()])
+    assert all(one["digest"] in found for one in (first, second))
+
+
+@pytest.mark.parametrize("name", ["cosign-save", "cosign-tags"])
+def test_signatures_of_a_layout_of_cosign_stand_below_its_image(
+    images: orlop.ImageService, data: Path, tmp_path: Path, name: str
+) -> None:
+    """``cosign save`` gives them no tags, but says of which kind they are; `orlop save` gives them the tags."""
+    folder = unpacked_fixture(data, name, tmp_path)
+    entries = [one["digest"] for one in json.loads((folder / "index.json").read_text())["manifests"]]
+    images.load(folder)
+    [tree] = images.tree()
+    assert shown(tree) == [entries[0], *([one] for one in entries[1:])]
+    images.tag(str(tree.image), "app:1")
+    images.save(["app:1"], str(tmp_path / "out"), format="oci-dir", platform="all")
+    written = json.loads((tmp_path / "out" / "index.json").read_text())["manifests"]
+    tags = {one["annotations"].get(REF): one["digest"] for one in written}
+    suffixes = ("sig", "att", "sbom")[: len(entries) - 1]
+    assert tags == {"1": entries[0]} | {
+        tag_of({"digest": entries[0]}, suffix)["annotations"][REF]: digest
+        for suffix, digest in zip(suffixes, entries[1:], strict=True)
+    }

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from orlop.model import tuples, values
+from orlop.model.limits import Limits
 
 
 def classes_of(of: Any) -> SimpleNamespace:
@@ -248,3 +249,8 @@ def test_values_survive_pickling(name: str) -> None:
     }[name]()
     again = pickle.loads(pickle.dumps(made))
     assert (again, type(again), repr(again)) == (made, type(made), repr(made))
+
+
+def test_a_class_variable_is_none_of_the_fields_though_its_name_is_there_for_type_checkers_alone() -> None:
+    assert dataclasses.replace(Limits(), layers=7) == Limits(layers=7)
+    assert "UNLIMITED" not in {one.name for one in dataclasses.fields(Limits)}

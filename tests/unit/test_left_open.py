@@ -1,0 +1,99 @@
+"""What fails while it is opened, or closed, leaves nothing open: neither connections to databases nor files."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop import errors
+from orlop.inside.extract import extract
+from orlop.store.blobs.files import FileBlobStore
+from orlop.store.local import local_store
+from orlop.store.rows.sqlite.damage.unopened import read_file
+from orlop.streams.waiting import content_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def number_of_open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def left_open(path: Path) -> list[str]:
+    """The open files of this process whose names begin so."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(entry.readlink()))
+    return [one for one in found if one.startswith(str(path))]
+
+
+def test_a_store_that_cannot_be_recovered_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    local_store(root).close()
+    (root / "trash" / "left").write_bytes(b"")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(FileBlobStore, "put_back", fail)
+    # What is raised holds on to all that was there.
+    with pytest.raises(errors.StorageError) as raised:
+        local_store(root)
+    assert left_open(root / "metadata.db") == []
+    del raised
+
+
+def test_a_store_is_closed_whatever_one_of_its_parts_raises(tmp_path: Path) -> None:
+    store = local_store(tmp_path / "root")
+    with store.metadata.write():
+        pass
+    closed: list[str] = []
+    store.before_close(lambda: closed.append("the last"))
+
+    def fail() -> None:
+        raise RuntimeError("it does not close")
+
+    store.before_close(fail)
+    with pytest.raises(RuntimeError, match="does not close"):
+        store.close()
+    assert closed == ["the last"]
+    assert left_open(tmp_path / "root") == []
+    with pytest.raises(errors.StoreClosed):
+        store.metadata.require_open()
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: content_of(str(path), 10), lambda path: read_file(str(path))], ids=["content_of", "read_file"]
+)
+def test_a_directory_in_the_place_of_a_file_is_not_left_open(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    before = number_of_open_files()
+    with pytest.raises(IsADirectoryError):
+        read(tmp_path)
+    assert left_open(tmp_path) == []
+    assert number_of_open_files() == before
+
+
+@pytest.mark.parametrize("owner", [1 << 40, (1 << 32) - 1])
+def test_a_copy_of_what_nobody_can_own_is_refused_and_leaves_no_directory_open(tmp_path: Path, owner: int) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("a", "a/b", "a/b/c"):
+            member = tarfile.TarInfo(name)
+            member.type, member.uid = tarfile.DIRTYPE, owner
+            tar.addfile(member)
+    (tmp_path / "to").mkdir()
+    with orlop.open(tmp_path / "root") as images:
+        images.import_image(io.BytesIO(out.getvalue()), "a:1")
+        with images.files("a:1") as files, pytest.raises(errors.StorageError, match=f"the user {owner}"):
+            extract(files, "/a", str(tmp_path / "to"), owners=True)
+        assert left_open(tmp_path / "to") == []
