@@ -1,10 +1,15 @@
-"""Commits a second into rows in PostgreSQL with 1, 4 and 8 processes, and lists of many images beside SQLite's.
+"""Commits a second into rows in PostgreSQL with 1, 4 and 8 processes, or other numbers of them.
 
 A commit is what a load of one image of seven layers writes: five layers that all images share and two of its own, the
-image with its labels, a manifest, a name and an event. The server is durable (fsync). Beside it, by turns, the same
-with one lock that is held until the disk has the commit.
+image with its labels, a manifest, a name and an event. The server is durable (fsync). Beside it, by turns:
 
-`./dev run python -m benchmarks.bench_commits [IMAGES]`
+- *held*: the same with one lock that is held until the disk has the commit;
+- *apart*: each process has a store of its own in the same server, so that nobody waits for anybody's lock. That is the
+  most that locks of rows could give.
+
+At the end it says what an image takes in each table. Each of its own layers has a blob and a table of contents.
+
+`./dev run python benchmarks/bench_commits.py [PROCESSES…]`
 """
 
 from __future__ import annotations
@@ -17,27 +22,34 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from orlop.model.digest import ChainID, DiffID, Digest, ImageID, chain_id
+from orlop.model.digest import DiffID, Digest, ImageID, chain_id
 from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, Event, ManifestRow, ReferenceRow
 from orlop.store.rows.postgres import database
 from orlop.store.rows.postgres.database import PostgresMetadata
-from orlop.store.rows.sqlite.database import SQLiteMetadata
-from orlop.streams.directory import Directory
-from tests.postgres import Postgres
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.postgres import Postgres, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from orlop.store.rows.metadata import Metadata
+    from orlop.model.digest import ChainID
+    from orlop.store.rows.metadata import Metadata, WritableRows
 
 SHARED, OWN = 5, 2
 SECONDS = 4.0
-TURNS = 3
-IMAGES = 100_000
+TURNS = 5
 WRITERS = (1, 4, 8)
+WAYS = ("orlop", "held", "apart")
+IMAGES, TOGETHER = 5000, 500
+_SIZES = """SELECT relname, pg_total_relation_size(pg_class.oid), pg_indexes_size(pg_class.oid), reltuples
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = 'orlop' AND relkind = 'r' ORDER BY 2 DESC"""
 
 
 def commit(metadata: Metadata, name: str) -> None:
@@ -81,13 +93,14 @@ def write(url: str, writer: int, ready: Any, done: Any, *, held: bool) -> None:
     done.put(count)
 
 
-def commits(url: str, writers: int, *, held: bool) -> float:
-    """Return how many commits a second some processes make together; ``held`` keeps the lock until they are durable."""
+def commits(server: Postgres, writers: int, how: str) -> float:
+    """Return how many commits a second some processes make together, in one of `WAYS`."""
     context = multiprocessing.get_context("spawn")
     ready, done = context.Barrier(writers + 1), context.Queue()
+    urls = [server.database() for _ in range(writers)] if how == "apart" else [server.database()] * writers
     running = [
-        context.Process(target=write, args=(url, number, ready, done), kwargs={"held": held})
-        for number in range(writers)
+        context.Process(target=write, args=(url, number, ready, done), kwargs={"held": how == "held"})
+        for number, url in enumerate(urls)
     ]
     for one in running:
         one.start()
@@ -100,68 +113,58 @@ def commits(url: str, writers: int, *, held: bool) -> float:
     return total / seconds
 
 
+class Within:
+    """Rows in a write that goes on: what is written into them is a part of it."""
+
+    def __init__(self, rows: WritableRows) -> None:
+        self._rows = rows
+
+    @contextmanager
+    def write(self) -> Iterator[WritableRows]:
+        """Return the rows."""
+        yield self._rows
+
+
+def sizes(url: str) -> None:
+    """Print what an image takes: the bytes, those of indexes among them, and the rows."""
+    metadata = PostgresMetadata(url)
+    for start in range(0, IMAGES, TOGETHER):
+        with metadata.write() as rows:
+            for number in range(start, start + TOGETHER):
+                commit(cast("Metadata", Within(rows)), f"image-{number:07d}")
+    metadata.end()
+    sql(url, "INSERT INTO object SELECT digest, md5(digest), 1 FROM blob")
+    sql(url, "INSERT INTO object SELECT 'toc:' || id, md5('toc' || id), 1 FROM diff")
+    sql(url, "VACUUM ANALYZE")
+    found = sql(url, _SIZES)
+    for name, size, indexes, count in (*found, ("all", *(sum(row[place] for row in found) for place in (1, 2, 3)))):
+        print(f"{name:16} {size / IMAGES:8.0f} {indexes / IMAGES:8.0f} {count / IMAGES:6.2f}")
+
+
 def spread(found: Sequence[float]) -> str:
     """Return the median of some figures, the least and the most of them."""
     return f"{statistics.median(found):.0f} ({min(found):.0f}-{max(found):.0f})"
 
 
-def listed(metadata: Metadata) -> float:
-    """Return the seconds of a list of all images."""
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        with metadata.read() as rows:
-            count = sum(1 for _ in rows.image_rows(listed_only=True))
-        seconds.append(time.perf_counter() - start)
-        assert count > 0
-    return statistics.median(seconds)
-
-
-def main() -> None:
-    """Print both tables."""
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
+def main(numbers: Sequence[int]) -> None:
+    """Print the table."""
     folder = Path(tempfile.mkdtemp(prefix="orlop-bench-"))
     folder.chmod(0o755)
     (folder / "pg").mkdir()
     server = Postgres(folder / "pg", durable=True)
     server.start()
     try:
-        for writers in WRITERS:
-            turns = [[commits(server.database(), writers, held=held) for held in (False, True)] for _ in range(TURNS)]
-            found, others = ([turn[place] for turn in turns] for place in (0, 1))
-            ratio = statistics.median(one / other for one, other in turns)
-            print(f"commits/s with {writers} writers: {spread(found)}, {ratio:.2f} times those of {spread(others)}")
-        url = server.database()
-        metadata = PostgresMetadata(url)
-        (folder / "sqlite").mkdir()
-        with Directory(str(folder / "sqlite")) as directory:
-            local = SQLiteMetadata(directory)
-            for one in (metadata, local):
-                fill(one, images)
-            print(f"list of {images}: PostgreSQL {listed(metadata):.3f} s, SQLite {listed(local):.3f} s")
-            local.end()
-        metadata.end()
+        for writers in numbers:
+            turns = [{way: commits(server, writers, way) for way in WAYS} for _ in range(TURNS)]
+            print(f"commits/s with {writers} writers: {spread([turn['orlop'] for turn in turns])}")
+            for way in WAYS[1:]:
+                ratio = statistics.median(turn["orlop"] / turn[way] for turn in turns)
+                print(f"  {ratio:.2f} times those {way}: {spread([turn[way] for turn in turns])}")
+        sizes(server.database())
     finally:
         server.stop()
         shutil.rmtree(folder)
 
 
-def fill(metadata: Metadata, images: int) -> None:
-    """Put many images of two layers each in a few writes."""
-    for start in range(0, images, 5000):
-        with metadata.write() as rows:
-            for number in range(start, min(start + 5000, images)):
-                text = f"{number:064x}"
-                below: ChainID | None = None
-                for depth in (1, 2):
-                    diff = DiffID("sha256", f"{2 * number + depth:064x}")
-                    above = ChainID("sha256", diff.hex)
-                    rows.put_diff(DiffRow(diff, 1000, 900, 3), BlobRow(Digest.wrap(diff), 1000, "none"))
-                    rows.put_chain(ChainRow(above, below, diff, 900 * depth, depth))
-                    below = above
-                image = ImageID("sha256", text)
-                rows.put_image(image, text.encode() * 20, chain_id=below, created=(number * 7919 % images, 1))
-
-
 if __name__ == "__main__":
-    main()
+    main([int(number) for number in sys.argv[1:]] or WRITERS)

@@ -145,7 +145,9 @@ def chart(subjects: list[Subject]) -> str:
     height = 20 + len(subjects) * 24
     style = "font: 12px sans-serif"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="780" height="{height}" style="{style}">{"".join(rows)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="780" height="{height}" style="{style}">'
+        # Its words are dark: it is read on dark pages, too.
+        f'<rect width="780" height="{height}" rx="8" fill="#fff"/>{"".join(rows)}</svg>\n'
     )
 
 
