@@ -23,19 +23,22 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 _WIDTH: Final = 100
 _THEMES: Final = {
-    "Images": "load save have import images inspect history tag rmi pull push copy",
-    "Inside images": "ls cat find tree stat cp export diff audit",
+    "Images": "load save have import images inspect history tag rmi archive",
+    "Registries": "pull push copy sync tags manifest login logout",
+    "Inside images": "ls cat find grep tree stat cp export diff audit",
     "Space": "df prune pin unpin gc",
     "The store": "fsck store",
-    "Docker's clients and words": "serve image system",
+    "Servers": "serve",
+    "Recovery": "rescue",
+    "Docker's newer names": "image system",
+    "Shells": "completion",
 }
-_REST: Final = "More"
 _INTRODUCTION: Final = """\
 # Commands
 
 These pages show what `orlop COMMAND --help` prints. `python docs/generate_commands.py` writes them, and a test checks
 that they are up to date. See also [templates](templates.md), [JSON](json.md), [shell completion](completion.md),
-[exit statuses](errors.md) and [differences to docker](differences.md).
+[exit statuses](errors.md) and [differences from docker](differences.md).
 """
 
 
@@ -51,7 +54,8 @@ def _overview(top: click.Context) -> Iterator[str]:
     yield _INTRODUCTION
     contexts = {str(context.info_name): context for context in _contexts(top)}
     themes = {name: words.split() for name, words in _THEMES.items()}
-    themes[_REST] = sorted(contexts.keys() - {word for words in themes.values() for word in words})
+    if missing := contexts.keys() - {word for words in themes.values() for word in words}:
+        raise SystemExit(f"{Path(__file__).name}: put {', '.join(sorted(missing))} under a heading in _THEMES")
     for theme, words in themes.items():
         yield f"## {theme}\n"
         yield from _table([contexts[word] for word in words], "commands/")

@@ -282,7 +282,18 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         errors=(400, 403, 404, 429, 502),
     ),
     ("GET", "/images/search"): Operation(
-        "Refuse to search a registry", {}, (query("term", text(), "What to search for."),), errors=(400, 501)
+        "Search a registry",
+        {200: array(ref("FoundRepository"))},
+        (
+            query("term", text(), "What to search for, after a registry and a slash if it is not Docker Hub."),
+            query("limit", number(minimum=1, maximum=100), "How many are found at most; 25 by default."),
+            filters(
+                "Which of them are shown; `stars` is the least number.",
+                stars=text(pattern="^[0-9]+$"),
+                **{name: text(enum=["true", "false"]) for name in ("is-official", "is-automated")},
+            ),
+        ),
+        errors=(400, 401, 403, 404, 429, 501, 502),
     ),
     ("POST", "/images/{name}/push"): Operation(
         "Push an image to its registry",

@@ -179,9 +179,10 @@ def screen(shown: str) -> str:
 
 
 def drawn(name: str, shown: str) -> str:
-    """Return a picture of what a terminal shows."""
-    console = Console(record=True, file=io.StringIO(), width=_WIDTH, force_terminal=True, color_system="truecolor")
+    """Return a picture of what a terminal shows, wide enough for its longest line."""
     text = Text.from_ansi(shown)
+    width = max(_WIDTH, *map(len, text.plain.splitlines()))
+    console = Console(record=True, file=io.StringIO(), width=width, force_terminal=True, color_system="truecolor")
     console.print(text, soft_wrap=True, highlight=False)
     picture = console.export_svg(theme=_THEME, unique_id=f"orlop-{name}", code_format=_FORMAT)
     return picture.replace("DESCRIPTION", escape(text.plain))

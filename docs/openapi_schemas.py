@@ -266,6 +266,16 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {"Descriptor": ref("Descriptor"), "Platforms": array(ref("Platform"))},
         "The manifest or index that an image came with.",
     ),
+    "FoundRepository": record(
+        {
+            "star_count": {"type": "integer"},
+            "is_official": flag(),
+            "name": text(),
+            "is_automated": flag(),
+            "description": text(),
+        },
+        "A repository that a registry found.",
+    ),
     "Login": record({"Status": text(), "IdentityToken": text()}, "A registry knows these credentials."),
     "DiskUsage": _all(
         {
