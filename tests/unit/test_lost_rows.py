@@ -12,6 +12,7 @@ import pytest
 import orlop
 from orlop import stores
 from orlop.cli.main import run
+from orlop.store.rows.sqlite.damage.check import PARTIAL, has_lost_rows, integrity_faults
 from tests.unit.artifacts import chart
 from tests.unit.damage import ask, blobs, found, sql
 from tests.unit.layouts import Layout, named
@@ -102,6 +103,16 @@ def another() -> bytes:
     return layout.top(chart(layout, b"another") | named("example.com/another:1")).pack()
 
 
+def load(root: Path, archive: bytes) -> None:
+    with orlop.open(root) as images:
+        images.load(io.BytesIO(archive))
+
+
+def another_image() -> bytes:
+    layout = Layout()
+    return layout.top(layout.image("another", **named("example.com/another:1"))).pack()
+
+
 def page_of(path: Path, table: str) -> tuple[int, int]:
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -142,6 +153,40 @@ def test_a_page_that_has_lost_a_row_is_known_by_its_index_which_gives_the_row_ba
     capsys.readouterr()
     assert stores.fsck(root, repair=True).damage == ()
     assert ask(root, rows) == after
+
+
+def test_each_index_of_some_rows_is_compared_with_its_table(root):
+    partial = ask(root, "SELECT tbl_name, name, sql FROM sqlite_schema WHERE type = 'index' AND sql LIKE '% WHERE %'")
+    assert sorted((table, index, str(sql).split(" WHERE ")[1]) for table, index, sql in partial) == sorted(PARTIAL)
+
+
+@pytest.mark.parametrize(
+    ("of", "change"),
+    [
+        ("image_heads", lambda root: load(root, another_image())),
+        (
+            "image_children",
+            lambda root: sql(root, "INSERT INTO image_metadata SELECT id, 'parent', CAST(id AS BLOB) FROM image"),
+        ),
+        ("image_pinned", lambda root: sql(root, "INSERT INTO image_metadata SELECT id, 'pinned', x'' FROM image")),
+    ],
+)
+def test_a_row_that_only_an_index_of_some_rows_has_is_found_whatever_sqlite_says(root, of, change):
+    ((table, index, rows),) = (one for one in PARTIAL if one[1] == of)
+    path = root / "metadata.db"
+    at, size = page_of(path, table)
+    earlier = path.read_bytes()[at : at + size]
+    change(root)
+    assert page_of(path, table) == (at, size)
+    with closing(sqlite3.connect(path)) as database:
+        assert not has_lost_rows(database, table, index, rows)
+        assert integrity_faults(database) == []
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(earlier)
+    with closing(sqlite3.connect(path)) as database:
+        assert has_lost_rows(database, table, index, rows)
+        assert integrity_faults(database)
 
 
 @pytest.mark.parametrize("what", ["its own manifest", "the index"])

@@ -128,7 +128,8 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
     Raises:
         StoreTooNew: the database is newer. StoreDamaged: it cannot be brought there; it is as it was.
     """
-    from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415 - most databases are of this schema
+    from orlop.store.rows.sqlite.damage.check import integrity_faults  # noqa: PLC0415 - most databases are of this schema
+    from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415
 
     path = file.path
     version = version_of(connection, path, schema)
@@ -137,9 +138,8 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
     if not all(number in schema.steps for number in range(version, schema.version)):
         msg = f"{path} has the schema {version}, which this orlop cannot upgrade; use the orlop that wrote it"
         raise StoreDamaged(msg)
-    found = connection.execute("PRAGMA integrity_check").fetchone()[0]
-    if found != "ok":
-        raise damaged(path, f"{found}; it stays at schema {version}")
+    if faults := integrity_faults(connection):
+        raise damaged(path, f"{faults[0]}; it stays at schema {version}")
     kept = _kept(connection, file, version) if keep else None
     # Inside a transaction this setting has no effect.
     connection.execute("PRAGMA foreign_keys=OFF")

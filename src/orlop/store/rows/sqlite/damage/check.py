@@ -10,7 +10,7 @@ from orlop.store.rows.judging import LOST_NAMES, chain_problem, image_problem, l
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
-from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS
+from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS, itself
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +102,17 @@ _STATEMENTS: Final = (
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
 """The tables whose rows are named by a digest, and the column that has it."""
 
+PARTIAL: Final = (
+    ("image", "image_heads", "head"),
+    ("image_metadata", "image_children", "key = 'parent'"),
+    ("image_metadata", "image_pinned", "key = 'pinned'"),
+)
+"""Tables, their indexes of some rows, and which rows these are.
+
+``PRAGMA integrity_check`` looks for an entry of each row; since version 3.46 SQLite no longer looks for a row of each
+entry of such an index. A table that has lost a row is known by that alone, so both are counted here.
+"""
+
 
 def row_problems(
     reading: Callable[[], AbstractContextManager[sqlite3.Connection]], *, verify: bool
@@ -166,11 +177,51 @@ def _database(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowPr
 
 
 def _integrity(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
-    lines = [line for (line,) in connection.execute("PRAGMA integrity_check" if verify else "PRAGMA quick_check")]
-    if lines != ["ok"]:
-        more = f", and {len(lines) - 1} more" if len(lines) > 1 else ""
-        message = f"the database is damaged ({lines[0]}{more}); repair it, or restore it from a backup"
+    faults = integrity_faults(connection) if verify else _quick_faults(connection)
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        message = f"the database is damaged ({faults[0]}{more}); repair it, or restore it from a backup"
         yield RowProblem("database", DATABASE, message)
+
+
+def integrity_faults(connection: sqlite3.Connection) -> list[str]:
+    """Return what is wrong with a database as a whole, a clause each; nothing where all is well.
+
+    The whole database is read.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    lines = [line for (line,) in connection.execute("PRAGMA integrity_check")]
+    return _miscounted(connection) if lines == ["ok"] else lines
+
+
+def _miscounted(connection: sqlite3.Connection) -> list[str]:
+    return [
+        f"wrong # of entries in index {index}"
+        for table, index, rows in PARTIAL
+        if _is_laid_out(connection, index, rows) and has_lost_rows(connection, table, index, rows)
+    ]
+
+
+def _is_laid_out(connection: sqlite3.Connection, index: str, rows: str) -> bool:
+    """Return whether an index is there, and of these rows; else the schema is at fault, or older."""
+    statement = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ? AND sql LIKE '% WHERE ' || ?"
+    return connection.execute(statement, (index, rows)).fetchone() is not None
+
+
+def has_lost_rows(connection: sqlite3.Connection, table: str, index: str, rows: str) -> bool:
+    """Return whether an index has more of these rows than its table."""
+    (known,), (there,) = (
+        connection.execute(f"SELECT total(1) FROM {one} WHERE {rows}").fetchone()  # noqa: S608 - constants
+        for one in (f"{table} INDEXED BY {index}", itself(table))
+    )
+    return bool(known > there)
+
+
+def _quick_faults(connection: sqlite3.Connection) -> list[str]:
+    lines = [line for (line,) in connection.execute("PRAGMA quick_check")]
+    return [] if lines == ["ok"] else lines
 
 
 def _shape(connection: sqlite3.Connection) -> Iterator[RowProblem]:

@@ -38,7 +38,7 @@ kind of the problem by which a look at the rows or at the blobs names it.
 | `event` | all | a time, words, and an object of texts | |
 | | `number` | one to which many can be added, as that of the last event, beside the table | |
 
-Entries of indexes are compared with their tables by ``PRAGMA integrity_check``.
+Entries of indexes are compared with their tables by `integrity_faults`.
 """
 
 from __future__ import annotations

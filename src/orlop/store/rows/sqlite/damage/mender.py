@@ -9,9 +9,9 @@ from orlop.errors import StoreDamaged
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.rows.judging import chain_of
 from orlop.store.rows.sql_mender import SQLMender, named
-from orlop.store.rows.sqlite.damage.check import no_digest, parent_loops, row_problems
+from orlop.store.rows.sqlite.damage.check import has_lost_rows, integrity_faults, no_digest, parent_loops, row_problems
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
-from orlop.store.rows.sqlite.tables import LOST_LINKS, itself
+from orlop.store.rows.sqlite.tables import LOST_LINKS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -95,20 +95,15 @@ class SQLiteMender(SQLMender):
                 self._run(LAID_OUT[version][kind, name].decode())
             word = {"missing": "was made again", "changed": "was made again", "foreign": "was removed"}[what]
             done.append((name, f"the {kind} {name!r} {word}"))
-        lines = [line for (line,) in self._run("PRAGMA integrity_check")]
-        if lines != ["ok"]:
+        if faults := integrity_faults(self._connection):
             self._require_no_lost_rows()
             self._run("REINDEX")
-            done.append(("metadata.db", f"all indexes were made again from their tables ({lines[0]})"))
+            done.append(("metadata.db", f"all indexes were made again from their tables ({faults[0]})"))
         return done
 
     def _require_no_lost_rows(self) -> None:
         for table, index, rows in _TWICE:
-            (known,), (there,) = (
-                self._run(f"SELECT total(1) FROM {one} WHERE {rows}").fetchone()  # noqa: S608 - constants
-                for one in (f"{table} INDEXED BY {index}", itself(table))
-            )
-            if known > there:
+            if has_lost_rows(self._connection, table, index, rows):
                 msg = f"the table {table} has lost rows that its index has"
                 raise StoreDamaged(msg)
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
 from orlop.store.rows.file import RowRepair
 from orlop.store.rows.metadata import RowProblem
-from orlop.store.rows.sqlite.damage.check import row_problems
+from orlop.store.rows.sqlite.damage.check import integrity_faults, row_problems
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
 from orlop.store.rows.sqlite.damage.unopened import BESIDE, DATABASE_HEADER, DATABASE_MAGIC, is_open
@@ -338,8 +338,7 @@ def _count_of(path: str) -> int:
 
             problems = [one for one in row_problems(reading, verify=True) if not one.harmless]
             if any(one.kind == "database" and one.subject == "metadata.db" for one in problems):
-                lines = connection.execute("PRAGMA integrity_check").fetchall()
-                return worst // 2 + len(lines) + len(problems)
+                return worst // 2 + len(integrity_faults(connection)) + len(problems)
             return len(problems)
     except (sqlite3.Error, UnicodeDecodeError):
         return worst
