@@ -330,13 +330,42 @@ def test_what_a_repair_writes_first_does_not_make_an_earlier_database_the_last(m
     assert not [one for one in stores.fsck(root).problems if one.level == "damage"]
 
 
-def test_a_search_that_updates_an_older_database_does_not_make_it_the_last(tmp_path: Path, data: Path) -> None:
-    root = tmp_path / "root"
-    with orlop.open(root) as images:
-        images.load(data / "dockerd-29-overlay2" / "multi.tar")
-    with closing(sqlite3.connect(root / "older.db")) as older:
-        older.executescript((data / "schemas" / "1.sql").read_text())
+def older(root: Path, data: Path) -> None:
+    """Put a database of the first schema in the place of a store's."""
+    with closing(sqlite3.connect(root / "older.db")) as database:
+        database.executescript((data / "schemas" / "1.sql").read_text())
     (root / "older.db").rename(root / "metadata.db")
+
+
+def test_a_search_leaves_an_older_database_as_it_is(root: Path, data: Path) -> None:
+    older(root, data)
+    before = (root / "metadata.db").read_bytes(), noted(root), {path.name for path in root.iterdir()}
     for _ in range(2):
         assert "earlier" in {one.kind for one in stores.fsck(root).problems}
+    assert ((root / "metadata.db").read_bytes(), noted(root), {path.name for path in root.iterdir()}) == before
     assert run(["--root", str(root), "gc"]) == 6
+
+
+def test_a_search_leaves_a_sound_database_of_an_older_schema_as_it_is(tmp_path: Path, data: Path) -> None:
+    root = tmp_path / "root"
+    with orlop.open(root):
+        pass
+    (root / "write.lock").write_bytes(b"")
+    older(root, data)
+    before = (root / "metadata.db").read_bytes()
+    assert stores.fsck(root).problems
+    assert (root / "metadata.db").read_bytes() == before
+    assert stores.fsck(root, repair=True).repairs
+    assert (root / "metadata.db").read_bytes() != before
+    assert (root / "metadata.db.schema-1").exists()
+
+
+def test_a_search_of_an_older_database_sees_what_others_write_meanwhile(root: Path, data: Path) -> None:
+    older(root, data)
+    (root / "write.lock").write_bytes(b"")
+    with local_store(root, mending=True) as searching:
+        assert searching.images.map()
+        with orlop.open(root) as images:
+            for one in images.images():
+                images.remove(str(one.id), force=True)
+        assert not searching.images.map()

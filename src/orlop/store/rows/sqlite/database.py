@@ -74,7 +74,7 @@ class SQLiteMetadata(Metadata):
             database.
         modes: who may use the database.
         schema: the shape of the rows; an older database is brought to it as soon as it is used.
-        wary: refuse a damaged database: true for all but the search for damage.
+        wary: refuse a damaged database: true for all but the search for damage, which changes nothing before a write.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class SQLiteMetadata(Metadata):
         wary: bool = True,
     ) -> None:
         self._wary = wary
+        self._updates = wary
         self._root = root
         self._file = root.at("metadata.db")
         self._path = self._file.path
@@ -173,6 +174,7 @@ class SQLiteMetadata(Metadata):
             self._leave()
 
     def _write(self) -> Iterator[WritableRows]:
+        self._updates = True
         with explaining_sqlite(self._path):
             connection = self._connection()
         rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts)
@@ -288,14 +290,12 @@ class SQLiteMetadata(Metadata):
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if threading.current_thread() not in self._connections:
             connection = None  # a fork has closed it
-        if self._refusal is not None:
-            stamp = self._copy.moment()
-            if connection is not None and self._local.stamp != stamp:
-                self._local.connection = None
-                connection.close()
-                connection = None
-            self._local.stamp = stamp
+        if connection is not None and self._local.stamp not in {None, self._stamp()}:
+            self._local.connection = None
+            connection.close()
+            connection = None
         if connection is None:
+            self._local.stamp = None if self._refusal is None else self._copy.moment()
             connection = self._connect_reading() if self._refusal is not None else self._connect()
             self._local.connection = connection
             with self._guard:
@@ -304,6 +304,10 @@ class SQLiteMetadata(Metadata):
                     self._connections.pop(thread).close()
                 self._connections[threading.current_thread()] = connection
         return connection
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        """Return what changes when rows that were read from a copy are out of date; nothing where none may be read."""
+        return None if self._updates and self._refusal is None else self._copy.moment()
 
     def require_sound(self, *, but: Iterable[str] = ()) -> None:
         """Look through all rows before something is done because of all of them, see `Metadata.require_sound`."""
@@ -326,18 +330,21 @@ class SQLiteMetadata(Metadata):
         with explaining("read", self._path):
             return log_fault(self._path) or journal_fault(self._path)
 
-    def _make_file(self) -> None:
-        """Make a new database for those alone who may use it: SQLite would let everybody read it at first."""
+    def _connect(self) -> sqlite3.Connection:
         if self._file.state() is None:
             # Another process may be faster; what cannot be made, SQLite explains.
             with suppress(OSError):
+                # For those alone who may use it: SQLite would let everybody read it at first.
                 make(self._file, self._modes.file)
-
-    def _connect(self) -> sqlite3.Connection:
-        self._make_file()
         connection = self._connect_newest()
         try:
-            if version_of(connection, self._path, self._schema) != self._schema.version:
+            version = version_of(connection, self._path, self._schema)
+            if not self._updates and version not in {0, self._schema.version}:
+                copy = of_schema(connection, self._file, self._schema)
+                self._close([connection])
+                self._local.doubts, self._local.stamp = NO_DOUBTS, self._copy.moment()
+                return copy
+            if version != self._schema.version:
                 self._update(connection)
             self._place.require_database()
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
@@ -452,7 +459,7 @@ class SQLiteMetadata(Metadata):
     @contextmanager
     def alone(self) -> Iterator[FileSnapshot]:
         """Return all rows for a block in which nobody else has the database open, see `RowsFile.alone`."""
-        from orlop.store.rows.sqlite.snapshot import SQLiteSnapshot  # noqa: PLC0415 - few processes move a store
+        from orlop.store.rows.sqlite.snapshot import SQLiteSnapshot, claim  # noqa: PLC0415 - few processes move a store
 
         if self._refusal is not None:
             raise self._refusal()
@@ -460,17 +467,7 @@ class SQLiteMetadata(Metadata):
         with self.lock(), explaining_sqlite(self._path):
             connection = connect_newest(self._file, self._last_write, timeout=_WAIT_FOR_OTHERS)
             try:
-                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-                try:
-                    # SQLite ends the log only if it has the database for itself.
-                    connection.execute("PRAGMA journal_mode=DELETE")
-                    connection.execute("BEGIN EXCLUSIVE")
-                    connection.execute("COMMIT")
-                except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                        raise
-                    msg = f"the store at {self._root.path} is open in another program; end that first"
-                    raise StoreInUse(msg) from error
+                claim(connection, self._root.path)
                 yield SQLiteSnapshot(connection, self._path)
             finally:
                 connection.close()
@@ -512,7 +509,10 @@ class SQLiteMetadata(Metadata):
             self._place.require_root()
             with reading_schema(self._path):
                 self._last_write.require(connection, noted)
-                connection = of_schema(connection, self._file, self._schema)
+                found = of_schema(connection, self._file, self._schema)
+                if found is not connection:
+                    connection.close()
+                    connection = found
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
         except BaseException:
             connection.close()

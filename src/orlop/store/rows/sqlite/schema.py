@@ -114,16 +114,19 @@ def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT)
     return empty
 
 
-def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURRENT, *, keep: bool = True) -> str | None:
+def migrate(
+    connection: sqlite3.Connection, file: Entry, schema: Schema = CURRENT, *, is_copy: bool = False
+) -> str | None:
     """Bring an older database to a schema, under the write lock: wholly, durably, or not at all.
 
     Args:
         connection: to the database, outside a transaction.
         file: where it lies.
         schema: the version to reach.
-        keep: put a copy of the old one beside it first, as ``<path>.schema-<old version>``.
+        is_copy: it is a copy in memory, which keeps the number of the last write. Of any other, a copy is put beside it
+            first, as ``<path>.schema-<old version>``.
 
-    Gives the path of that copy, or nothing where none was made.
+    Returns the path of that copy, or nothing where none was made.
 
     Raises:
         StoreTooNew: the database is newer. StoreDamaged: it cannot be brought there; it is as it was.
@@ -140,14 +143,15 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
         raise StoreDamaged(msg)
     if faults := integrity_faults(connection):
         raise damaged(path, f"{faults[0]}; it stays at schema {version}")
-    kept = _kept(connection, file, version) if keep else None
+    kept = None if is_copy else _kept(connection, file, version)
     # Inside a transaction this setting has no effect.
     connection.execute("PRAGMA foreign_keys=OFF")
     try:
         connection.execute("BEGIN IMMEDIATE")
         _take_steps(connection, path, schema, version)
         connection.execute(f"PRAGMA user_version={schema.version}")
-        advance(connection)
+        if not is_copy:
+            advance(connection)
         connection.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
@@ -159,7 +163,7 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
 
 
 def of_schema(connection: sqlite3.Connection, file: Entry, schema: Schema) -> sqlite3.Connection:
-    """Return a connection to rows of a schema: an older database may not be changed, so that is copied into memory.
+    """Return a connection to rows of a schema: the same one, or, of an older database, one to a copy in memory.
 
     Raises:
         StoreTooNew: the database is newer. StoreDamaged: it holds nothing.
@@ -173,11 +177,10 @@ def of_schema(connection: sqlite3.Connection, file: Entry, schema: Schema) -> sq
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
         connection.backup(copy)
-        migrate(copy, file, schema, keep=False)
+        migrate(copy, file, schema, is_copy=True)
     except BaseException:
         copy.close()
         raise
-    connection.close()
     return copy
 
 

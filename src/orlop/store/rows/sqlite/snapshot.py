@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
+from orlop.errors import StoreInUse
 from orlop.store.rows.file import FileSnapshot
 from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
@@ -17,11 +19,9 @@ from orlop.store.rows.sqlite.values import blob_row, diff_row
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from orlop.streams.directory import Entry
 
-__all__ = ["SQLiteSnapshot", "finish_rows", "give_page_size", "succeed"]
+__all__ = ["SQLiteSnapshot", "claim", "finish_rows", "give_page_size", "succeed"]
 
 # What only an operation at work needs is not a part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
@@ -34,6 +34,20 @@ _TRIM = (
     f"DELETE FROM manifest WHERE digest IN ({UNREACHED})",  # noqa: S608 - constants
     f"DELETE FROM blob WHERE {UNNEEDED_BLOB}",  # noqa: S608 - constants
 )
+
+
+def claim(connection: sqlite3.Connection, root: str) -> None:
+    """Take a database for one connection alone, and end its log. Raises `StoreInUse` where others have it open."""
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    try:
+        # SQLite ends the log only if it has the database for itself.
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        raise StoreInUse(f"the store at {root} is open in another program; end that first") from error
 
 
 class SQLiteSnapshot(FileSnapshot):
