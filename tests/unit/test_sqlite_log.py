@@ -327,3 +327,32 @@ def test_a_cut_log_of_a_store_that_cannot_be_written_is_refused_too(root, monkey
     monkeypatch.setattr(os, "access", lambda path, mode, **more: mode != os.W_OK and real(path, mode, **more))
     with pytest.raises(errors.DatabaseDamaged, match="damaged at frame 11"):
         names(root)
+
+
+def test_an_open_database_is_known_without_proc_where_very_many_descriptors_are_allowed(tmp_path, monkeypatch):
+    """A container or a chroot may lack `/proc`, and allow a billion descriptors."""
+    tried: list[int] = []
+    stat_of = os.fstat
+
+    def counted(descriptor):
+        tried.append(descriptor)
+        return stat_of(descriptor)
+
+    def absent(path):
+        raise FileNotFoundError(path)
+
+    path = str(tmp_path / "metadata.db")
+    index = tmp_path / "metadata.db-shm"
+    index.write_bytes(bytes(512))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", absent)
+        patch.setattr(os, "fstat", counted)
+        patch.setattr(os, "sysconf", lambda _: 1 << 20)
+        assert not unopened.is_open(path)
+        assert len(tried) < 100_000
+        with index.open("rb") as file:
+            held = os.dup2(file.fileno(), 900)
+        try:
+            assert unopened.is_open(path)
+        finally:
+            os.close(held)

@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _OPEN_LOCK: Final = 128
 _FLOCK: Final = "hhqqi4x"
 # Readers of a database hold these bytes; a process that ends the log asks for all of them.
 _SHARED_BYTES: Final = (0x40000002, 510)
+_FAR: Final = 1 << 16
+"""Behind this many free descriptors in a row, no other is expected to be open."""
 _OFD_SETLK: Final = 37  # of Linux
 
 # Neither a link is followed nor a pipe waited for.
@@ -161,8 +164,27 @@ def _is_same(descriptor: int, state: os.stat_result) -> bool:
     return False
 
 
-def _descriptors() -> list[int]:
+def _descriptors() -> Iterable[int]:
     try:
         return [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
-        return list(range(os.sysconf("SC_OPEN_MAX")))
+        return _tried_descriptors()
+
+
+def _tried_descriptors() -> Iterator[int]:
+    """Yield the open descriptors of a process that has no ``/proc``.
+
+    A process may have many millions, and each gets the lowest number that is free: far beyond the last one there are
+    no more.
+    """
+    free = 0
+    for descriptor in count():
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            free += 1
+            if free == _FAR:
+                return
+        else:
+            free = 0
+            yield descriptor
