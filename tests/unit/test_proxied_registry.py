@@ -246,6 +246,9 @@ def test_pages_of_lists_lead_on_in_the_same_registry(tmp_path: Path, monkeypatch
                 answer = client.get(following)
         assert tags == ["1", "2", "3"]
         assert referrers == theirs == sorted(one["digest"] for one in signed)
+        # The upstream is asked for all of a list once, and for the first page of each client anew.
+        lists = [one for one in cached.registry.requests if "/referrers/" in one.target]
+        assert len(lists) == 2
         # What this registry has itself hides what is elsewhere, on each page.
         mine = digest_of(client.push_artifact(REPOSITORY, {key: top[key] for key in ("mediaType", "digest", "size")}))
         answer = client.get(path("referrers", top["digest"]), {"last": mine})

@@ -29,7 +29,7 @@ from orlop.errors import (
     RepositoryNotFound,
 )
 from orlop.model.descriptor import Descriptor
-from orlop.model.digest import ImageID
+from orlop.model.digest import Digest, ImageID
 from orlop.model.logger import Logger
 from orlop.model.reference import Reference
 from orlop.model.values import dataclass
@@ -39,6 +39,7 @@ from orlop.service.hosted.damage import Damage
 from orlop.service.proxied.budget import Budget, Budgeted
 from orlop.service.proxied.downloads import Downloads
 from orlop.service.proxied.entries import Entries
+from orlop.service.proxied.lists import ReferrerLists
 from orlop.store.content import CACHED, node_of, sound_config, verified
 from orlop.store.rows.metadata import ManifestRow
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
-    from orlop.model.digest import Digest
     from orlop.registry.registries import Registries
     from orlop.service.proxied.budget import Rate
     from orlop.service.proxied.downloads import Following
@@ -126,6 +126,7 @@ class PullThrough:
         self._missing: dict[str, int] = {}
         self._confirmed: set[str] = set()
         self._away: dict[str, tuple[int, str]] = {}
+        self._lists = ReferrerLists()
         self._counting = threading.Lock()
         self._size: int | None = None
 
@@ -275,9 +276,17 @@ class PullThrough:
 
         It is sorted by digest, and only what sorts behind ``after``. Raises what `manifest` raises.
         """
-        listed = {str(one.digest): one.digest for one, _ in self._places(name).referrers(digest)}
-        left = sorted(one for one in listed if one > after)
-        names = [Reference(name.domain, name.path, None, listed[one]) for one in left[:_MOST_REFERRERS]]
+        now = self._store.now()
+        since = now - int(self._hosts[name.domain].fresh * _SECOND)
+        left = self._lists.behind(
+            name,
+            digest,
+            lambda: [one.digest for one, _ in self._places(name).referrers(digest)],
+            after=after,
+            since=since,
+            now=now,
+        )
+        names = [Reference(name.domain, name.path, None, Digest.parse(one)) for one in left[:_MOST_REFERRERS]]
         last = left[_MOST_REFERRERS - 1] if len(left) > _MOST_REFERRERS else ""
         found: list[Node] = []
         for one in names:
