@@ -47,12 +47,13 @@ from orlop.registry.pushing import BlobPush, Way
 from orlop.registry.registries import Registries
 from orlop.registry.transport import HttpTransport
 from orlop.testing.registry.quirks import Failure, Quirks
+from orlop.testing.registry.site import Reply
 from tests.unit.faked import CONFIG, LAYER, REPOSITORY, body_of, faked, manifest, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orlop.testing.registry.site import Asked, Reply
+    from orlop.testing.registry.site import Asked
     from tests.unit.faked import Faked
 
 
@@ -436,6 +437,57 @@ def test_the_first_entry_of_the_fallback_tag_replaces_nothing(fake: Faked):
     assert [one.annotations["note"] for one in fake.client.referrers(REPOSITORY, subject)] == ["meanwhile", "mine"]
     assert mine in fake.client.referrers(REPOSITORY, subject)
     assert conditions == ["*", "*", None]
+
+
+STRANGE = f"blake3:{'7' * 64}"
+
+
+def test_what_refers_to_an_image_by_an_unknown_algorithm_is_passed_over_and_stays(
+    fake: Faked, caplog: pytest.LogCaptureFixture
+):
+    _, subject = fake.image()
+    fake.quirks(referrers="none")
+    first, second = (pushed_referrer(fake, subject, SIGNATURE, note) for note in ("one", "two"))
+    strange = b'{"mediaType":"%s", "digest":"%s","size":1,"x":[ ]}' % (OCI_MANIFEST.encode(), STRANGE.encode())
+    entries = b",".join((strange, first.to_json()))
+    raw = b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (OCI_INDEX.encode(), entries)
+    tag = referrers.fallback_tag(subject)
+    fake.registry.add_manifest(REPOSITORY, raw, OCI_INDEX, tag=tag)
+    assert fake.client.referrers(REPOSITORY, subject) == (first,)
+    assert [one.getMessage() for one in caplog.records if STRANGE in one.getMessage()]
+    answer, taken = fake.registry.registry.answer, list[bytes]()
+
+    def taking(asked: Asked) -> Reply:
+        """Take a list without a look at what is in it."""
+        if asked.method == "PUT":
+            taken.append(asked.read())
+            fake.registry.add_manifest(REPOSITORY, taken[-1], OCI_INDEX, tag=tag)
+            return Reply(201)
+        return answer(asked)
+
+    fake.registry.registry.answer = taking
+    referrers.add(fake.client, REPOSITORY, subject, second)
+    referrers.remove(fake.client, REPOSITORY, subject, first.digest)
+    assert fake.client.referrers(REPOSITORY, subject) == (second,)
+    assert [strange in one for one in taken] == [True, True]
+
+
+def test_a_list_of_a_registry_may_have_digests_by_unknown_algorithms(fake: Faked, caplog: pytest.LogCaptureFixture):
+    _, subject = fake.image()
+    known = pushed_referrer(fake, subject, SIGNATURE, "one")
+    answer = fake.registry.registry.answer
+
+    def listing(asked: Asked) -> Reply:
+        reply = answer(asked)
+        if "/referrers/" in asked.path:
+            document = json.loads(reply.body)
+            document["manifests"].insert(0, document["manifests"][0] | {"digest": STRANGE})
+            reply.body = json.dumps(document).encode()
+        return reply
+
+    fake.registry.registry.answer = listing
+    assert [one.digest for one in fake.client.referrers(REPOSITORY, subject)] == [known.digest]
+    assert [one.getMessage() for one in caplog.records if STRANGE in one.getMessage()]
 
 
 def test_a_fallback_tag_that_leads_to_the_image_itself_says_nothing(fake: Faked):

@@ -202,22 +202,46 @@ def test_who_signs_at_the_same_time_is_not_written_over(before: tuple[str, ...],
     assert listed(place) == ["a", "c", "b"]
 
 
-def test_a_weak_tag_of_a_version_is_no_condition(place: Place):
+@pytest.mark.parametrize("whose", ["proxy's", "registry's", "another text"])
+def test_a_weak_tag_of_a_version_is_a_condition_where_it_is_the_digest(whose: str, place: Place):
     signed(place, "old", "b")
-    signed(place, "new", "a")
+    before = signed(place, "new", "a")
     answer, conditions = place.there.registry.answer, list[str | None]()
 
-    def compressing(asked: Asked) -> Reply:
-        """Answer as through a proxy that compresses, whose tags are good for no `If-Match`."""
+    def weak(asked: Asked) -> Reply:
+        """Answer as through a proxy that compresses, or as a registry whose own tags are good for no `If-Match`."""
         if asked.method == "PUT" and asked.path.endswith(SIGNATURES):
             conditions.append(asked.headers.get("if-match"))
+            if whose == "registry's" and conditions[-1]:
+                asked.headers["if-match"] = '"another"'
+        reply = answer(asked)
+        made = 'W/"1"' if whose == "another text" else "W/{}"
+        reply.headers[:] = [(name, made.format(value) if name == "ETag" else value) for name, value in reply.headers]
+        return reply
+
+    place.there.registry.answer = weak
+    by_copy(place)
+    expected = {"proxy's": [f'"{before}"'], "registry's": [f'"{before}"', None], "another text": [None]}
+    assert (listed(place), conditions) == (["a", "b"], expected[whose])
+
+
+def test_a_signature_that_came_meanwhile_stays_behind_a_proxy_with_weak_tags(place: Place):
+    signed(place, "old", "b")
+    signed(place, "new", "a")
+    answer, times = place.there.registry.answer, list[str]()
+
+    def signing(asked: Asked) -> Reply:
+        if asked.method == "PUT" and asked.path.endswith(SIGNATURES):
+            times.append(asked.path)
+            if len(times) == 1:
+                signed(place, "new", "a", "c")
         reply = answer(asked)
         reply.headers[:] = [(name, f"W/{value}" if name == "ETag" else value) for name, value in reply.headers]
         return reply
 
-    place.there.registry.answer = compressing
+    place.there.registry.answer = signing
     by_copy(place)
-    assert (listed(place), conditions) == (["a", "b"], [None])
+    assert (listed(place), len(times)) == (["a", "c", "b"], 2)
 
 
 def test_a_registry_where_others_write_without_end_is_an_error(place: Place):

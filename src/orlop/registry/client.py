@@ -28,6 +28,7 @@ from orlop.model.values import dataclass
 from orlop.registry import referrers, scopes
 from orlop.registry.access import Wants, to_delete, to_pull, to_push
 from orlop.registry.blobs import BlobReader
+from orlop.registry.conditions import ALWAYS
 from orlop.registry.fetched import ACCEPTED, digest_of, fetched, looked_at
 from orlop.registry.limits import number
 from orlop.registry.links import Turning, next_page
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orlop.model.descriptor import Descriptor
+    from orlop.registry.conditions import Condition
     from orlop.registry.exchange import Exchange
     from orlop.registry.fetched import FetchedManifest
     from orlop.registry.messages import Answer, OpenedBody
@@ -120,8 +122,12 @@ class RegistryClient:
 
     # Manifests.
 
-    def get_manifest(self, repository: str, reference: str | Digest, *, limit: int = MANIFEST_LIMIT) -> FetchedManifest:
+    def get_manifest(
+        self, repository: str, reference: str | Digest, *, limit: int = MANIFEST_LIMIT, is_list: bool = False
+    ) -> FetchedManifest:
         """Return a manifest or an index by its tag or digest; by its digest, it is checked against that.
+
+        A list that others write (``is_list``) may have entries whose digests are by algorithms that are not known.
 
         Raises:
             NotInRegistry: there is none. DigestMismatch: it is another one. InvalidManifest: it can be read in two
@@ -129,7 +135,8 @@ class RegistryClient:
         """
         what = f"{self.host}/{repository}{_suffix(reference)}"
         answer = self._ask("GET", self._manifest(repository, reference), to_pull(repository), f"pull {what}", {200})
-        return fetched(answer, reference if isinstance(reference, Digest) else None, limit=limit, what=what)
+        wanted = reference if isinstance(reference, Digest) else None
+        return fetched(answer, wanted, limit=limit, what=what, is_list=is_list)
 
     def head_manifest(self, repository: str, reference: str | Digest) -> Descriptor:
         """Return the type, digest and size of a manifest, without fetching it where the registry lets one look.
@@ -158,9 +165,7 @@ class RegistryClient:
         reference: str | Digest,
         raw: bytes,
         media_type: str,
-        *,
-        if_match: str = "",
-        is_first: bool = False,
+        condition: Condition = ALWAYS,
     ) -> PushedManifest:
         """Push a manifest or an index under a tag or its digest. Everything that it names must be there.
 
@@ -169,22 +174,19 @@ class RegistryClient:
             reference: a tag, or its digest.
             raw: its bytes.
             media_type: its type.
-            if_match: the ETag of what it replaces, where it must be that.
-            is_first: whether it must replace nothing. Registries that do not know such conditions pass over both.
+            condition: what it may replace. Registries that do not know conditions pass over it.
 
         Raises:
             RegistryError: the registry refuses; ``missing`` names the blobs that it does not have.
             DigestMismatch: it keeps something else.
         """
-        conditions = (("If-Match", if_match), ("If-None-Match", "*" if is_first else ""))
-        headers = (("Content-Type", media_type), *(one for one in conditions if one[1]))
         answer = self.exchange.ask(
             "PUT",
             self._manifest(repository, reference, namespaced=False),
             to_push(repository),
             what=f"push {self.host}/{repository}{_suffix(reference)}",
             expect=_DONE,
-            headers=headers,
+            headers=(("Content-Type", media_type), *condition.headers()),
             body=BytesBody(raw),
         )
         with answer:

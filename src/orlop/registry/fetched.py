@@ -20,10 +20,12 @@ from orlop.model.manifest import (
     parse_manifest,
 )
 from orlop.model.values import dataclass, field
+from orlop.registry.conditions import unchanged
 from orlop.registry.limits import number
 
 if TYPE_CHECKING:
     from orlop.model.manifest import Manifest
+    from orlop.registry.conditions import Condition
     from orlop.registry.messages import Answer
 
 ACCEPTED: Final = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
@@ -36,7 +38,7 @@ _VAGUE: Final = frozenset({"", "application/json", "text/plain", "application/oc
 
 @dataclass(frozen=True, slots=True)
 class FetchedManifest:
-    """A manifest or an index: its type, the digest of its bytes, and these."""
+    """A manifest or an index: its type, the digest of its bytes, these, and the ``ETag`` that came with them."""
 
     media_type: str
     digest: Digest
@@ -48,12 +50,17 @@ class FetchedManifest:
         """What an index says of it."""
         return Descriptor(self.media_type, self.digest, len(self.raw))
 
+    @property
+    def condition(self) -> Condition:
+        """The condition that it is still what its tag leads to."""
+        return unchanged(self.etag, self.digest)
+
     def parsed(self) -> Manifest | Index:
         """Return what it says. Raises `InvalidManifest`."""
         return parse_manifest(self.raw)
 
 
-def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str) -> FetchedManifest:
+def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str, is_list: bool = False) -> FetchedManifest:
     """Read the answer to a request for a manifest.
 
     The digest is that of the bytes themselves; what the registry says it is counts for nothing. A document that is both
@@ -65,6 +72,7 @@ def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str) -> 
         wanted: the digest that was asked for, if it was one.
         limit: the most bytes that are read.
         what: what was asked for, for errors.
+        is_list: it is a list that others write, whose entries may have digests by algorithms that are not known.
 
     Raises:
         DigestMismatch, InvalidAnswer, InvalidManifest, RegistryUnsupported.
@@ -79,7 +87,7 @@ def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str) -> 
             f"{what} is of schema version 1, which no engine reads any more; push it again with a newer one"
         )
     try:
-        document = parse_manifest(raw)
+        document = Index.of_layout(raw, may_be_strange=True) if is_list else parse_manifest(raw)
     except InvalidManifest as error:
         raise InvalidManifest(
             f"{what} cannot be read: {error}; if all manifests there are like this, it is not a registry that answers"
@@ -91,9 +99,7 @@ def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str) -> 
         raise InvalidManifest(f"{what} was sent as {sent}, but is a document of {own}")
     if sent not in KNOWN and sent not in _VAGUE and sent != own:
         raise InvalidAnswer(f"{what} was sent as {sent[:80]!r}, which is not the type of a manifest")
-    etag = answer.headers.get("ETag") or ""
-    # A weak one, as proxies make when they compress, is equal to nothing (RFC 9110, 13.1.1).
-    return FetchedManifest(own, digest, raw, "" if etag.startswith("W/") else etag)
+    return FetchedManifest(own, digest, raw, answer.headers.get("ETag") or "")
 
 
 def looked_at(answer: Answer, wanted: Digest | None) -> Descriptor | None:

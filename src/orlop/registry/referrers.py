@@ -10,7 +10,6 @@ of HTML to everything.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
@@ -23,19 +22,23 @@ from orlop.errors import (
     RegistryError,
     RegistryUnreachable,
 )
+from orlop.model import gojson
 from orlop.model.attached import attached_tags
 from orlop.model.descriptor import Descriptor
+from orlop.model.logger import Logger
 from orlop.model.manifest import OCI_INDEX, Index, Manifest, parse_manifest
 from orlop.model.values import dataclass
 from orlop.registry.access import to_pull
+from orlop.registry.conditions import ALWAYS, FIRST, Tries
 from orlop.registry.fetched import digest_of, type_of
 from orlop.registry.links import Turning, next_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orlop.model.digest import Digest
     from orlop.registry.client import RegistryClient
+    from orlop.registry.conditions import Condition
     from orlop.registry.messages import Answer
 
 T = TypeVar("T")
@@ -43,22 +46,27 @@ _LIMIT: Final = 16 << 20
 _TRIES: Final = 5
 _PRECONDITION: Final = 412
 _ALGORITHM, _HEX = 32, 64
+_SHOWN: Final = 3
+_log: Final = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tagged:
-    """What is under the fallback tag: an index with its ``ETag``, something else, or nothing."""
+    """What is under the fallback tag: an index, something else, or nothing; and the condition to replace it."""
 
     index: Index | None = None
-    etag: str = ""
-    is_free: bool = False
+    condition: Condition = ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page of a list: what it lists, its bytes, and where the next one is, if there is one."""
+    """A page of a list: what it lists, its bytes, and where the next one is, if there is one.
+
+    ``strange`` are digests by algorithms that are not known, which it lists as well.
+    """
 
     manifests: tuple[Descriptor, ...]
+    strange: tuple[str, ...]
     size: int
     following: str | None
 
@@ -104,7 +112,8 @@ def listed(
             if where is not first:
                 raise _broken(client, subject)
             return None
-        turning.came(page.size, len(page.manifests))
+        turning.came(page.size, len(page.manifests) + len(page.strange))
+        _warn(client, subject, page.strange)
         found += page.manifests
         where = page.following
     return _of_type(found, artifact_type)
@@ -121,7 +130,8 @@ def _read(answer: Answer) -> _Page | None:
             if type_of(answer) != OCI_INDEX:
                 return None
             following = next_page(answer.url, answer.headers.all("Link"))
-            return _Page(Index.from_json(raw).manifests, len(raw), following)
+            index = Index.of_layout(raw, may_be_strange=True)
+            return _Page(index.manifests, index.strange, len(raw), following)
         except InvalidManifest:
             return None
 
@@ -131,9 +141,22 @@ def _broken(client: RegistryClient, subject: Digest) -> InvalidAnswer:
     return InvalidAnswer(message, registry=client.host)
 
 
+def _warn(client: RegistryClient, subject: Digest, strange: Sequence[str]) -> None:
+    for digest in strange[:_SHOWN]:
+        _log.warning(
+            "%s lists %s among what refers to %s; orlop does not know its algorithm, and passes it over",
+            client.host,
+            digest,
+            subject,
+        )
+    if len(strange) > _SHOWN:
+        _log.warning("%d more of what refers to %s are passed over for the same reason", len(strange) - _SHOWN, subject)
+
+
 def tagged(client: RegistryClient, repository: str, subject: Digest, artifact_type: str = "") -> tuple[Descriptor, ...]:
     """Return what is kept by the fallback tag."""
     index = _under_tag(client, repository, subject).index
+    _warn(client, subject, () if index is None else index.strange)
     return () if index is None else _of_type(list(index.manifests), artifact_type)
 
 
@@ -190,50 +213,64 @@ def remove(client: RegistryClient, repository: str, subject: Digest, referrer: D
 def _change(
     client: RegistryClient, repository: str, subject: Digest, digest: Digest, referrer: Descriptor | None
 ) -> None:
-    def change() -> None:
+    def change(tries: Tries) -> None:
         found = _under_tag(client, repository, subject)
         old = found.index or Index(media_type=OCI_INDEX)
         is_there = any(one.digest == digest for one in old.manifests)
         if is_there == (referrer is not None):
             return
-        others = tuple(one for one in old.manifests if one.digest != digest)
-        new = Index(
-            media_type=OCI_INDEX,
-            annotations=old.annotations,
-            manifests=others if referrer is None else (*others, referrer),
-        )
-        put = partial(client.put_manifest, repository, fallback_tag(subject), new.to_json(), OCI_INDEX)
-        put(if_match=found.etag, is_first=found.is_free)
+        new = _changed(old.raw or old.to_json(), digest, referrer)
+        client.put_manifest(repository, fallback_tag(subject), new, OCI_INDEX, tries.next(found.condition))
 
     while_others_write(client, change)
 
 
-def while_others_write(client: RegistryClient, change: Callable[[], T]) -> T:
+def _changed(raw: bytes, digest: Digest, referrer: Descriptor | None) -> bytes:
+    """Return an index without one entry, or with another one; all others stay as they are, to the byte."""
+    members = {gojson.fold(key): (key, value) for key, value in gojson.raw_members(raw).items()}
+    _, there = members.get("manifests", ("", b"null"))
+    entries = [one for one in gojson.raw_elements(there) if _digest_in(one) != str(digest)]
+    if referrer is not None:
+        entries.append(referrer.to_json())
+    head = {"schemaVersion": b"2", "mediaType": gojson.dumps(OCI_INDEX), "manifests": b"[" + b",".join(entries) + b"]"}
+    ours = {gojson.fold(key) for key in head}
+    return gojson.joined(head | dict(member for folded, member in members.items() if folded not in ours))
+
+
+def _digest_in(entry: bytes) -> object:
+    value = gojson.loads(entry)
+    return gojson.folded(value).get("digest") if isinstance(value, dict) else None
+
+
+def while_others_write(client: RegistryClient, change: Callable[[Tries], T]) -> T:
     """Return what a change returns, which is made anew where somebody has written meanwhile what it replaces.
+
+    The change takes its conditions from what it is called with.
 
     Raises `RegistryError`, also where others write again and again.
     """
+    tries = Tries()
     for tried in range(1, _TRIES):
         try:
-            return change()
+            return change(tries)
         except RegistryError as error:
             if error.answered != _PRECONDITION:
                 raise
         client.waiting.pause(client.waiting.patience.before(tried, client.waiting.clock))
-    return change()
+    return change(tries)
 
 
 def _under_tag(client: RegistryClient, repository: str, subject: Digest) -> _Tagged:
     """Return what is under the fallback tag."""
     try:
-        found = client.get_manifest(repository, fallback_tag(subject))
-        document = found.parsed()
+        found = client.get_manifest(repository, fallback_tag(subject), is_list=True)
+        index = Index.of_layout(found.raw, may_be_strange=True)
     except NotInRegistry:
-        return _Tagged(is_free=True)
+        return _Tagged(condition=FIRST)
     except InvalidManifest:
         return _Tagged()
     # Some registries take the tag for the digest that it is made of.
-    return _Tagged(document, found.etag) if isinstance(document, Index) and found.digest != subject else _Tagged()
+    return _Tagged(index, found.condition) if found.digest != subject else _Tagged()
 
 
 def _of_type(found: list[Descriptor], artifact_type: str) -> tuple[Descriptor, ...]:

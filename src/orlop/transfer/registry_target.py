@@ -24,6 +24,7 @@ from orlop.errors import NotInRegistry, RegistryError, RegistryUnreachable, Uplo
 from orlop.model.descriptor import Descriptor
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.registry import referrers
+from orlop.registry.conditions import ALWAYS, FIRST
 from orlop.registry.fetched import digest_of
 from orlop.registry.interruption import inherited, interrupted_by
 from orlop.registry.messages import OpenedBody
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
     from orlop.registry.client import RegistryClient
+    from orlop.registry.conditions import Condition, Tries
     from orlop.registry.uploads import Upload, UploadState
     from orlop.transfer.graph import Graph
     from orlop.transfer.sessions import Session, Sessions
@@ -156,22 +158,20 @@ class RegistryTarget:
             return referrers.while_others_write(self.client, partial(self._put_list, node, reference))
         return self._put_node(node, reference)
 
-    def _put_node(
-        self, node: Node, reference: str | Digest, *, if_match: str = "", is_first: bool = False
-    ) -> Descriptor:
-        media_type, put = node.descriptor.media_type, partial(self.client.put_manifest, self.repository, reference)
-        pushed = put(node.raw, media_type, if_match=if_match, is_first=is_first)
+    def _put_node(self, node: Node, reference: str | Digest, condition: Condition = ALWAYS) -> Descriptor:
+        media_type = node.descriptor.media_type
+        pushed = self.client.put_manifest(self.repository, reference, node.raw, media_type, condition)
         if node.subject is not None and not pushed.lists_referrers:
             found = referrers.described(node.raw, media_type)
             referrers.add(self.client, self.repository, node.subject, found)
         return node.descriptor
 
-    def _put_list(self, node: Node, tag: str) -> Descriptor:
+    def _put_list(self, node: Node, tag: str, tries: Tries) -> Descriptor:
         """Put a list under its tag, with what the one that is there has besides."""
         try:
             there = self.client.get_manifest(self.repository, tag)
         except NotInRegistry:
-            return self._put_node(node, tag, is_first=True)
+            return self._put_node(node, tag, tries.next(FIRST))
         joined = self._joined(node.raw, there.raw, tag)
         if joined.raw == there.raw:
             return there.descriptor
@@ -180,7 +180,7 @@ class RegistryTarget:
             wanted = Descriptor(there.media_type, digest_of(joined.raw), len(joined.raw))
             subject = there.parsed().subject
             node = Node(wanted, joined.raw, None if subject is None else subject.digest)
-        return self._put_node(node, tag, if_match=there.etag)
+        return self._put_node(node, tag, tries.next(there.condition))
 
     def _joined(self, ours: bytes, theirs: bytes, tag: str) -> signatures.Joined:
         where = f"{self.client.host}/{self.repository}:{tag}"
