@@ -76,6 +76,21 @@ def test_it_comes_back_from_a_layout(place: Place, tmp_path: Path, form: str, na
     assert is_whole(place, "back")
 
 
+def test_what_may_refer_to_an_image_by_an_unknown_algorithm_is_told(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    source = place.name("signed:1")
+    copy(place, f"docker://{source}", f"oci:{tmp_path}/one:{source}")
+    index = tmp_path / "one" / "index.json"
+    document = json.loads(index.read_bytes())
+    strange = f"blake3:{'7' * 64}"
+    document["manifests"].append(document["manifests"][0] | {"digest": strange, "annotations": {}})
+    index.write_text(json.dumps(document))
+    copy(place, f"oci:{tmp_path}/one:{source}", f"docker://{place.name('back:1')}")
+    assert is_whole(place, "back")
+    assert len([one for one in caplog.records if strange in one.getMessage()]) == 1
+
+
 def test_it_goes_from_layout_to_layout(place: Place, tmp_path: Path):
     copy(place, f"docker://{place.name('signed:1')}", f"oci:{tmp_path}/one")
     copy(place, f"oci:{tmp_path}/one", f"oci-archive:{tmp_path}/two.tar:example.com/app:7")

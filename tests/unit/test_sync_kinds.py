@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,18 @@ class Target:
             with opened_layout(self.text.partition(":")[2]) as layout:
                 return {str(root.tag) for root in layout.tops()}
         return {str(name.tag) for name in names_in(parse_place(self.text, is_target=False))}
+
+
+def test_a_tag_whose_digest_is_by_an_unknown_algorithm_is_there(place: Place, tmp_path: Path):
+    target = Target("oci", place, tmp_path)
+    text = entry(f"docker://{place.name('team/app')}", target.text, skip_existing=True)
+    sync(place, text)
+    index = tmp_path / "layout" / "index.json"
+    document = json.loads(index.read_bytes())
+    document["manifests"][0]["digest"] = strange = f"blake3:{'7' * 64}"
+    index.write_text(json.dumps(document))
+    assert set(actions(sync(place, text)).values()) == {"unchanged"}
+    assert strange in index.read_text()
 
 
 def drop(place: Place, *tags: str) -> None:

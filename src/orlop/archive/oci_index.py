@@ -132,6 +132,15 @@ def index_json(
     return WrittenIndex(gojson.joined(members), tuple(sorted(in_full)))
 
 
+def all_names(raw: bytes) -> set[Reference]:
+    """Return all names in an ``index.json``, also of entries whose digests are by algorithms that are not known.
+
+    Raises `InvalidJSON` where it is not an index.
+    """
+    entries = map(_Entry.read, gojson.raw_elements(_members(raw).get("manifests", b"null")))
+    return {name for entry in entries for name in entry.names().values()}
+
+
 def index_without(before: bytes, names: Iterable[Reference], beside: Collection[tuple[str, str]] = ()) -> bytes:
     """Return an ``index.json`` without some names, and without the entries that have lost their last name so.
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 from orlop.archive.detect import open_members
 from orlop.archive.names import REF_NAME, is_tag, said_of, tags_by_kind
 from orlop.archive.oci import blob_name, layout_index
+from orlop.archive.oci_index import all_names
 from orlop.errors import ContentNotFound, ImageNotFound, InvalidInput, InvalidManifest
 from orlop.intake.taking import Taking
 from orlop.model.attached import attached_to
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.logger import Logger
 from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, parse_manifest
 from orlop.registry.referrers import fallback_tag
 from orlop.streams.verify import verified_beside
@@ -21,7 +23,7 @@ from orlop.transfer.graph import is_blob
 from orlop.transfer.source import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from orlop.archive.members import Members
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _DOCUMENT: Final = "manifest.json"
 _PIECE: Final = 1 << 20
 _SKIPPED: Final = 1 << 16
+_log: Final = Logger(__name__)
 
 
 class _Readable(Protocol):
@@ -54,8 +57,9 @@ def opened_layout(path: str) -> Iterator[MembersSource]:
     """Open an OCI layout, in a directory or a plain tar, for a block. Raises as `open_members` does."""
     with _sought(path) as members:
         index = layout_index(members, may_be_strange=True)
+        names = all_names(index.raw) if index.strange else ()
         yield MembersSource(
-            members, index.manifests, lambda want, _: blob_name(want.digest, manifest=False), index.strange
+            members, index.manifests, lambda want, _: blob_name(want.digest, manifest=False), index.strange, names
         )
 
 
@@ -97,6 +101,7 @@ class MembersSource:
         tops: what is there by itself.
         place: returns the name of the file of a manifest or a blob.
         strange: digests of what is there, too, by algorithms that are not known.
+        names: all names that the layout has, where there is such.
     """
 
     def __init__(
@@ -105,12 +110,15 @@ class MembersSource:
         tops: Sequence[Descriptor],
         place: Callable[[Descriptor, bool], str],
         strange: Sequence[str] = (),
+        names: Iterable[Reference] = (),
     ) -> None:
         self._members = members
         self._tops = tops
         self._attached = tags_by_kind(tops)
         self._place = place
         self._strange = strange
+        self._all_names = names
+        self._warned: set[str] = set()
 
     def roots(self, name: str = "") -> list[Root]:
         """Return what a name stands for, or, without one, the only entry, or all.
@@ -140,6 +148,10 @@ class MembersSource:
     def tops(self) -> list[Root]:
         """Return all entries, of which there may be none."""
         return [_root(top, reference, tag) for top in self._tops for reference, tag, _ in [self._names(top)]]
+
+    def names(self) -> set[Reference]:
+        """Return all names, also those of entries whose digests are by algorithms that are not known."""
+        return {*self._all_names, *(root.name for root in self.tops() if root.name is not None)}
 
     def manifest(self, want: Descriptor) -> bytes:
         """See `Source.manifest`."""
@@ -183,7 +195,12 @@ class MembersSource:
         """See `Source.referrers`: entries of a layout that refer to it, or have a tag that attaches them to it.
 
         The index under its fallback tag, which stands in for a registry's list of referrers, is looked through as well.
+        Nobody can tell what an entry refers to whose digest is by an algorithm that is not known: a warning names it.
         """
+        for digest in self._strange:
+            if digest not in self._warned:
+                self._warned.add(digest)
+                _log.warning("%s is passed over: orlop does not know its algorithm, nor what it refers to", digest)
         tagged = [(top, self._names(top)[1]) for top in self._tops]
         attached = {tag: Root(top, tag) for top, tag in tagged if tag is not None and attached_to(tag) == subject}
         lists = [top for top, tag in tagged if tag == fallback_tag(subject)]

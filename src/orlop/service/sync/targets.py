@@ -171,6 +171,7 @@ class LayoutNames:
         self._path = path
         self._seen: tuple[int, ...] = ()
         self._tops: list[Root] = []
+        self._all_names: set[Reference] = set()
 
     def place(self, name: Reference) -> Place:
         """See `SyncTarget.place`."""
@@ -182,7 +183,8 @@ class LayoutNames:
 
     def tags(self, repository: Reference) -> Iterable[str]:
         """See `SyncTarget.tags`."""
-        return [name.tag for name in self._names() if name.name == repository.name and name.tag is not None]
+        self._read()
+        return [name.tag for name in self._all_names if name.name == repository.name and name.tag is not None]
 
     def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
         """See `SyncTarget.lacking`."""
@@ -235,11 +237,12 @@ class LayoutNames:
         try:
             state = os.stat(os.path.join(self._path, "index.json"))
         except FileNotFoundError:
+            self._seen, self._tops, self._all_names = (), [], set()
             return []
         seen = state.st_ino, state.st_size, state.st_mtime_ns
         if seen != self._seen:
             with opened_layout(self._path) as layout:
-                self._tops = list(layout.tops())
+                self._tops, self._all_names = list(layout.tops()), layout.names()
             self._seen = seen
         return self._tops
 
