@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from orlop.errors import InvalidJSON
-from orlop.model import gojson
+from orlop.model import gojson, plain_json
 from orlop.model.gojson import MAX_DEPTH, Number, Object
 
 
@@ -113,6 +117,54 @@ def test_what_follows_the_first_value_is_ignored_only_on_request():
     assert gojson.loads(b"[1] trailing", allow_trailing=True) == [1]
     with pytest.raises(InvalidJSON):
         gojson.loads(b"[1] trailing")
+
+
+def outcome(raw: bytes) -> str:
+    def shape(value: object) -> object:
+        if isinstance(value, Object):
+            return {"object": [(key, shape(one)) for key, one in value.members]}
+        return [shape(one) for one in value] if isinstance(value, list) else (type(value), value)
+
+    try:
+        return repr(shape(gojson.parse(raw)))
+    except InvalidJSON as error:
+        return str(error)
+
+
+TEXTS = st.text() | st.sampled_from(["\ud800", "\u2028", "é", "\x7f", "1e5", "\\ud800"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=9,
+)
+WRITTEN = st.builds(
+    lambda value, ascii_only, indent: json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode(
+        "utf-8", "surrogatepass"
+    ),
+    VALUES, st.booleans(), st.sampled_from([None, 1]),
+)  # fmt: skip
+
+
+@given(raw=WRITTEN, odd=st.binary(max_size=3), at=st.integers(0, 99), cut=st.integers(0, 3))
+@example(raw=b'{"a":1,"a":{"b":[]},"A":-0.0e+1}', odd=b"", at=0, cut=0)
+@example(raw=b"\xef\xbb\xbf[1]", odd=b"", at=0, cut=0)
+@example(raw=b'["\\ud83d\\ude00","\\uD800"]', odd=b"", at=0, cut=0)
+@example(raw=b"[" * 200 + b"]" * 200, odd=b"", at=0, cut=0)
+@example(raw=b"[" * 10_001 + b"]" * 10_001, odd=b"", at=0, cut=0)
+@example(raw=b"-NaN [Infinity] 01", odd=b"", at=5, cut=2)
+def test_a_document_is_read_alike_with_and_without_the_functions_in_c(raw: bytes, odd: bytes, at: int, cut: int):
+    raw = raw[:at] + odd + raw[at + cut :]
+    found = outcome(raw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_json, "make_scanner", None)
+        assert outcome(raw) == found
+
+
+@given(TEXTS)
+def test_a_text_is_read_as_it_was_quoted(text: str):
+    expected = "".join("\ufffd" if "\ud800" <= one <= "\udfff" else one for one in text)
+    for how in ({}, {"escape_html": False}, {"short_escapes": False}):
+        assert gojson.parse(gojson.quote(text, **how).encode()) == expected
 
 
 def test_plain_values_are_written_compactly_and_escaped():

@@ -39,6 +39,7 @@ NEVER: Final = {
     "isal",
     "logging",
     "platformdirs",
+    "re",
     "rich",
     "shutil",
     "socket",
@@ -59,9 +60,9 @@ BOUNDS: Final = {
     "images": (99, 38),
     f"images {TINY}": (99, 38),
     "images -q": (98, 38),
-    f"inspect {TINY}": (101, 46),
-    f"history {TINY}": (104, 46),
-    f"tag {TINY} other/tiny:2.0": (93, 45),
+    f"inspect {TINY}": (101, 38),
+    f"history {TINY}": (104, 38),
+    f"tag {TINY} other/tiny:2.0": (93, 38),
 }
 _RUN: Final = """
 import os, sys

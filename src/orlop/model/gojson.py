@@ -33,9 +33,9 @@ class Object:
 
     __slots__ = ("members",)
 
-    def __init__(self) -> None:
-        """Make an object without members."""
-        self.members: list[tuple[str, Value]] = []
+    def __init__(self, members: list[tuple[str, Value]] | None = None) -> None:
+        """Make an object of these members, which become its own, or of none."""
+        self.members: list[tuple[str, Value]] = [] if members is None else members
 
 
 class Keys(Enum):
@@ -88,9 +88,7 @@ def parse(raw: bytes) -> Value:
     Every invalid UTF-8 byte and every lone surrogate becomes one U+FFFD. Raises `InvalidJSON` for anything that Go
     refuses: a byte order mark, data after the value, control characters in strings, or nesting deeper than `MAX_DEPTH`.
     """
-    value, end, _ = _read(raw)
-    _expect_end(raw, end)
-    return value
+    return _read_whole(raw, MAX_DEPTH)
 
 
 def raw_members(raw: bytes) -> dict[str, bytes]:
@@ -128,9 +126,7 @@ def loads(raw: bytes, *, allow_trailing: bool = False, keys: Keys = Keys.LAST, m
     With ``allow_trailing`` anything after the first value is ignored. Raises `InvalidJSON` as `parse` does, if it is
     nested deeper than ``max_depth``, and if a key is repeated in a way that ``keys`` does not allow.
     """
-    value, end, _ = _read(raw, max_depth)
-    if not allow_trailing:
-        _expect_end(raw, end)
+    value = _read(raw, max_depth)[0] if allow_trailing else _read_whole(raw, max_depth)
     return _plain(value, keys)
 
 
@@ -163,22 +159,18 @@ def dumps(value: object, *, escape_html: bool = True, sort_keys: bool = False, s
     return write(value).encode()
 
 
-def _escapes(*, html: bool, short: bool) -> dict[str, str]:
-    """Return the escape of each character that must be escaped."""
+def _escapes(*, html: bool, short: bool) -> dict[int, str]:
+    """Return the escape of each character that must be escaped, by its number."""
     table = {chr(code): f"\\u{code:04x}" for code in range(0x20)}
     table |= {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
     if short:
         table |= {"\b": "\\b", "\f": "\\f"}
     if html:
         table |= {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
-    return table
+    return str.maketrans(table)
 
 
 _TABLES: Final = {(html, short): _escapes(html=html, short=short) for html in (True, False) for short in (True, False)}
-_SPECIAL: Final = {
-    True: regex('[\x00-\x1f"\\\\<>&\u2028\u2029\ud800-\udfff]'),
-    False: regex('[\x00-\x1f"\\\\\u2028\u2029\ud800-\udfff]'),
-}
 
 
 def quote(text: str, *, escape_html: bool = True, short_escapes: bool = True) -> str:
@@ -187,8 +179,12 @@ def quote(text: str, *, escape_html: bool = True, short_escapes: bool = True) ->
     ``short_escapes`` chooses ``\b`` and ``\f`` (Go 1.22 and newer) over ``\u0008`` and ``\u000c``. A lone surrogate
     becomes U+FFFD.
     """
-    table = _TABLES[escape_html, short_escapes]
-    return '"' + _SPECIAL[escape_html].sub(lambda match: table.get(match[0], _REPLACEMENT), text) + '"'
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = _SURROGATES.sub(_REPLACEMENT, text)
+    return f'"{text.translate(_TABLES[escape_html, short_escapes])}"'
 
 
 def compact(raw: bytes) -> bytes:
@@ -233,6 +229,29 @@ def kind_of(value: Value) -> str:
     if isinstance(value, str):
         return "a string"
     return "an array" if isinstance(value, list) else "an object"
+
+
+def _read_whole(raw: bytes, max_depth: int) -> Value:
+    found = _quickly_read(raw, max_depth)
+    if found is not None:
+        return found[0]
+    value, end, _ = _read(raw, max_depth)
+    _expect_end(raw, end)
+    return value
+
+
+def _quickly_read(raw: bytes, max_depth: int) -> tuple[Value] | None:
+    """Return the tree of a document, alone in a tuple; nothing where Go may see another one than Python, or none.
+
+    Nearly all documents are plain: they have no escape of a surrogate, and not as many brackets as may be nested.
+    """
+    try:
+        text = raw.decode()
+        if "\\ud" in text or "\\uD" in text or text.count("{") + text.count("[") > max_depth:
+            return None
+        return plain_json.scanned(text, plain_json.Rules(Object, Number))
+    except (UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _expect_end(raw: bytes, pos: int) -> None:

@@ -8,6 +8,7 @@ Go reads JSON, `orlop.model.gojson` reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,20 +28,46 @@ else:
 _SPACE = " \t\n\r"
 
 
-class _Rules:
-    """What the scanner asks its decoder."""
+class Rules:
+    """What the scanner asks its decoder.
+
+    Args:
+        pairs_hook: makes an object of its members; by default it is a dict.
+        number: makes a number of its text; by default it is an int or a float.
+    """
 
     strict = True
     object_hook = None
-    parse_float = float
-    parse_int = int
 
-    def __init__(self, pairs_hook: Callable[[list[tuple[str, Any]]], object] | None = None) -> None:
+    def __init__(
+        self,
+        pairs_hook: Callable[[list[tuple[str, Any]]], object] | None = None,
+        number: Callable[[str], object] | None = None,
+    ) -> None:
         self.object_pairs_hook = pairs_hook
+        self.parse_int, self.parse_float = number or int, number or float
+        # What it calls a constant, such as NaN, is not JSON, and no number is written so.
+        self.parse_constant = float if number is None else _refuse
 
-    @staticmethod
-    def parse_constant(name: str) -> float:
-        return float(name)
+
+def _refuse(name: str) -> object:
+    raise ValueError(name)
+
+
+def scanned(text: str, rules: Rules) -> tuple[Any] | None:
+    """Return the value of a document, alone in a tuple; nothing where C's scanner does not get through all of it.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    if make_scanner is None:
+        return None
+    plain = text.strip(_SPACE)
+    try:
+        value, end = make_scanner(rules)(plain, 0)
+    except (ValueError, StopIteration, AttributeError, TypeError):
+        return None  # it is not well-formed, or a scanner of another Python asks its decoder for more
+    return (value,) if end == len(plain) else None
 
 
 def loads(text: str | bytes, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], object] | None = None) -> Any:
@@ -50,15 +77,10 @@ def loads(text: str | bytes, *, object_pairs_hook: Callable[[list[tuple[str, Any
         ValueError: as `json.loads` does, `json.JSONDecodeError` among them.
         RecursionError: it is nested too deeply.
     """
-    if make_scanner is not None:
-        try:
-            plain = (text if isinstance(text, str) else text.decode()).strip(_SPACE)
-            value, end = make_scanner(_Rules(object_pairs_hook))(plain, 0)
-        except (ValueError, StopIteration, AttributeError, TypeError):
-            pass  # it is not well-formed, or a scanner of another Python asks its decoder for more
-        else:
-            if end == len(plain):
-                return value
+    with suppress(UnicodeDecodeError):
+        found = scanned(text if isinstance(text, str) else text.decode(), Rules(object_pairs_hook))
+        if found is not None:
+            return found[0]
     import json  # noqa: PLC0415 - see above
 
     return json.loads(text, object_pairs_hook=object_pairs_hook)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 _MINIMUM: Final = 10
 _PADDING: Final = 3
 _JOINER: Final = "\u200d"
+_ELLIPSIS: Final = "…"
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Mn", "Me", "Zl", "Zp"})
 
 
@@ -25,8 +26,10 @@ def align(text: str) -> str:
 
 def width(text: str) -> int:
     """Count the columns of a terminal that a text fills: wide characters two, those that are not seen none."""
-    if text.isascii() and text.isprintable():
-        return len(text)
+    # What lists cut off ends in an ellipsis, which fills one column.
+    plain = text.replace(_ELLIPSIS, ".")
+    if plain.isascii() and plain.isprintable():
+        return len(plain)
     from unicodedata import category  # noqa: PLC0415 - most lists are ASCII
 
     columns = 0
@@ -44,14 +47,14 @@ def ellipsis(text: str, limit: int) -> str:
 
     As Docker does it, characters that are not seen count here too.
     """
-    if text.isascii():
-        return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    if text[:limit].isascii():
+        return text if len(text) <= limit else f"{text[: limit - 1]}{_ELLIPSIS}"
     filled = kept = 0
     for number, character in enumerate(text):
         filled += _columns(character)
         if filled < limit:
             kept = number + 1
-    return text if filled <= limit else f"{text[:kept]}…"
+    return text if filled <= limit else f"{text[:kept]}{_ELLIPSIS}"
 
 
 def _columns(character: str) -> int:
