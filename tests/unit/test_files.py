@@ -33,6 +33,23 @@ def test_a_file_is_written_without_a_thread_to_write_it_back(tmp_path):
     assert (tmp_path / "file").stat().st_size == 2 * len(MANY)
 
 
+def test_a_file_is_written_in_pieces_for_which_memory_is_at_hand(tmp_path, monkeypatch):
+    pieces: list[int] = []
+
+    def write(descriptor: int, data: memoryview) -> int:
+        pieces.append(len(data))
+        return os_write(descriptor, data[: len(data) - len(pieces) % 2])
+
+    os_write = os.write
+    data = os.urandom((1 << 20) + 5)
+    monkeypatch.setattr(os, "write", write)
+    with NewFile(outside(str(tmp_path / "part"))) as file:
+        assert file.write(data) == file.size == len(data)
+        file.publish(outside(str(tmp_path / "file")))
+    assert (tmp_path / "file").read_bytes() == data
+    assert max(pieces) == 128 << 10
+
+
 @pytest.mark.usefixtures("no_threads")
 def test_a_file_rests_without_a_thread(tmp_path):
     with NewFile(outside(str(tmp_path / "part"))) as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import socket
 import ssl
@@ -21,6 +22,7 @@ from orlop.model.reference import Reference
 from orlop.registry.certificates import ClientCertificates, HostTrust
 from orlop.registry.connections import Connection
 from orlop.registry.credentials import Credentials
+from orlop.registry.handshakes import ClientContext
 from orlop.registry.hosts import Hosts, Rule, Server
 from orlop.registry.messages import OpenedBody, Request
 from orlop.registry.patience import Clock, Patience, Waiting, Watch
@@ -341,6 +343,42 @@ def test_a_server_that_would_rather_speak_http_2_is_spoken_to_in_1_1(keys: Path)
         fake.client.start_upload(REPOSITORY).commit(Digest.of(LAYER), body_of(LAYER))
         assert fake.registry.repository(REPOSITORY).blobs[str(Digest.of(LAYER))] == LAYER
     assert set(agreed) == {"http/1.1"}
+
+
+def test_the_authorities_of_the_system_are_trusted_though_they_are_read_late(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(keys / "ca.crt"))
+    with faked(tls=encrypted(keys), names=NAMES) as fake:
+        fake.client.ping()
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+    with faked(tls=encrypted(keys), names=NAMES, patience=Patience(tries=1)) as fake:
+        with pytest.raises(RegistryUnreachable, match="is not trusted"):
+            fake.client.ping()
+        assert fake.registry.requests == []
+
+
+def test_the_authorities_of_the_system_are_read_for_servers_that_speak_tls_alone(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[object] = []
+    monkeypatch.setattr(ClientContext, "load_default_certs", lambda *_: read.append(None))
+    with faked(may_be_plain=True) as fake:
+        fake.client.ping()
+    assert read == []
+    with faked(tls=encrypted(keys), trust=HostTrust(added=[str(keys / "ca.crt")]), names=NAMES) as fake:
+        fake.client.ping()
+        fake.quirks(failures=(Failure(503, hang_up=True),))
+        fake.client.ping()
+        assert fake.registry.registry.connections == 2
+    assert len(read) == 1
+    with FakeRegistry(tls=encrypted(keys), names=NAMES) as registry:
+        transport = HttpTransport(HostTrust(unverified=[registry.authority]), resolve=everywhere)
+        answer = transport.send(Request("GET", f"https://{registry.authority}/v2/", {}))
+        assert answer.status == 200
+        answer.close()
+        transport.close()
+    assert len(read) == 1
 
 
 def test_a_host_that_was_named_need_not_be_trusted(keys: Path):

@@ -116,6 +116,16 @@ def test_a_command_does_not_look_for_circles_among_what_it_imports(root: str) ->
     assert int(collections) <= 1
 
 
+@pytest.mark.parametrize("form", ["docker", "docker-20.10", "oci", "oci-dir"])
+def test_a_save_imports_neither_the_parser_nor_what_it_needs(
+    form: str, root: str, bare: set[str], tmp_path: Path
+) -> None:
+    words = ["save", "--format", form, "-o", str(tmp_path / "saved"), TINY]
+    modules = imported(_RUN, *words, ORLOP_ROOT=root) - bare
+    assert (tmp_path / "saved").exists()
+    assert not modules & (NEVER - {"hashlib", "typing", "zlib"})
+
+
 @pytest.mark.parametrize("command", ["ls", "find", "tree", "cat", "diff", "grep"])
 def test_a_look_inside_imports_only_what_it_needs(command: str, root: str, bare: set[str]) -> None:
     arguments = {"cat": ["/opt/x/2"], "diff": [TINY]}.get(command, [])

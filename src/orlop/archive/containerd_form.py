@@ -18,13 +18,13 @@ last archive that an image came in decides in which form it goes out.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME
 from orlop.errors import InvalidManifest
 from orlop.model import gojson
 from orlop.model.manifest import OCI_INDEX, Index
+from orlop.model.values import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,7 +7,6 @@ behind them what refers to them; of an index, the image that the engine listed, 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from orlop.archive.containerd_form import SUBJECT_NAME, index_document, manifest_document
@@ -25,6 +24,7 @@ from orlop.archive.oci_tar import (
 from orlop.intake.platforms import chosen
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import IMAGE_CONFIGS, Index, Manifest, parse_manifest
+from orlop.model.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -9,7 +9,6 @@ a link to another's), the image's own time is written, so that equal images alwa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -20,6 +19,7 @@ from orlop.model.descriptor import Descriptor
 from orlop.model.dialect import Dialect
 from orlop.model.digest import DiffID, Digest, chain_ids
 from orlop.model.v1 import v1_layers
+from orlop.model.values import dataclass
 from orlop.streams.tar_write import archive_chunks, member_header, padding
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import DigestMismatch, SizeMismatch
 from orlop.model.digest import Digest
+from orlop.model.values import dataclass, field
 from orlop.streams.verify import verified_beside
 
 if TYPE_CHECKING:

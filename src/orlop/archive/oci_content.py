@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -40,6 +39,7 @@ from orlop.model.manifest import (
     Manifest,
     parse_manifest,
 )
+from orlop.model.values import replace
 from orlop.store.layers import compression_of
 from orlop.store.loose import loose_blob, loose_keepers, loose_parts
 from orlop.store.rows.content import CHILD

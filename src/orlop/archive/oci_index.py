@@ -14,7 +14,6 @@ then the whole name as well.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME, is_tag, named_by, without_second
@@ -22,6 +21,7 @@ from orlop.errors import InvalidJSON
 from orlop.model import gojson
 from orlop.model.attached import attached_to
 from orlop.model.manifest import OCI_INDEX
+from orlop.model.values import dataclass, replace
 from orlop.store.loose import is_loose
 
 if TYPE_CHECKING:

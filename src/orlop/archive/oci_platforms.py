@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput, PlatformNotFound
 from orlop.intake.platforms import chosen, matches
+from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

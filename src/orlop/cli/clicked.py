@@ -102,6 +102,8 @@ def _decorator(one: Parameter) -> Callable[[Callable[..., None]], Callable[..., 
     settings = dict(one.settings)
     if (words := settings.pop("complete", None)) is not None:
         settings["shell_complete"] = COMPLETIONS[words]
+    if (choices := settings.pop("choices", None)) is not None:
+        settings["type"] = click.Choice(choices)
     if one.read is not None:
         settings["callback"] = _reading(one)
     if one.kind == "argument":

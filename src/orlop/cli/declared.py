@@ -42,7 +42,8 @@ class Parameter:
         names: as click takes them.
         read: makes the value of a word, or of all words where there may be several; raises `WrongUsage`.
         into: the attribute of the session that gets the value; else the command's function gets it.
-        settings: what click takes besides names. ``complete`` is a key of `orlop.cli.completed.COMPLETIONS`.
+        settings: what click takes besides names. ``complete`` is a key of `orlop.cli.completed.COMPLETIONS`, and
+            ``choices`` are the only words that are taken.
     """
 
     __slots__ = ("dest", "into", "kind", "names", "read", "settings", "words")

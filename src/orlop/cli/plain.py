@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # What these settings mean for a value is known here. What has others is left to click.
 _KNOWN = frozenset({"complete", "envvar", "help", "is_flag", "metavar", "multiple", "nargs", "required"})
+# What only these settings have cannot be of another type than text.
+_KNOWN_OF_CHOICES = _KNOWN | {"choices", "default", "show_default"}
 
 
 def run(session: Session, root: Declared, words: Sequence[str], environment: Mapping[str, str]) -> int | None:
@@ -58,7 +60,7 @@ def read(declared: Declared, words: list[str], environment: Mapping[str, str]) -
             continue
         name, equals, value = word.partition("=")
         option = by_word.get(name)
-        if option is None or not option.settings.keys() <= _KNOWN or (equals and not name.startswith("--")):
+        if option is None or not _is_known(option) or (equals and not name.startswith("--")):
             return None
         if option.is_flag:
             if equals:
@@ -76,7 +78,7 @@ def read(declared: Declared, words: list[str], environment: Mapping[str, str]) -
     values = {}
     for one in declared.parameters:
         found = given.get(one) or _from(environment, one)
-        if found and one.is_flag and one not in given:
+        if found and ((one.is_flag and one not in given) or not _are_choices(one, found)):
             return None
         if not found and one.kind == "option" and one.settings.get("required"):
             return None
@@ -96,7 +98,7 @@ def _place(declared: Declared, words: list[str], given: dict[Parameter, list[str
     """Assign words to the arguments, and return whether they fit."""
     arguments = [one for one in declared.parameters if one.kind == "argument"]
     for one in arguments:
-        if not one.settings.keys() <= _KNOWN:
+        if not _is_known(one):
             return False
         many = one.settings.get("nargs") == -1
         taken, words = (words, []) if many else (words[:1], words[1:])
@@ -105,6 +107,14 @@ def _place(declared: Declared, words: list[str], given: dict[Parameter, list[str
         elif one.settings.get("required", not many):
             return False
     return not words
+
+
+def _is_known(one: Parameter) -> bool:
+    return one.settings.keys() <= (_KNOWN_OF_CHOICES if "choices" in one.settings else _KNOWN)
+
+
+def _are_choices(one: Parameter, words: list[str]) -> bool:
+    return "choices" not in one.settings or set(words) <= set(one.settings["choices"])
 
 
 def _from(environment: Mapping[str, str], one: Parameter) -> list[str] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidSettings
 from orlop.model.values import dataclass
+from orlop.registry.handshakes import ClientContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,10 +84,10 @@ class HostTrust:
         self._added = tuple(added)
         self._given = dict(given or {})
         self._unverified = frozenset(unverified)
-        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, bool], ClientContext] = {}
         self._turn = threading.Lock()
 
-    def context(self, origin: Origin, *, verify: bool = True) -> ssl.SSLContext:
+    def context(self, origin: Origin, *, verify: bool = True) -> ClientContext:
         """Return what encrypts connections to an origin, whose certificate is checked unless the user said otherwise.
 
         Raises:
@@ -99,10 +100,8 @@ class HostTrust:
                 self._contexts[key] = self._made(*key)
             return self._contexts[key]
 
-    def _made(self, authority: str, verify: bool) -> ssl.SSLContext:  # noqa: FBT001 - a part of the key
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_default_certs()
+    def _made(self, authority: str, verify: bool) -> ClientContext:  # noqa: FBT001 - a part of the key
+        context = ClientContext()
         if not verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

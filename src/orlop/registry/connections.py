@@ -21,10 +21,10 @@ from orlop.registry.origin import is_of_link
 from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orlop.registry.awaited import Answered
+    from orlop.registry.handshakes import ClientContext
     from orlop.registry.patience import Watch
 
     Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]
@@ -195,7 +195,7 @@ class Connection(HTTPConnection):
 class EncryptedConnection(Connection):
     """A connection that is encrypted from end to end. Takes what a `Connection` does, the server's name and how."""
 
-    def __init__(self, host: str, port: int, *, name: str, context: ssl.SSLContext, **options: Any) -> None:
+    def __init__(self, host: str, port: int, *, name: str, context: ClientContext, **options: Any) -> None:
         super().__init__(host, port, **options)
         self._name = name.rstrip(".")
         self._context = context
@@ -211,7 +211,8 @@ class EncryptedConnection(Connection):
         """Connect, and agree on how to encrypt."""
         with agreeing(self.watch):
             super().connect()
-            self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
+            name = self._name.encode() if self._name.isascii() else self._name  # see `resolved`
+            self.sock = self._context.wrap_socket(self.sock, server_hostname=name)
 
 
 def _is_ready(sock: socket.socket, event: int, seconds: float) -> bool:

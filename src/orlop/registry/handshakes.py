@@ -2,14 +2,20 @@
 
 The library makes a handshake within one call, and a thread that is in it hears of nothing else until the socket's own
 time-out. Which watch it is belongs to the thread that connects.
+
+The authorities of the system, a hundred certificates and more, are read once a server has begun to answer in TLS: a
+server that speaks plain HTTP never shows a certificate, and is asked in a third of the time. A handshake without them
+trusts nobody, so nothing is weaker where they come late.
 """
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +23,8 @@ if TYPE_CHECKING:
     from orlop.registry.patience import Watch
 
 _TICK: Final = 0.5
+# The first byte of an answer in TLS: a message of the handshake, or an alert, which ends it.
+_HANDSHAKE: Final = b"\x16"
 
 
 class _OfThread(threading.local):
@@ -36,18 +44,44 @@ def agreeing(watch: Watch) -> Iterator[None]:
         _here.watch = None
 
 
+class ClientContext(ssl.SSLContext):
+    """What encrypts connections to servers. Those who verify them need `trust_system` before a certificate comes."""
+
+    def __new__(cls) -> Self:
+        """Make one for clients."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._is_ready = False
+        self._turn = threading.Lock()
+
+    def trust_system(self) -> None:
+        """Trust the authorities of the system, which are read the first time. Threads may share this."""
+        with self._turn:
+            if not self._is_ready and self.verify_mode != ssl.CERT_NONE:
+                self.load_default_certs()
+            self._is_ready = True
+
+
 class AwaitedTLS(ssl.SSLSocket):
-    """A socket whose handshake is waited for in steps, within `agreeing`."""
+    """A socket whose handshake is waited for in steps, within `agreeing`; its context is a `ClientContext`."""
+
+    context: ClientContext
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
         """Agree on how to encrypt. Raises what ends the wait."""
         watch = _here.watch
         if watch is None:
+            self.context.trust_system()
             super().do_handshake(block)
             return
         limit = self.gettimeout()
-        self.settimeout(_TICK)
         try:
+            if self._first_answered(watch) == _HANDSHAKE:
+                self.context.trust_system()
+            self.settimeout(_TICK)
             while not self._is_agreed(watch, block):
                 pass
         except BaseException:
@@ -55,6 +89,19 @@ class AwaitedTLS(ssl.SSLSocket):
             self.close()
             raise
         self.settimeout(limit)
+
+    def _first_answered(self, watch: Watch) -> bytes:
+        """Begin the handshake, and return the first byte of the answer, which stays; none where the server hangs up."""
+        self.settimeout(0)
+        with suppress(ssl.SSLWantReadError):
+            super().do_handshake()
+        answered = select.poll()
+        answered.register(self, select.POLLIN)
+        while not answered.poll(_TICK * 1000):
+            watch.look(is_awaited=True)
+        watch.look(is_awaited=False)
+        # Of encrypted sockets the library lets nobody peek.
+        return socket.socket.recv(self, 1, socket.MSG_PEEK)
 
     def _is_agreed(self, watch: Watch, block: bool) -> bool:  # noqa: FBT001 - as above
         watch.look(is_awaited=True)

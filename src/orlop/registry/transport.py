@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from orlop.model.proxies import Proxies
     from orlop.registry.awaited import Answered
+    from orlop.registry.handshakes import ClientContext
     from orlop.registry.messages import Body, Request
 
 USER_AGENT: Final = f"orlop/{__version__}"
@@ -56,7 +57,7 @@ _FAILURES: Final = (OSError, HTTPException, ValueError)
 class Trust(Protocol):
     """Whom encrypted connections trust."""
 
-    def context(self, origin: Origin, *, verify: bool = True) -> ssl.SSLContext:
+    def context(self, origin: Origin, *, verify: bool = True) -> ClientContext:
         """Return what encrypts connections to an origin, whose certificate is checked or not."""
 
 

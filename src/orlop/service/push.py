@@ -10,7 +10,6 @@ one platform goes alone, as docker does it, and the report says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ from orlop.model.digest import Digest
 from orlop.model.manifest import Manifest, parse_manifest
 from orlop.model.names import ImageName
 from orlop.model.reference import Reference
+from orlop.model.values import dataclass, replace
 from orlop.service.listing.content import find_content
 from orlop.service.save_oci import held_content
 from orlop.service.saving import require_names

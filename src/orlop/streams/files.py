@@ -44,6 +44,9 @@ CHUNK = 1 << 20
 
 _SYNC_EVERY = 8 << 20
 _FICLONE = 0x40049409
+# Linux puts what one call writes into blocks of memory of that size. Few large ones are free that are warm: a machine
+# clears others first, and a virtual one may have to ask its host for them, which doubles the time of the whole write.
+_AT_ONCE = 128 << 10
 
 
 class Modes(NamedTuple):
@@ -285,8 +288,10 @@ class NewFile:
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes and return their number."""
+        view = memoryview(data)
         with explaining("write", self._shown):
-            write_all(self._descriptor, data)
+            for first in range(0, len(view), _AT_ONCE):
+                write_all(self._descriptor, view[first : first + _AT_ONCE])
         self.size += len(data)
         self._unsynced += len(data)
         if self._unsynced >= _SYNC_EVERY:

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
@@ -158,4 +157,8 @@ def _sweep(above: Directory) -> None:
 def _remove(entry: Entry) -> None:
     """Remove a directory without following links."""
     with suppress(OSError):
+        if entry.state() is None:
+            return
+        import shutil  # noqa: PLC0415 - what was made completely was renamed
+
         shutil.rmtree(entry.name, ignore_errors=True, dir_fd=entry.directory.descriptor)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from orlop.cli.declared import argument, command
 
 TYPE_CHECKING = False
@@ -12,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop completion bash >~/.local/share/bash-completion/completions/orlop")
-@argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@argument("shell", choices=["bash", "zsh", "fish"])
 def completion(session: Session, shell: str) -> int:
     """Print a completion script for a shell.
 

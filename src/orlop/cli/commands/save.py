@@ -6,8 +6,6 @@ import sys
 from contextlib import closing, nullcontext
 from functools import partial
 
-import click
-
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.show import output, terminal
 from orlop.cli.source import read_platform
@@ -46,7 +44,7 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
 @option(
     "--format",
     "form",
-    type=click.Choice([_DOCKER, _OLD, "oci", _DIRECTORY]),
+    choices=[_DOCKER, _OLD, "oci", _DIRECTORY],
     default=_DOCKER,
     show_default=True,
     help="Use the layout of Docker Engine 25 and later, or of 20.10, which load anywhere; or an OCI image layout with"
