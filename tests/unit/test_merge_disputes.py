@@ -91,6 +91,8 @@ CASES: Final = {
     "whiteout after what is in it": Case((D, layer(("d/new", b""), ".wh.d")), "d/ d/new", "hidden-and-there"),
     "whiteout far above": Case((D, layer(("d/e/f/g", b""), ".wh.d")), "d/ d/e/ d/e/f/ d/e/f/g", "hidden-and-there"),
     "whiteout in what is hidden": Case((D, layer("d/.wh.one", ".wh.d")), "", "marker-in-hidden"),
+    "opaque twice": Case((D, layer("d/.wh..wh..opq", ("d/a", b""), "d/.wh..wh..opq")), "d/ d/a", "hides-nothing twice"),
+    "root opaque twice": Case((D, layer(".wh..wh..opq", "./.wh..wh..opq")), "", "opaque-root twice"),
     "whiteout twice": Case((FILE, layer(".wh.a", of(".wh.a"))), "", "hides-nothing twice"),
     "whiteout of a hidden link": Case((LINKED, layer(".wh.l", ("l/x", b""))), "c/ c/f l/ l/x", "hidden-and-there"),
     "opaque and whiteout": Case((D, layer("d/.wh..wh..opq", "d/.wh.one", ("d/new", b""))), "d/ d/new", "hides-nothing"),
