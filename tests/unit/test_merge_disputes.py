@@ -91,6 +91,8 @@ CASES: Final = {
     "whiteout after what is in it": Case((D, layer(("d/new", b""), ".wh.d")), "d/ d/new", "hidden-and-there"),
     "whiteout far above": Case((D, layer(("d/e/f/g", b""), ".wh.d")), "d/ d/e/ d/e/f/ d/e/f/g", "hidden-and-there"),
     "whiteout in what is hidden": Case((D, layer("d/.wh.one", ".wh.d")), "", "marker-in-hidden"),
+    "opaque twice": Case((D, layer("d/.wh..wh..opq", ("d/a", b""), "d/.wh..wh..opq")), "d/ d/a", "hides-nothing twice"),
+    "root opaque twice": Case((D, layer(".wh..wh..opq", "./.wh..wh..opq")), "", "opaque-root twice"),
     "whiteout twice": Case((FILE, layer(".wh.a", of(".wh.a"))), "", "hides-nothing twice"),
     "whiteout of a hidden link": Case((LINKED, layer(".wh.l", ("l/x", b""))), "c/ c/f l/ l/x", "hidden-and-there"),
     "opaque and whiteout": Case((D, layer("d/.wh..wh..opq", "d/.wh.one", ("d/new", b""))), "d/ d/new", "hides-nothing"),
@@ -216,6 +218,19 @@ CASES: Final = {
     "a root that is a file": Case((layer(of(".", tarfile.REGTYPE), ("a", b"")),), "a", "below-file"),
     "absolute and doubled slashes": Case((layer("/d/", ("/d/a", b"")), layer(("//d//b", b""), "/d/.wh.a")), "d/ d/b"),
     "below a file of its own, far": Case((layer("a", ("a/b/c", b"")),), "a", "below-file", "a/ a/b/ a/b/c"),
+    # Directories whose entries are lost: engines set the times of directories last, and fail.
+    "a directory lost with an implied one": Case((layer("b/x/", ("b", b"")),), "b", "lost-directory"),
+    "a directory lost with a lower one": Case((D, layer("d/e/x/", ("d", b""))), "d", "lost-directory"),
+    "a directory lost to a link": Case((D, layer("b/x/", "b->d")), "b@ d/ d/one d/two", "lost-directory"),
+    "a directory lost to a hard link": Case((layer("a", "b/x/", "b=>a"),), "a b", "lost-directory"),
+    "a directory lost to a link that waits": Case(
+        (layer("b/x/", "b=>a", "a"),), "a b", "link-before-target lost-directory"
+    ),
+    "a directory lost with its parent": Case((layer("b/", "b/x/", ("b", b"")),), "b", "lost-directory twice"),
+    "a lower directory lost with what is new in it": Case(
+        (layer("d/", "d/e/"), layer(("d/e/x", b""), ("d", b""))), "d", ""
+    ),
+    "a file lost with an implied directory": Case((layer(("b/x", b""), ("b", b"")),), "b"),
     # Directories without an entry.
     "an implied directory that is special": Case(
         (layer(of("k", mode=0o700, uid=5)), layer(("k/f", b""))), "k/ k/f", "implied-attributes"

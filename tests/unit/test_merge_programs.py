@@ -75,6 +75,8 @@ def view(case: str, program: str, *, resolve_links: bool) -> set[Seen]:
 @pytest.mark.parametrize("case", merge_cases.names())
 def test_what_a_program_answers_otherwise_is_told(case: str) -> None:
     merge = merge_cases.merged(merge_cases.layers_of(case))
+    # What hides nothing can be left out, whatever a program makes of it.
+    told = {one.kind for one in merge.findings} - {"hides-nothing"}
     differing = [one for one in ENGINES if answer(case, one) != view(case, one, resolve_links=False)]
     if answer(case, UMOCI) != view(case, UMOCI, resolve_links=True):
         differing.append(UMOCI)
@@ -82,7 +84,7 @@ def test_what_a_program_answers_otherwise_is_told(case: str) -> None:
         assert differing, "it need not be told any more"
         assert not merge.findings
     elif differing:
-        assert merge.findings, differing
+        assert told, differing
 
 
 def test_most_cases_are_answered_alike() -> None:

@@ -52,12 +52,14 @@ def again(
         removed: what the markers have removed from the lower view, by real paths.
     """
     hidden: set[str] = set()
+    opaque: set[str] = set()
     for folder, name, _ in markers:
-        path = f"{folder}/{name[len(WHITEOUT) :]}" if folder else name[len(WHITEOUT) :]
-        if name != OPAQUE and path in hidden:
+        known, path = hidden, f"{folder}/{name[len(WHITEOUT) :]}" if folder else name[len(WHITEOUT) :]
+        if name == OPAQUE:
+            known, path = opaque, folder
+        if path in known:
             yield "twice", f"{folder}/{name}" if folder else name
-        if name != OPAQUE:
-            hidden.add(path)
+        known.add(path)
     if not hidden:
         return
     lies_in = _Hidden(hidden)

@@ -258,9 +258,20 @@ class Merge:
         """Note that something else is at a path now."""
         if old.layer == self._layer and old.origin != NO_LAYER:
             self._find("twice", path)
+        self._loses(path, old)
         if old.children is not None or old.type == TYPE_SYMLINK:
             self._folders.clear()
         _unname_all((old,))
+
+    def _loses(self, path: str, old: Node) -> None:
+        """Record a directory that the layer has an entry for, below one that something else replaces."""
+        stack = [*(old.children or {}).values()]
+        while stack:
+            node = stack.pop()
+            if node.children is not None and node.layer == self._layer:
+                self._find("lost-directory", path)
+                return
+            stack += (node.children or {}).values()
 
     def _put(self, path: str, node: Node) -> Node:
         """Put a node at a real path whose parent is there, in place of what is."""
@@ -332,6 +343,7 @@ class Merge:
         waiting = Node(entry, self._layer)
         children[name] = waiting
         if old is not None and (old.children is not None or old.type == TYPE_SYMLINK):
+            self._loses(path, old)
             self._folders.clear()
         self._pending.append(
             _Link(path, target, entry, children=children, name=name, waiting=waiting, old=old, first=found)

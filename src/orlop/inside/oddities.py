@@ -28,6 +28,7 @@ KINDS: Final = {
     "link-to-lower": "a hard link leads to a file of a lower layer; most engines refuse it",
     "link-to-nothing": "a hard link leads to nothing, and is left out",
     "link-with-attributes": "a hard link states other attributes than its target; the last ones count",
+    "lost-directory": "something else replaces a directory that has one with an entry of the layer; engines refuse it",
     "marker-in-hidden": "a whiteout lies in a directory that the same layer hides; some engines refuse it",
     "marker-without-directory": "a whiteout lies in a directory that is not there; some engines make the directory",
     "no-owner": "its owner or group is not a number from 0 to 4294967294: programs leave root, or cut the number off",
