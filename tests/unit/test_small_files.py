@@ -147,7 +147,7 @@ def test_a_directory_is_asked_once_for_many_files(root: Path, monkeypatch: pytes
     with Folder.open(str(root / "a" / "b")) as folder:
         for _ in range(10):
             for number in range(8):
-                assert reader.contents(folder.descriptor, (b"a/b", [(b"f%d" % number, 8)])) == [CONTENTS[number]]
+                assert reader.contents(folder.descriptor, (b"a/b", [b"f%d" % number], [8])) == [CONTENTS[number]]
     assert calls.count("scandir") == 1
     assert calls.count("stat") <= 3
 
@@ -167,18 +167,18 @@ def test_large_directories_are_listed_seldom(root: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "scandir", scandir)
     reader = Reader()
-    wanted = [(b"f%d" % number, 2) for number in range(3)]
+    names, sizes = [b"f%d" % number for number in range(3)], [2, 2, 2]
     with Folder.open(str(root / "large")) as one, Folder.open(str(root / "largest")) as other:
         for _ in range(100):
-            assert reader.contents(one.descriptor, (b"large", wanted)) == [b"00", b"01", b"02"]
+            assert reader.contents(one.descriptor, (b"large", names, sizes)) == [b"00", b"01", b"02"]
         assert len(listed) == 1
         listed.clear()
         monkeypatch.setattr(small_files, "_NAMES", 100)
         monkeypatch.setattr(small_files, "_PAID", 0)
         reader = Reader()
         for _ in range(100):
-            assert reader.contents(one.descriptor, (b"large", wanted)) == [b"00", b"01", b"02"]
-            assert reader.contents(other.descriptor, (b"largest", wanted)) == [b"00", b"01", b"02"]
+            assert reader.contents(one.descriptor, (b"large", names, sizes)) == [b"00", b"01", b"02"]
+            assert reader.contents(other.descriptor, (b"largest", names, sizes)) == [b"00", b"01", b"02"]
         assert len(listed) <= 4
 
 

@@ -16,6 +16,7 @@ import os
 import socket
 import subprocess
 import sys
+from itertools import compress
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import RootDamaged
@@ -76,7 +77,7 @@ class Ahead:
         wanted = list(_by_directory(part)) if isinstance(part, Run) else []
         if not wanted:
             return
-        self._awaited = sum(len(files) for _, files in wanted)
+        self._awaited = sum(len(names) for _, names, _ in wanted)
         self._left -= self._awaited
         if self._left < 0 and self._helper is None:
             self._left = sys.maxsize
@@ -85,8 +86,8 @@ class Ahead:
             if self._helper is not None:
                 self._helper.ask(self._folders(wanted))
             else:
-                for folder, files in self._folders(wanted):
-                    self._found += self._reader.contents(folder.descriptor, files)
+                for folder, one in self._folders(wanted):
+                    self._found += self._reader.contents(folder.descriptor, one)
         except (OSError, RootDamaged):
             self.close()
 
@@ -210,18 +211,21 @@ def _begun() -> _Helper | None:
 
 def _by_directory(run: Run) -> Iterator[Wanted]:
     """Yield the small files of a run, those that follow one another in a directory together."""
-    last: bytes | None = None
-    files: list[tuple[bytes, int]] = []
-    for path, size in zip(run.names, run.stored, strict=True):
-        if 0 < size <= SMALL:
-            above, _, name = path.rpartition(b"/")
-            if above != last:
-                if files:
-                    yield last or b"", files
-                last, files = above, []
-            files.append((name, size))
-    if files:
-        yield last or b"", files
+    paths, sizes = run.names, run.stored
+    if min(sizes) == 0 or max(sizes) > SMALL:
+        are_small = [0 < size <= SMALL for size in sizes]
+        paths, sizes = list(compress(paths, are_small)), list(compress(sizes, are_small))
+    begin, above = 0, b""
+    names: list[bytes] = []
+    for number, path in enumerate(paths):
+        folder, _, name = path.rpartition(b"/")
+        if folder != above:
+            if names:
+                yield above, names, sizes[begin:number]
+            begin, above, names = number, folder, []
+        names.append(name)
+    if names:
+        yield above, names, sizes[begin:]
 
 
 def _in_pieces(parts: Iterable[Run | Segment | Content]) -> Iterator[Run | Segment | Content]:

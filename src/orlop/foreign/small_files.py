@@ -7,7 +7,9 @@ be: regular, of the size that is wanted, in a directory that is open. Whatever i
 
 The rules of that module hold here, too: names are opened below a descriptor, one at a time, links are not followed, and
 nothing is opened that is not known to be a regular file. A directory tells the types of its names when it is listed, so
-that those of which several files are wanted are listed once, instead of a question for each file.
+that those of which several files are wanted are listed once, instead of a question for each file. What a name leads to
+is not looked at again once it is open: were it another file by then, its bytes would be wrong, and those of the whole
+layer are compared with a digest.
 
 As a program it is given a socket for its input. It gets requests, a length and what `marshal` makes of a list of
 `Wanted` each, with the descriptors of the directories; a length of 0 asks for all contents since the last answer. It
@@ -32,6 +34,7 @@ FILE_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 LENGTH: Final = 4
 """How many bytes say how long a request is, and 8 an answer."""
 _FLAGS: Final = FILE_FLAGS | os.O_NOFOLLOW
+_QUIET_FLAGS: Final = _FLAGS | os.O_NOATIME
 # To list a directory costs about as much as to ask for three files.
 _PATIENCE: Final = 3
 _NAMES: Final = 20_000
@@ -39,8 +42,8 @@ _NAMES: Final = 20_000
 _PAID: Final = 8
 _DIRECTORIES: Final = 250
 
-# The path of a directory, by which it is known again, and the names and sizes of files in it.
-Wanted = tuple[bytes, list[tuple[bytes, int]]]
+# The path of a directory, by which it is known again, and the names and the sizes of files in it.
+Wanted = tuple[bytes, list[bytes], list[int]]
 
 
 class Reader:
@@ -55,14 +58,16 @@ class Reader:
 
     def contents(self, folder: int, wanted: Wanted) -> list[bytes | None]:
         """Return the bytes of each file; nothing for one that is not a regular file of its size, or may not be."""
-        path, files = wanted
+        path, names, sizes = wanted
         if path != self._path:
             self._path, self._asked, self._is_listed, self._regular = path, 0, False, None
-        self._asked += len(files)
-        self._room += _PAID * len(files)
+        self._asked += len(names)
+        self._room += _PAID * len(names)
         if not self._is_listed and self._asked >= _PATIENCE:
             self._list(folder)
-        return [self._content(folder, name, size) for name, size in files]
+        if self._regular is not None and self._regular.issuperset(names):
+            return _contents(folder, names, sizes)
+        return [self._content(folder, name, size) for name, size in zip(names, sizes, strict=True)]
 
     def _list(self, folder: int) -> None:
         """List a directory, once, unless it has too many names."""
@@ -74,29 +79,32 @@ class Reader:
 
     def _content(self, folder: int, name: bytes, size: int) -> bytes | None:
         regular = self._regular
-        if not (_is_regular(folder, name) if regular is None else name in regular):
-            return None
-        try:
-            descriptor = _open(folder, name)
-        except OSError:
-            return None
-        try:
-            state = os.fstat(descriptor)
-            if state.st_size != size or not stat.S_ISREG(state.st_mode):
-                return None
-            data = os.read(descriptor, size)
-        except OSError:
-            return None
-        finally:
-            os.close(descriptor)
-        return data if len(data) == size else None
+        if _is_regular(folder, name) if regular is None else name in regular:
+            return _contents(folder, [name], [size])[0]
+        return None
 
 
-def _open(folder: int, name: bytes) -> int:
-    try:
-        return os.open(name, _FLAGS | os.O_NOATIME, dir_fd=folder)
-    except PermissionError:  # of a file that is another user's
-        return os.open(name, _FLAGS, dir_fd=folder)
+def _contents(folder: int, names: list[bytes], sizes: list[int]) -> list[bytes | None]:
+    """Return the bytes of files that are regular ones; nothing for one of another size, or that cannot be read.
+
+    None is asked for its size: whether it has one byte more is seen when it is read.
+    """
+    found: list[bytes | None] = []
+    for name, size in zip(names, sizes, strict=True):
+        data = None
+        try:
+            try:
+                descriptor = os.open(name, _QUIET_FLAGS, dir_fd=folder)
+            except PermissionError:  # of a file that is another user's
+                descriptor = os.open(name, _FLAGS, dir_fd=folder)
+            try:
+                data = os.read(descriptor, size + 1)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            pass
+        found.append(data if data is not None and len(data) == size else None)
+    return found
 
 
 def _is_regular(folder: int, name: bytes) -> bool:
@@ -117,7 +125,9 @@ def _regular_files(folder: int, most: int) -> tuple[int, frozenset[bytes] | None
             found = list(islice(entries, most + 1))
             if len(found) > most:
                 return len(found), None
-            return len(found), frozenset(os.fsencode(one.name) for one in found if one.is_file(follow_symlinks=False))
+            names = [one.name for one in found if one.is_file(follow_symlinks=False)]
+            # No name has a zero in it.
+            return len(found), frozenset(os.fsencode("\0".join(names)).split(b"\0") if names else ())
     except OSError:
         return len(found), None
 

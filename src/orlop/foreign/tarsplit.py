@@ -63,7 +63,7 @@ _IDLE: Final = 16 << 20
 _IDLE_EACH: Final = 256
 _ZEROS: Final = 4 << 10
 # More takes more memory, and not less time: thousands of members are then taken apart before they are hashed.
-_AT_ONCE: Final = 512 << 10
+_AT_ONCE: Final = 256 << 10
 # What holds a size in the programs that write these files.
 _LARGEST: Final = (1 << 63) - 1
 _SPARSE: Final = b"GNU.sparse."
@@ -234,12 +234,12 @@ def _blocks(source: Readable, what: str, limits: Limits, *, checked: bool) -> It
     try:
         plain = _plain(_Begun(source), limits, checked=checked)
         while chunk := plain.read(_AT_ONCE):
-            lines, end, rest = chunk.rpartition(b"\n")
+            end = chunk.rfind(b"\n") + 1
             if end:
-                yield held + lines + end
-                held = rest
+                yield b"".join((held, memoryview(chunk)[:end])) if held else chunk[:end]
+                held = chunk[end:]
             else:
-                held += rest
+                held += chunk
             if len(held) > _LINE:
                 raise RootDamaged(f"{what} has a line of more than {_LINE} bytes")
     except InvalidCompression as error:
