@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -253,11 +254,11 @@ def _texts(kind: str) -> str:
     return _ID.replace("%s", f"'{kind}'")
 
 
-def filling(first: int, last: int) -> Iterator[str]:
-    """Yield the statements that put images beside each other, each with all that belongs to one."""
+def filling(first: int, last: int, *, depth: int = 50) -> Iterator[str]:
+    """Yield the statements that put images beside each other, so many on one parent, with all that belongs to each."""
     series = f"FROM generate_series({first}, {last}) AS number"
     image, layer, manifest, extra = map(_texts, ("image", "layer", "manifest", "extra"))
-    parent = _texts("image").replace("number", f"greatest(number - 1, {first})")
+    parent = _texts("image").replace("number", "(number - 1)")
     yield f"INSERT INTO blob SELECT {layer}, 1, 'none' {series}"
     yield f"INSERT INTO blob SELECT {extra}, 1, 'none' {series}"
     yield f"INSERT INTO object SELECT {layer}, 'l' || number, 1 {series}"
@@ -266,8 +267,10 @@ def filling(first: int, last: int) -> Iterator[str]:
     yield f"INSERT INTO diff SELECT {layer}, 1, 1, 1 {series}"
     yield f"INSERT INTO diff_blob SELECT {layer}, {layer} {series}"
     yield f"INSERT INTO chain SELECT {layer}, NULL, {layer}, 1, 1 {series}"
-    yield f"INSERT INTO image SELECT {image}, 'c', {layer}, number, 0, number = {last} {series}"
-    yield f"INSERT INTO image_metadata SELECT {image}, 'parent', ({parent})::bytea {series} WHERE number > {first}"
+    head = f"number = {last} OR (number + 1) % {depth} = 0"
+    yield f"INSERT INTO image SELECT {image}, 'c', {layer}, number, 0, {head} {series}"
+    above = f"number > {first} AND number % {depth} > 0"
+    yield f"INSERT INTO image_metadata SELECT {image}, 'parent', ({parent})::bytea {series} WHERE {above}"
     yield f"INSERT INTO manifest SELECT {manifest}, 'm', 'c' {series}"
     yield f"INSERT INTO image_manifest SELECT {image}, {manifest} {series}"
     yield f"INSERT INTO edge SELECT {manifest}, 'config', 0, {image}, '', 1 {series}"
@@ -316,12 +319,16 @@ def test_a_collection_takes_memory_for_what_goes_and_not_for_what_stays(monkeypa
 
 def test_circles_of_parents_are_found_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the images of a circle and those below it come from the server."""
-    from orlop.store.rows.postgres.check import parent_loops
+    from orlop.store.rows.postgres.check import ROOTLESS, parent_loops
     from tests.postgres import database
 
     conninfo = database()
-    for statement in filling(1, 50):
+    for statement in filling(1, 3000):
         sql(conninfo, statement)
+    sql(conninfo, "VACUUM ANALYZE")
+    plan = "\n".join(line for (line,) in sql(conninfo, f"EXPLAIN {ROOTLESS}"))
+    # Whatever the depth, each step down asks the index.
+    assert re.search(r"Index .*Scan using image_children", plan), plan
     circle = sorted(str(Digest.of(b"image%d" % number)) for number in (10, 11, 12))
     with opened(conninfo) as metadata, metadata.read() as rows:
         assert isinstance(rows, PostgresRows)
@@ -339,7 +346,7 @@ def test_circles_of_parents_are_found_among_many(monkeypatch: pytest.MonkeyPatch
     with opened(conninfo) as metadata, metadata.read() as rows:
         assert isinstance(rows, PostgresRows)
         assert [sorted(loop) for loop in parent_loops(rows)] == [circle]
-    assert {row[0] for row in came} == {str(Digest.of(b"image%d" % number)) for number in range(10, 51)}
+    assert {row[0] for row in came} == {str(Digest.of(b"image%d" % number)) for number in range(10, 50)}
 
 
 def _pair(parent: int, child: int) -> tuple[bytes, str]:

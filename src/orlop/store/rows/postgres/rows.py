@@ -39,6 +39,7 @@ class PostgresRows(PostgresContentRows):
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], place: str, *, writable: bool = False) -> None:
         super().__init__(connection, place)
         self.writable = writable
+        self.sending.is_bounded = writable
         self.pinned = writable
         """Whether what these rows name stays as long as they are looked at."""
 
