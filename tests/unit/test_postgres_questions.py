@@ -109,7 +109,7 @@ def _changes(rows: PostgresRows) -> None:
 _OF_ALL = frozenset(
     (
         *("all_edges", "blobs", "came", "chains", "contents", "counts", "diff_ids", "heads", "image_ids", "image_rows"),
-        *("metadata_of_all", "opaque_blobs", "protected"),
+        *("metadata_of_all", "opaque_blobs", "protected", "unneeded"),
     )
 )
 """Questions about every row there is."""

@@ -412,6 +412,11 @@ class BlobStore(ABC):
     def strays(self, rows: Rows) -> Iterable[Leftover]:
         """Return the blobs and tables that no row names, and what is neither, sorted by where they are."""
 
+    def lacks_any(self, rows: Rows) -> bool:
+        """Return whether the rows name blobs that are not there."""
+        there = set(self.digests())
+        return any(blob.digest not in there for blob in rows.blobs())
+
     @abstractmethod
     def clear(self, rows: WritableRows, leftover: Leftover) -> None:
         """Remove something that no row names once the write is durable, and keep it if it is undone. Idempotent."""

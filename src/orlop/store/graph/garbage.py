@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.model.values import dataclass
 from orlop.store.graph.documents import Documents
 from orlop.store.rows.rows import EVERYTHING
+from orlop.store.rows.unneeded import Unneeded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from orlop.model.digest import ChainID, DiffID, Digest
     from orlop.store.rows.metadata import Rows
 
 
-@dataclass(frozen=True, slots=True)
-class Unneeded:
-    """What nothing needs, each sorted.
+def unneeded(rows: Rows, *, ended: Collection[str] = ()) -> Unneeded:
+    """Return what no name, image, document or lease needs.
 
-    ``chains`` are those on which nothing stands; what lies below them goes with them as far as nothing else needs it.
-    ``contents`` are in no chain. ``blobs`` are not the content of a layer.
+    A database that can tell it by itself does (`Rows.unneeded`); from another one all rows come into memory.
+
+    Args:
+        rows: of one moment.
+        ended: the leases that do not count; every other one does, whether its owner lives or not.
     """
-
-    chains: tuple[ChainID, ...] = ()
-    contents: tuple[DiffID, ...] = ()
-    manifests: tuple[Digest, ...] = ()
-    blobs: tuple[Digest, ...] = ()
-
-
-def unneeded(rows: Rows) -> Unneeded:
-    """Return what no name, image, document or lease needs. Every lease counts, whether its owner lives or not."""
-    held = {str(digest) for digests in rows.protected().values() for digest in digests}
+    told = rows.unneeded(ended)
+    if told is not None:
+        return told
+    held = {str(digest) for name, digests in rows.protected().items() if name not in ended for digest in digests}
     if str(EVERYTHING) in held:
         return Unneeded()
     chains, contents = _layers(rows, held)
@@ -45,13 +41,10 @@ def only_leased(rows: Rows, digests: Iterable[Digest]) -> list[Digest]:
     A release of single things costs what these are, and not what the store is.
     """
     wanted = list(digests)
-    if EVERYTHING not in wanted:
-        return rows.loose_of(wanted)
-    chains, contents = _layers(rows, frozenset())
-    return [*chains, *contents]
+    return rows.loose_of(None if EVERYTHING in wanted else wanted)
 
 
-def _layers(rows: Rows, held: set[str] | frozenset[str]) -> tuple[tuple[ChainID, ...], tuple[DiffID, ...]]:
+def _layers(rows: Rows, held: set[str]) -> tuple[tuple[ChainID, ...], tuple[DiffID, ...]]:
     chains = rows.chains()
     # Their digits are hashed once; digests are hashed again and again.
     below = {row.parent.hex for row in chains if row.parent is not None}

@@ -224,9 +224,9 @@ class WritableContentRows(ContentRows):
 
     @abstractmethod
     def forget_manifests(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Forget manifests and indexes, and return those that went, sorted.
+        """Forget those of some manifests and indexes, and of all to which they lead, that nothing reaches any more.
 
-        One stays that a name, an image, a lease, or a document that is not among them needs.
+        Returns those that went, sorted.
         """
 
     @abstractmethod

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from orlop.store.rows.rows import WritableRows
+    from orlop.store.rows.rows import Rows, WritableRows
 
 TOC: Final = "toc:"
 """What the names of tables of contents begin with; the rest is a diff ID."""
@@ -153,6 +153,16 @@ class ObjectKeys(ABC):
     @abstractmethod
     def objects(self, *, tocs: bool) -> Iterator[StoredObject]:
         """Yield all tables of contents, or all blobs, in no promised order; those of this moment."""
+
+    def unnamed(self, rows: Rows) -> Iterable[StoredObject]:
+        """Return the blobs and tables of contents that no row of content names, in no promised order."""
+        named = {str(row.digest) for row in rows.blobs()} | {f"{TOC}{diff_id}" for diff_id in rows.diff_ids()}
+        return [one for tocs in (False, True) for one in self.objects(tocs=tocs) if one.name not in named]
+
+    def lacks_any(self, rows: Rows) -> bool:
+        """Return whether a row of content names a blob that has no object."""
+        there = {one.name for one in self.objects(tocs=False)}
+        return any(str(row.digest) not in there for row in rows.blobs())
 
     @abstractmethod
     def named_after(self, key: str, *, most: int) -> Sequence[StoredObject]:

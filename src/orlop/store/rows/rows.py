@@ -15,11 +15,12 @@ from orlop.store.rows.content import ContentRows, WritableContentRows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Final
 
     from orlop.model.digest import ChainID, DiffID
     from orlop.store.rows.content import BlobRow
+    from orlop.store.rows.unneeded import Unneeded
 
 
 MAX_SIZE = (1 << 63) - 1
@@ -216,8 +217,12 @@ class Rows(ContentRows):
         return {row.chain_id for row in self.image_rows(listed_only=False) if row.chain_id is not None} & set(chains)
 
     @abstractmethod
-    def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Return those of these layers and contents that only leases keep."""
+    def loose_of(self, digests: Iterable[Digest] | None) -> list[Digest]:
+        """Return those of these layers and contents, or of all, that only leases keep."""
+
+    def unneeded(self, ended: Collection[str]) -> Unneeded | None:  # noqa: ARG002 - for those that can tell
+        """Return what nothing needs but leases that have ended, where a database tells it; else nothing."""
+        return None
 
     @abstractmethod
     def counts(self) -> Mapping[str, int]:

@@ -1,21 +1,27 @@
 """Garbage: what a crash has left in a store, and what nothing in it references.
 
-All of it is found and taken away in one write, so under the write lock. Content gets its name and its rows inside one
-write, so that under the lock a file without a row is nobody's. What a living owner holds a lease on stays, and nothing
-else gets any grace: no age, no waiting time.
+What the rows do not need is looked for before the write lock is taken, and so while others go on: the look is at all
+rows. Under the lock each thing that was found is looked at once more, and goes if it still is not needed, which costs
+what goes and not what is kept. Where much goes it goes in several writes, between which others write. What becomes
+garbage after the look goes with a later collection.
+
+Files are looked for under the lock: content gets its name and its rows inside one write, so that a file without a row
+is nobody's. What a living owner holds a lease on stays, and nothing else gets any grace: no age, no waiting time.
 
 The order matters:
 
 1. The database must be sound; nothing is garbage because of a row that is wrong.
-2. Unfinished files are listed before the living owners are: an owner that begins in between then counts as alive, and
-   its files are not on the list.
-3. Rows of dead leases go. From here on the rows alone say what is needed: the graph that is made of them.
-4. Trash is looked at before more of it is made. What a row still names goes back to its place: its removal was not
+2. The rows are looked through for what nothing but leases of the dead needs, in a view of one moment.
+3. Under the lock, unfinished files are listed before the living owners are: an owner that begins in between then counts
+   as alive, and its files are not on the list.
+4. Rows of dead leases go. From here on the rows alone say what is needed.
+5. Trash is looked at before more of it is made. What a row still names goes back to its place: its removal was not
    committed.
-5. Unfinished files of dead owners go. Manifests and indexes go that nothing reaches, then files that no row names and
-   blobs that nothing needs, unless somebody holds everything: a backup brings files before their rows. The files stay
-   as well where blobs are missing that rows name: the rows may be another store's.
-6. Chains that no image, chain or lease needs go, from the top down; with each its content, if it was the last to need
+6. Unfinished files of dead owners go, and files that no row names, unless somebody holds everything: a backup brings
+   files before their rows. The files stay as well where blobs are missing that rows name: the rows may be another
+   store's.
+7. Manifests and indexes go that nothing reaches, then blobs that nothing needs.
+8. Chains that no image, chain or lease needs go, from the top down; with each its content, if it was the last to need
    it, and the blobs and tables of that content.
 
 Files go after the commit, so a crash leaves them in ``trash/`` for the next collection. What others are still reading
@@ -37,16 +43,18 @@ from orlop.store.graph.garbage import unneeded
 from orlop.store.leases import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from orlop.model.digest import DiffID
     from orlop.store.blobs.store import Leftover
-    from orlop.store.graph.garbage import Unneeded
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows, WritableRows
+    from orlop.store.rows.unneeded import Unneeded
 
 _log = Logger(__name__)
 _SECOND: Final = 1_000_000_000
+_AT_ONCE: Final = 256
+"""How many things go in one write at most, with what goes with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +97,20 @@ def _collected(store: Store, *, dry_run: bool) -> GcReport:
     # Nothing is garbage because of a row that is wrong.
     store.metadata.require_sound()
     collection = _Collection(store, dry_run=dry_run)
-    with suppress(_Undone), store.metadata.write() as rows:
-        collection.run(rows)
-        if dry_run:
+    garbage = collection.look()
+    if dry_run:
+        with suppress(_Undone), store.metadata.write() as rows:
+            collection.begin(rows)
+            collection.take(rows, garbage)
             raise _Undone
+    else:
+        first, *others = garbage.parts(_AT_ONCE)
+        with store.metadata.write() as rows:
+            collection.begin(rows)
+            collection.take(rows, first)
+        for part in others:
+            with store.metadata.write() as rows:
+                collection.take(rows, part)
     if not dry_run:
         store.blobs.reclaim()
     return GcReport(store.root, dry_run, tuple(collection.found))
@@ -103,14 +121,23 @@ class _Undone(Exception):
 
 
 class _Collection:
-    """One collection under way, inside a write; the files go when it is durable."""
+    """One collection under way, inside of writes; the files go when these are durable."""
 
     def __init__(self, store: Store, *, dry_run: bool) -> None:
         self._store = store
         self._dry_run = dry_run
+        self._has_strays = False
         self.found: list[Garbage] = []
 
-    def run(self, rows: WritableRows) -> None:
+    def look(self) -> Unneeded:
+        """Return what nothing but leases of the dead needs, and note whether there are files that no row names."""
+        alive = self._store.leases.alive(sweep=not self._dry_run)
+        with self._store.metadata.read() as rows:
+            self._has_strays = any(True for _ in self._store.blobs.strays(rows))
+            return unneeded(rows, ended=list(self._dead(rows, alive)))
+
+    def begin(self, rows: WritableRows) -> None:
+        """Take what a crash has left."""
         # Files are listed before their owners: an owner that begins now is not taken for a dead one.
         unfinished = self._store.blobs.unfinished()
         alive = self._store.leases.alive(sweep=not self._dry_run)
@@ -124,21 +151,25 @@ class _Collection:
             self._clear(rows, "partial", leftover, "its pull was interrupted; a new one would go on with it")
         self._uploads(rows)
         self._database(rows, alive)
-        garbage = unneeded(rows)
-        manifests = rows.forget_manifests(garbage.manifests)
         # Who holds everything may bring files before their rows, as a backup does.
-        if not rows.leases_of(EVERYTHING):
+        if self._has_strays and not rows.leases_of(EVERYTHING):
             self._strays(rows)
+
+    def take(self, rows: WritableRows, garbage: Unneeded) -> None:
+        """Take what was found and is not needed even now."""
+        manifests = rows.forget_manifests(garbage.manifests) if garbage.manifests else ()
         self._content(rows, rows.forget_blobs(garbage.blobs), ())
         self._layers(rows, garbage)
         self._manifests(manifests)
 
+    def _dead(self, rows: Rows, alive: set[str]) -> Iterable[str]:
+        return (name for name in rows.leases() if not self._store.leases.is_alive(name, alive))
+
     def _leases(self, rows: WritableRows, alive: set[str]) -> None:
-        for name in rows.leases():
-            if not self._store.leases.is_alive(name, alive):
-                rows.delete_lease(name)
-                if name != LEFT:
-                    self._tell("lease", name, "its owner has died, or its time has passed")
+        for name in self._dead(rows, alive):
+            rows.delete_lease(name)
+            if name != LEFT:
+                self._tell("lease", name, "its owner has died, or its time has passed")
 
     def _layers(self, rows: WritableRows, garbage: Unneeded) -> None:
         for top in garbage.chains:
@@ -184,8 +215,7 @@ class _Collection:
 
     def _has_lost_blobs(self, rows: WritableRows) -> bool:
         """Return whether rows name blobs that are not there, as those of another store, or of an older backup, do."""
-        there = set(self._store.blobs.digests())
-        return any(blob.digest not in there for blob in rows.blobs())
+        return self._store.blobs.lacks_any(rows)
 
     def _uploads(self, rows: WritableRows) -> None:
         if self._store.is_local:

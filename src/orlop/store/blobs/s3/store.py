@@ -316,15 +316,13 @@ class S3BlobStore(BlobStore):
         return sorted(self._strays(rows))
 
     def _strays(self, rows: Rows) -> Iterator[Leftover]:
-        blobs = {str(row.digest) for row in rows.blobs()}
-        for one in self.keys.objects(tocs=False):
-            if one.name not in blobs:
-                yield Leftover(f"blobs/{one.name.replace(':', '/')}", self._subject(one.key), one.size)
-        diffs = {str(diff_id) for diff_id in rows.diff_ids()}
-        for one in self.keys.objects(tocs=True):
-            name = one.name.removeprefix(TOC)
-            if name not in diffs:
-                yield Leftover(f"toc/{name.replace(':', '/')}", self._subject(one.key), one.size)
+        for one in self.keys.unnamed(rows):
+            folder, name = ("toc", one.name.removeprefix(TOC)) if one.name.startswith(TOC) else ("blobs", one.name)
+            yield Leftover(f"{folder}/{name.replace(':', '/')}", self._subject(one.key), one.size)
+
+    def lacks_any(self, rows: Rows) -> bool:
+        """Return whether the rows name blobs that no object is for."""
+        return self.keys.lacks_any(rows)
 
     def _subject(self, key: str) -> str:
         return f"{self.where}/{path_of(key)}"

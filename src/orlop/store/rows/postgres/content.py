@@ -21,7 +21,6 @@ from orlop.store.rows.postgres.tables import (
     REPOSITORIES,
     TAGS,
     UNNEEDED_BLOB,
-    UNNEEDED_MANIFESTS,
     UNREACHED_NEAR,
 )
 
@@ -278,8 +277,8 @@ class PostgresContentRows(PassingRows):
         return True
 
     def forget_manifests(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Forget manifests and indexes that nothing else needs."""
-        found = self.rows(UNNEEDED_MANIFESTS, {"digests": sorted(set(map(str, digests)))})
+        """Forget manifests and indexes, and what they lead to, that nothing reaches."""
+        found = self.rows(UNREACHED_NEAR, {"starts": sorted(set(map(str, digests)))})
         gone = sorted(digests_of(Digest, found))
         self._delete_manifests([str(digest) for digest in gone])
         return gone

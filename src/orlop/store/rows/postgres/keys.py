@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from orlop.store.rows.metadata import WritableRows
+    from orlop.store.rows.metadata import Rows, WritableRows
     from orlop.store.rows.postgres.database import PostgresMetadata
     from orlop.store.rows.postgres.sessions import Session
 
 _AGAIN: Final = "interval '1 hour'"
 """How long after a deletion an object is deleted once more."""
 _OBJECT: Final = "SELECT name, key, size FROM object"
+_UNNAMED: Final = f"""{_OBJECT} WHERE name < %(toc)s AND NOT EXISTS (SELECT 1 FROM blob WHERE blob.digest = name)
+    UNION ALL {_OBJECT} WHERE name >= %(toc)s
+        AND NOT EXISTS (SELECT 1 FROM diff WHERE diff.id = substr(name, %(digits)s))"""  # noqa: S608 - constants
+_LACKS: Final = """SELECT EXISTS (SELECT 1 FROM blob
+    WHERE NOT EXISTS (SELECT 1 FROM object WHERE object.name = blob.digest))"""
 _STAMP: Final = """WITH next AS (UPDATE store SET epoch = epoch + 1
         WHERE EXISTS (SELECT 1 FROM doomed WHERE stamp IS NULL) RETURNING epoch)
     UPDATE doomed SET stamp = next.epoch FROM next WHERE stamp IS NULL"""
@@ -150,6 +155,14 @@ class PostgresKeys(ObjectKeys):
         sign = ">=" if tocs else "<"
         found = self._asked(f"{_OBJECT} WHERE name {sign} %s ORDER BY name", (TOC,))
         return (StoredObject(*row) for row in found if row[0].startswith(TOC) is tocs)
+
+    def unnamed(self, rows: Rows) -> Iterable[StoredObject]:  # noqa: ARG002 - they are in the same database
+        """Return the blobs and tables of contents that no row of content names; only these come from the server."""
+        return [StoredObject(*row) for row in self._asked(_UNNAMED, {"toc": TOC, "digits": len(TOC) + 1})]
+
+    def lacks_any(self, rows: Rows) -> bool:  # noqa: ARG002 - as above
+        """Return whether a row of content names a blob that has no object."""
+        return bool(self._asked(_LACKS)[0][0])
 
     def named_after(self, key: str, *, most: int) -> Sequence[StoredObject]:
         """Return the first of what names lead to behind a key."""

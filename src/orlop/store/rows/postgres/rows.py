@@ -16,11 +16,12 @@ from orlop.store.rows.postgres.passing import digests_of, sorted_texts
 from orlop.store.rows.postgres.tables import CHILDREN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import psycopg
 
     from orlop.store.rows.metadata import BlobRow
+    from orlop.store.rows.unneeded import Unneeded
 
 _PARENT = "parent"
 _IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0), parent.value
@@ -38,6 +39,7 @@ class PostgresRows(PostgresContentRows):
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], place: str, *, writable: bool = False) -> None:
         super().__init__(connection, place)
         self.writable = writable
+        self.sending.is_bounded = writable
         self.pinned = writable
         """Whether what these rows name stays as long as they are looked at."""
 
@@ -307,19 +309,28 @@ class PostgresRows(PostgresContentRows):
         found = self.rows("SELECT DISTINCT chain FROM image WHERE chain = ANY(%s)", (sorted_texts(chains),))
         return digests_of(ChainID, found)
 
-    def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
+    def loose_of(self, digests: Iterable[Digest] | None) -> list[Digest]:
         """Return those layers and contents that only leases keep."""
-        asked = list(digests)
+        asked = None if digests is None else list(digests)
+        which = "true" if asked is None else "{}.id = ANY(%(ids)s)"
         loose = self.rows(
-            """SELECT id FROM chain WHERE id = ANY(%(ids)s)
+            f"""SELECT id FROM chain WHERE {which.format("chain")}
                 AND NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
                 AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id)
-            UNION ALL SELECT id FROM diff WHERE id = ANY(%(ids)s)
-                AND NOT EXISTS (SELECT 1 FROM chain WHERE chain.diff = diff.id)""",
-            {"ids": sorted(set(map(str, asked)))},
+            UNION ALL SELECT id FROM diff WHERE {which.format("diff")}
+                AND NOT EXISTS (SELECT 1 FROM chain WHERE chain.diff = diff.id)""",  # noqa: S608 - constants
+            {"ids": sorted_texts(asked or ())},
         )
+        if asked is None:
+            return digests_of(Digest, loose)
         texts = {text for (text,) in loose}
         return [digest for digest in asked if str(digest) in texts]
+
+    def unneeded(self, ended: Collection[str]) -> Unneeded:
+        """Return what nothing needs but leases that have ended."""
+        from orlop.store.rows.postgres.garbage import unneeded_rows  # noqa: PLC0415 - few commands look for all of it
+
+        return unneeded_rows(self, ended)
 
     def counts(self) -> Mapping[str, int]:
         """Return how many rows there are of each kind."""

@@ -61,6 +61,8 @@ class Sending:
         self._size = 0
         self._has_lost = False
         self._renewed = time.monotonic()
+        self.is_bounded = True
+        """Whether the transaction has a limit as a whole, as it may hold locks."""
         self.is_committed = False
         """Whether the server has answered that the transaction is committed."""
 
@@ -104,7 +106,7 @@ class Sending:
             raise psycopg.errors.InFailedSqlTransaction(msg)
         self._close_layers()
         waiting, self._waiting, self._size = self._waiting, [], 0
-        if time.monotonic() - self._renewed > _RENEWING:
+        if self.is_bounded and time.monotonic() - self._renewed > _RENEWING:
             self._renewed = time.monotonic()
             waiting.insert(0, (BOUND, None))
         return waiting

@@ -108,13 +108,14 @@ _NEXT: Final = """LATERAL (
         UNION ALL SELECT edge.parent FROM edge WHERE edge.child = {0}.digest AND edge.role = 'subject') AS next"""
 """Where one leads that something reaches: to its children, and to what refers to it."""
 
-NEAR: Final = f"""WITH RECURSIVE near (digest) AS (
-    SELECT unnest(%(starts)s::text[]) COLLATE "C" UNION SELECT next.digest FROM near, {_NEXT.format("near")})"""  # noqa: S608 - constants
+_NEAR: Final = f"""near (digest) AS (
+    ({{}}) UNION SELECT next.digest FROM near, {_NEXT.format("near")})"""  # noqa: S608 - constants
 """What may go where something goes: all that it leads to."""
+_STARTS: Final = 'SELECT unnest(%(starts)s::text[]) COLLATE "C"'
 
-ALL_NEAR: Final = f"{NEAR} SELECT digest FROM near"  # noqa: S608 - constants
+ALL_NEAR: Final = f"WITH RECURSIVE {_NEAR.format(_STARTS)} SELECT digest FROM near"  # noqa: S608 - constants
 
-UNREACHED_NEAR: Final = f"""{NEAR}, reached (digest) AS (
+_UNREACHED: Final = f"""reached (digest) AS (
     SELECT digest FROM near WHERE (SELECT true FROM top WHERE top.digest = near.digest LIMIT 1)
         OR (SELECT true FROM image_manifest WHERE manifest = near.digest LIMIT 1)
         OR (SELECT true FROM lease WHERE lease.digest = near.digest LIMIT 1)
@@ -129,17 +130,49 @@ UNREACHED_NEAR: Final = f"""{NEAR}, reached (digest) AS (
     SELECT near.digest FROM near WHERE near.digest NOT IN (SELECT digest FROM reached)
     AND (SELECT true FROM manifest WHERE manifest.digest = near.digest LIMIT 1)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
+UNREACHED_NEAR: Final = f"WITH RECURSIVE {_NEAR.format(_STARTS)}, {_UNREACHED}"
 """Those of what may go that nothing reaches. With LIMIT each is asked of an index: few may go, of many rows."""
 
-UNNEEDED_MANIFESTS: Final = """SELECT digest FROM manifest WHERE digest = ANY(%(digests)s)
-    AND NOT EXISTS (SELECT 1 FROM top WHERE top.digest = manifest.digest)
-    AND NOT EXISTS (SELECT 1 FROM image_manifest WHERE image_manifest.manifest = manifest.digest)
-    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (manifest.digest, '*'))
-    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = manifest.digest AND role = 'child'
-        AND edge.parent <> ALL(%(digests)s))
-    AND NOT EXISTS (SELECT 1 FROM edge JOIN manifest AS stays ON stays.digest = edge.child
-        WHERE edge.parent = manifest.digest AND role = 'subject' AND edge.child <> ALL(%(digests)s))"""
-"""Those of some manifests that nothing beside them needs."""
+# What nothing needs, of all there is. Each question leaves out, row by row, what something needs. So the server goes
+# through its tables and needs no memory for them, and what comes back is what goes.
+
+_COUNTED: Final = f"""lease AS NOT MATERIALIZED (
+    SELECT digest FROM {SCHEMA}.lease WHERE lease.lease <> ALL(%(ended)s::text[]))"""  # noqa: S608 - constants
+"""The leases that count, in place of all of them."""
+HOLDS_ALL: Final = f"WITH {_COUNTED} SELECT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"  # noqa: S608 - constants
+HAS_LOST_TOPS: Final = """SELECT EXISTS (SELECT 1 FROM top
+    WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = top.digest))"""
+_NO_ROOT: Final = """NOT EXISTS (SELECT 1 FROM top WHERE top.digest = manifest.digest)
+        AND NOT EXISTS (SELECT 1 FROM image_manifest AS came WHERE came.manifest = manifest.digest)
+        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = manifest.digest)"""
+_ALONE: Final = f"""SELECT digest FROM manifest WHERE {_NO_ROOT}
+        AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = manifest.digest AND edge.role = 'child')
+        AND NOT EXISTS (SELECT 1 FROM edge AS about WHERE about.parent = manifest.digest AND about.role = 'subject'
+            AND ((SELECT true FROM manifest AS subject WHERE subject.digest = about.child LIMIT 1)
+                OR (SELECT true FROM lease WHERE lease.digest = about.child LIMIT 1)
+                OR (SELECT true FROM edge AS up WHERE up.child = about.child AND up.role = 'child' LIMIT 1)))
+    UNION SELECT digest FROM manifest WHERE {_NO_ROOT}
+        AND EXISTS (SELECT 1 FROM edge AS about WHERE about.parent = manifest.digest AND about.role = 'subject')
+        AND EXISTS (SELECT 1 FROM edge AS down WHERE down.parent = manifest.digest AND down.role = 'child')"""  # noqa: S608 - constants
+"""The documents to which nothing leads, and the indexes with a subject.
+
+What nothing reaches is below one of them. For either something leads to it, and to that, and so on up to where nothing
+does; or that goes round. As a document names only what was there before, a way goes round only where it leads from a
+subject to what refers to it, and from that to a child.
+"""
+UNREACHED: Final = f"WITH RECURSIVE {_COUNTED}, {_NEAR.format(_ALONE)}, {_UNREACHED} ORDER BY 1"
+UNNAMED_BLOBS: Final = f"""WITH {_COUNTED} SELECT digest FROM blob
+    WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
+    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest AND edge.parent <> ALL(%(gone)s::text[]))
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = blob.digest) ORDER BY 1"""  # noqa: S608 - constants
+"""Those without a layer that only documents name which go."""
+UNNEEDED_CHAINS: Final = f"""WITH {_COUNTED} SELECT id FROM chain
+    WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
+    AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = chain.id) ORDER BY 1"""  # noqa: S608 - constants
+UNNEEDED_CONTENTS: Final = f"""WITH {_COUNTED} SELECT id FROM diff
+    WHERE NOT EXISTS (SELECT 1 FROM chain WHERE chain.diff = diff.id)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = diff.id) ORDER BY 1"""  # noqa: S608 - constants
 
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)

@@ -41,17 +41,6 @@ _UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
     SELECT digest FROM manifest WHERE digest IN (SELECT digest FROM near)
     AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
 
-
-_UNNEEDED_MANIFESTS: Final = """SELECT digest FROM manifest WHERE digest IN (SELECT value FROM json_each(?1))
-    AND digest NOT IN (SELECT digest FROM top) AND digest NOT IN (SELECT manifest FROM image_manifest)
-    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (manifest.digest, '*'))
-    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = manifest.digest AND role = 'child'
-        AND edge.parent NOT IN (SELECT value FROM json_each(?1)))
-    AND NOT EXISTS (SELECT 1 FROM edge JOIN manifest AS stays ON stays.digest = edge.child
-        WHERE edge.parent = manifest.digest AND role = 'subject'
-        AND edge.child NOT IN (SELECT value FROM json_each(?1)))"""
-"""Those of some manifests that nothing beside them needs."""
-
 _IS_NAMED: Final = """(EXISTS (SELECT 1 FROM top WHERE top.digest = {0} AND top.suffix = '@' || {0}
         AND top.name NOT GLOB 'layout:*' AND top.name NOT GLOB 'cache:*')
     OR EXISTS (SELECT 1 FROM image_manifest AS came JOIN reference ON reference.image = came.image
@@ -322,8 +311,8 @@ class SQLiteContentRows(PassingRows):
         return True
 
     def forget_manifests(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Forget manifests and indexes that nothing else needs."""
-        found = self._run(_UNNEEDED_MANIFESTS, (plain_json.dumps(sorted(map(str, digests))),)).fetchall()
+        """Forget manifests and indexes, and what they lead to, that nothing reaches."""
+        found = self._run(_UNREACHED_NEAR, (plain_json.dumps(sorted(map(str, digests))),)).fetchall()
         gone = sorted(digests_of(Digest, found))
         self._delete_manifests(map(str, gone))
         return gone

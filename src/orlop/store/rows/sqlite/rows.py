@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orlop.model import plain_json
-from orlop.model.digest import ChainID, DiffID, ImageID
+from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.rows.metadata import EVERYTHING
 from orlop.store.rows.sqlite.content import SQLiteContentRows
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orlop.model.digest import Digest
     from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ReferenceRow
     from orlop.store.rows.sqlite.doubts import Doubts
 
@@ -326,8 +325,15 @@ class SQLiteRows(SQLiteContentRows):
             ChainID, self._run(statement, (plain_json.dumps([str(chain) for chain in chains]),)).fetchall()
         )
 
-    def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
+    def loose_of(self, digests: Iterable[Digest] | None) -> list[Digest]:
         """Return those layers and contents that only leases keep."""
+        if digests is None:
+            found = self._run(
+                """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
+                AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id)
+                UNION ALL SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM chain WHERE chain.diff = diff.id)"""
+            )
+            return digests_of(Digest, found.fetchall())
         loose = """SELECT 1 FROM chain WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM image WHERE chain = ?1)
             AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = ?1)
             UNION ALL SELECT 1 FROM diff WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM chain WHERE diff = ?1)"""
