@@ -40,7 +40,7 @@ _SHOWN: Final = 10
     multiple=True,
     metavar="LIMIT",
     help="Exit with 8 if a finding has this severity (info, low, medium, high) or a higher one, if there is a secret"
-    " (secret), if more is hidden (waste=20MB, waste=10%), or if the efficiency is lower (efficiency=0.9). May be"
+    " (secret), if more is wasted (waste=20MB, waste=10%), or if the efficiency is lower (efficiency=0.9). May be"
     " repeated.",
 )
 @option(
