@@ -208,7 +208,7 @@ def _lines(name: str, report: Audit, masked: Mask) -> Iterator[str]:
     yield (
         f"hidden: {human_size(report.hidden)} ({human_size(report.overwritten)} overwritten{again},"
         f" {human_size(report.removed)} removed); efficiency {report.efficiency:.1%};"
-        f" there twice: {human_size(report.twice)}"
+        f" duplicated: {human_size(report.twice)}"
     )
     for layer in report.layers:
         step = masked(layer.layer.created_by).replace("\n", " ").replace("\t", " ")[:80]
