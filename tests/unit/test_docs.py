@@ -5,6 +5,7 @@ CONTRIBUTING.md says how a block is marked.
 
 from __future__ import annotations
 
+import ast
 import doctest
 import os
 import re
@@ -12,11 +13,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from orlop.service.image_service import ImageService
 from tests import engines
 from tests.hostile.lists import LISTS
 
@@ -172,3 +175,28 @@ def test_the_seconds_on_a_page_are_those_that_were_measured(name: str) -> None:
         assert re.findall(r"[\d.]+", row[1]) == [seconds[subject] for subject in subjects]
     known = {f"{value} s" for value in seconds.values()}
     assert {*re.findall(r"\b\d+\.\d\d s\b", page)} <= known
+
+
+def test_the_page_of_the_library_names_every_parameter_of_each_call() -> None:
+    calls = re.findall(r"`(\w+)\(([^`]*)\)`", (TOP / "docs" / "library.md").read_text())
+    methods = {name: getattr(ImageService, name) for name in dir(ImageService) if not name.startswith("_")}
+    known = {name: signature(method) for name, method in methods.items() if callable(method)}
+    said = {name: ast.parse(f"def call({given}): ...".replace("…", "None")).body[0] for name, given in calls}
+    shown = {
+        name: [(one.arg, None if value is None else ast.unparse(value)) for one, value in _parameters(call)]
+        for name, call in said.items()
+        if name in known
+    }
+    assert len(shown) > 20
+    for name, parameters in shown.items():
+        declared = [one for one in known[name].parameters.values() if one.name != "self"]
+        assert [one for one, _ in parameters] == [one.name for one in declared], name
+        assert [value is None for _, value in parameters] == [one.default is one.empty for one in declared], name
+
+
+def _parameters(call: ast.stmt) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+    assert isinstance(call, ast.FunctionDef)
+    given = call.args
+    first = len(given.args) - len(given.defaults)
+    yield from zip(given.args, [*[None] * first, *given.defaults], strict=True)
+    yield from zip(given.kwonlyargs, given.kw_defaults, strict=True)

@@ -11,6 +11,7 @@ from orlop.intake.commit import verified_layer
 from orlop.intake.offer import digests_by_image
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import measuring
+from orlop.model.image import Configured
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.manifest import Manifest, unread_layer
 from orlop.store.content import node_of
@@ -106,7 +107,7 @@ class ArchivedLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchivedImage:
+class ArchivedImage(Configured):
     """An image in an archive.
 
     ``config`` is its config, as read, with the parent that the archive names, if that is in it; ``references`` are its
@@ -122,16 +123,6 @@ class ArchivedImage:
     layers: tuple[ArchivedLayer, ...]
     manifests: tuple[Digest, ...]
     tops: tuple[tuple[Reference, Digest], ...] = ()
-
-    @property
-    def id(self) -> ImageID:
-        """The image ID."""
-        return self.config.id
-
-    @property
-    def raw_config(self) -> bytes:
-        """The exact bytes of the config."""
-        return self.config.raw_json
 
     @property
     def size(self) -> int:

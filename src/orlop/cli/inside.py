@@ -49,8 +49,8 @@ def look_options(*, layers: bool = False) -> Callable[[Command], Command]:
         option(
             "--resolve-links",
             is_flag=True,
-            help="Apply entries below a symbolic link of a lower layer where the link points, as umoci does. By default"
-            " a directory hides the link, as in a container.",
+            help="If a layer has files below a symbolic link of a lower layer, put them where the link points, as umoci"
+            " does. By default a directory takes the place of the link, as in a container.",
         ),
     ]
     if layers:

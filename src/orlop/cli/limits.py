@@ -22,13 +22,13 @@ _NAMES: Final = {option_of(field.name): field.name for field in fields(Limits)}
 def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--limit`` to a command that reads archives, which changes the session's limits."""
     defaults = ", ".join(f"{option}={_shown(name)}" for option, name in _NAMES.items())
-    text = f"Change a limit on the archive. A size is such as 64m or 500MB; none means unlimited. Default: {defaults}."
+    text = f"Change a limit on what is read. A size is such as 64m or 500MB; none means unlimited. Default: {defaults}."
     return _option(text)(command)
 
 
 def archive_limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--limit`` to a command that may look into an archive, which changes the session's limits."""
-    return _option("Change a limit on the archive; see `orlop load --help`.")(command)
+    return _option("Change a limit on what is read; see `orlop load --help`.")(command)
 
 
 def _option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -77,16 +77,12 @@ class Content:
         if folder is None:
             return
         with folder:
-            for name in folder.names():
-                here = folder.there(name)
-                if here is None:
-                    continue
-                with here:
-                    try:
-                        reference = text_of(here, "ref")
-                    except (RootDamaged, LimitExceeded):
-                        reference = "what has lost its name"
-                    state = here.state("data")
+            for name, here in folder.each(folder.names()):
+                try:
+                    reference = text_of(here, "ref")
+                except (RootDamaged, LimitExceeded):
+                    reference = "what has lost its name"
+                state = here.state("data")
                 size = 0 if state is None else state.st_size
                 self.unfinished.append(f"{reference} was being written: {size} bytes are there")
                 expected = _EXPECTED.fullmatch(reference)

@@ -34,7 +34,7 @@ from orlop.streams.directory import kind_of
 from orlop.streams.files import CHUNK, explained, explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NOT_NAMES: Final = frozenset({b"", b".", b".."})
@@ -116,6 +116,14 @@ class Folder:
             return self.below(*names)
         except RootDamaged:
             return None
+
+    def each(self, names: Iterable[str]) -> Iterator[tuple[str, Folder]]:
+        """Yield those of some names that are directories, each open until the next one is asked for."""
+        for name in names:
+            folder = self.there(name)
+            if folder is not None:
+                with folder:
+                    yield name, folder
 
     def path_of(self, name: str) -> str:
         """Return the path of a name, for messages."""

@@ -301,13 +301,8 @@ class _DriverRoot:
         if folder is None:
             return
         with folder:
-            for name in folder.names():
-                here = folder.there(name)
-                if here is None:
-                    continue
-                with here:
-                    mount, before = _said(here, "mount-id"), _said(here, "init-id")
-                yield self._container(name, mount, before)
+            for name, here in folder.each(folder.names()):
+                yield self._container(name, _said(here, "mount-id"), _said(here, "init-id"))
 
     def _container(self, container: str, mount: str, before: str) -> ForeignContainer:
         place = self._held.place

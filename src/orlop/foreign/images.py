@@ -10,6 +10,7 @@ from orlop.errors import DigestMismatch
 from orlop.foreign.names import words_of
 from orlop.intake.offer import digests_by_image
 from orlop.intake.taking import measuring
+from orlop.model.image import Configured
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.meter import Meter
 from orlop.streams.verify import VerifyingReader
@@ -80,7 +81,7 @@ class RootLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class RootImage:
+class RootImage(Configured):
     """An image of a data root whose config is whole.
 
     ``config`` has the parent that the engine knew, if that is in the root; ``layers`` stand bottom first.
@@ -94,16 +95,6 @@ class RootImage:
     layers: tuple[RootLayer, ...]
     manifests: tuple[Digest, ...]
     said: int | None = field(default=None, repr=False)
-
-    @property
-    def id(self) -> ImageID:
-        """The image ID."""
-        return self.config.id
-
-    @property
-    def raw_config(self) -> bytes:
-        """The exact bytes of the config."""
-        return self.config.raw_json
 
     @property
     def size(self) -> int:

@@ -114,7 +114,7 @@ def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()
 
     Args:
         files: the view of all its layers.
-        contents: read all layers, for secrets and contents that are there twice; else tables of contents alone.
+        contents: read all layers, for secrets and duplicated content; else tables of contents alone.
         allow: findings that are left out: a rule, ``RULE:PATTERN`` with a pattern of paths, or a fingerprint.
 
     Raises:

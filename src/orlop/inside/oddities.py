@@ -38,7 +38,7 @@ KINDS: Final = {
     "overlay-attribute": "an attribute of overlay file systems is set, which can hide files in some engines",
     "reserved-name": "a name is reserved for layers, and is left out; some programs show it",
     "time-out-of-range": "its time is before 1970 or after 2262; engines set it to 1970",
-    "twice": "a path is there twice in one layer; some engines refuse it, in others the first one counts",
+    "twice": "a path occurs twice in one layer; some engines refuse it, in others the first one counts",
     "unknown-type": "an entry is of a type that no program unpacks; engines refuse it",
     "whiteout-device": "a character device 0:0, which an overlay engine takes for a whiteout",
     "whiteout-of-nothing": "a whiteout names nothing, and is left out; engines refuse it",

@@ -243,6 +243,24 @@ class Image:
         return self.v1.size
 
 
+class Configured:
+    """An image that is not in a store: what is known of it by its config alone."""
+
+    __slots__ = ()
+
+    config: Image
+
+    @property
+    def id(self) -> ImageID:
+        """The image ID."""
+        return self.config.id
+
+    @property
+    def raw_config(self) -> bytes:
+        """The exact bytes of the config."""
+        return self.config.raw_json
+
+
 def check_history(image: Image) -> None:
     """Check that there are not more history entries with a layer than layers; fewer are fine. Raises `InvalidImage`."""
     filled = sum(not entry.empty_layer for entry in image.history)

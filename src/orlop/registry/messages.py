@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import InvalidAnswer, RegistryUnreachable
 from orlop.model.urls import shown
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Self
+
+    from orlop.streams.compression import OpenReadable
 
 _PIECE = 1 << 16
 
@@ -28,7 +30,7 @@ class Body(Protocol):
     def can_repeat(self) -> bool:
         """Whether it can be opened more than once."""
 
-    def open(self) -> BinaryIO:
+    def open(self) -> OpenReadable:
         """Open it at its beginning."""
 
 
@@ -171,7 +173,7 @@ class BytesBody:
         """How many bytes it has."""
         return len(self._content)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> OpenReadable:
         """Open it at its beginning."""
         return io.BytesIO(self._content)
 
@@ -181,7 +183,7 @@ class OpenedBody:
 
     can_repeat = True
 
-    def __init__(self, opener: Callable[[int], BinaryIO], size: int, *, offset: int = 0) -> None:
+    def __init__(self, opener: Callable[[int], OpenReadable], size: int, *, offset: int = 0) -> None:
         """Take what to open.
 
         Args:
@@ -198,7 +200,7 @@ class OpenedBody:
         """How many bytes it has."""
         return self._size
 
-    def open(self) -> BinaryIO:
+    def open(self) -> OpenReadable:
         """Open it at its beginning."""
         return self._opener(self._offset)
 
@@ -213,10 +215,10 @@ class StreamBody:
     can_repeat = False
     size = None
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: OpenReadable) -> None:
         self._stream = stream
 
-    def open(self) -> BinaryIO:
+    def open(self) -> OpenReadable:
         """Open it where it stands."""
         return self._stream
 
@@ -238,7 +240,7 @@ class NotedBody:
         """Whether it can be opened more than once."""
         return self._body.can_repeat
 
-    def open(self) -> BinaryIO:
+    def open(self) -> OpenReadable:
         """Open it at its beginning."""
         self.was_opened = True
         return self._body.open()

@@ -21,6 +21,7 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
+from contextlib import closing
 from http.client import HTTPException, IncompleteRead
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -253,7 +254,7 @@ def _pieces(connection: Connection, body: Body) -> Iterator[bytes]:
     connection.watch.begin_body()
     connection.is_in_body = True
     left = body.size
-    with _reading(), body.open() as stream:
+    with _reading(), closing(body.open()) as stream:
         while left is None or left > 0:
             piece = stream.read(_PIECE if left is None else min(left, _PIECE))
             if not piece:

@@ -36,7 +36,8 @@ from orlop.model.names import ImageName, image_names
 from orlop.model.reference import Reference
 from orlop.service.load import load
 from orlop.service.pull import pull
-from orlop.service.rescue import opened_root, rescue_into, saved_names
+from orlop.service.rescue import opened_root, rescue_into
+from orlop.service.rescue_names import saved_names
 from orlop.service.rescue_places import check_outside, check_store, check_temporary
 from orlop.service.save import save
 from orlop.service.save_oci import asked_content, held_content

@@ -13,14 +13,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from orlop.errors import ImageNotFound, IntegrityError, InvalidInput, NotFound, StoreInUse
+from orlop.errors import IntegrityError, InvalidInput, NotFound, StoreInUse
 from orlop.foreign.root import open_root
 from orlop.intake.commit import commit
 from orlop.intake.offer import Offer
-from orlop.intake.selection import selected
 from orlop.intake.taking import measuring, storing
 from orlop.model.limits import limits_or
 from orlop.model.names import image_names
+from orlop.service.rescue_names import GivenNames, saved_names, selected_images
 from orlop.service.rescue_places import check_outside, check_store
 from orlop.service.save import save
 from orlop.store.images import in_circles
@@ -39,9 +39,8 @@ if TYPE_CHECKING:
     from orlop.intake.offer import OfferedLayer, OfferedManifest
     from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
-    from orlop.model.names import ImageName, Name
+    from orlop.model.names import Name
     from orlop.model.progress import Progress
-    from orlop.model.reference import Reference
     from orlop.store.opening import Root
     from orlop.store.root import Store
 
@@ -140,7 +139,7 @@ def rescue_into(
         store.blobs.sweep_ingests()
         examination = _Examination(foreign, progress)
         wanted = selected_images(foreign, names)
-        names_given = _GivenNames()
+        names_given = GivenNames()
         found = []
         for image in wanted:
             own, problems = names_given.left_for(image)
@@ -359,37 +358,6 @@ class _Examination:
         return ""
 
 
-class _GivenNames:
-    """The tags that images were taken under: of several images of a disk that have the same one, the first gets it."""
-
-    def __init__(self) -> None:
-        self._owners: dict[Reference, ForeignImage] = {}
-
-    def left_for(self, image: ForeignImage) -> tuple[ForeignImage, list[str]]:
-        """Return an image under those of its tags that no other image has, and a sentence for each of the others."""
-        if image.offered is None:
-            return image, []
-        tags: list[Reference] = []
-        problems: list[str] = []
-        for tag in image.offered.references:
-            owner = self._owners.get(tag)
-            if owner is None or owner.id == image.id:
-                tags.append(tag)
-            else:
-                problems.append(
-                    f"its name {tag.familiar} went to the image {owner.id} of {owner.place}, which has it, too"
-                )
-        if not problems:
-            return image, []
-        tops = tuple(top for top in image.offered.tops if top[0] in tags)
-        return replace(image, offered=replace(image.offered, references=tuple(tags), tops=tops)), problems
-
-    def note(self, image: ForeignImage) -> None:
-        """Note that an image was taken."""
-        for tag in () if image.offered is None else image.offered.references:
-            self._owners.setdefault(tag, image)
-
-
 def _nowhere(layer: OfferedLayer) -> str:
     return f"the layer {layer.diff_id} is nowhere in the root"
 
@@ -444,64 +412,7 @@ def _without_parent(taken: RescuedImage) -> RescuedImage:
     return replace(taken, problems=(*taken.problems, "its parent is left out, as that would descend from it"))
 
 
-def saved_names(image: ForeignImage) -> list[str]:
-    """Return the names under which an image that was taken is in the store: its tags, or else its ID."""
-    if image.offered is None:
-        return []
-    return [tag.familiar for tag in image.offered.references] or [image.id]
-
-
 def damaged_images(foreign: ForeignRoot, progress: Progress | None) -> list[ForeignImage]:
     """Return the images of which something is lost; all layers are read for that."""
     examination = _Examination(foreign, progress)
     return [one for one in foreign.images if examination.image(one, verify=True).state == "damaged"]
-
-
-def selected_images(foreign: ForeignRoot, names: Sequence[Name]) -> list[ForeignImage]:
-    """Return the images that names stand for, under these names alone; all of them without names.
-
-    Raises:
-        ImageNotFound: the root has no image of a name. InvalidReference: it is not a name.
-    """
-    if not names:
-        return list(foreign.images)
-    found: dict[int, ForeignImage] = {}
-    for name in image_names(names):
-        matching = [(number, _named(foreign, image, name)) for number, image in enumerate(foreign.images)]
-        there = {number: image for number, image in matching if image is not None}
-        if not there:
-            raise ImageNotFound(f"the root {foreign.path} holds no image {name.text}; orlop rescue --list shows all")
-        for number, image in there.items():
-            before = found.get(number)
-            found[number] = image if before is None else _merged(before, image)
-    return [found[number] for number in sorted(found)]
-
-
-def _named(foreign: ForeignRoot, image: ForeignImage, name: ImageName) -> ForeignImage | None:
-    if image.offered is None:
-        known = name.text in image.names or (
-            bool(name.digits) and image.id.removeprefix("sha256:").startswith(name.digits)
-        )
-        return image if known else None
-    with measuring(foreign.limits) as taking:
-        words = foreign.source(taking, ()).words
-    try:
-        offer = selected(Offer((image.offered,), foreign.manifests), [name], words)
-    except ImageNotFound:
-        return None
-    return replace(image, offered=offer.images[0])
-
-
-def _merged(one: ForeignImage, other: ForeignImage) -> ForeignImage:
-    if one.offered is None or other.offered is None:
-        return one
-    first, second = one.offered, other.offered
-    return replace(
-        one,
-        offered=replace(
-            first,
-            references=tuple(dict.fromkeys((*first.references, *second.references))),
-            digests=tuple(dict.fromkeys((*first.digests, *second.digests))),
-            tops=tuple(dict.fromkeys((*first.tops, *second.tops))),
-        ),
-    )

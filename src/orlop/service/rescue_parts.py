@@ -12,7 +12,8 @@ from orlop.foreign.changes import changes_chunks
 from orlop.foreign.images import RootLayer
 from orlop.foreign.rebuilt import UnpackedLayer
 from orlop.foreign.survivors import Lost, surviving_chunks
-from orlop.service.rescue import damaged_images, opened_root, selected_images
+from orlop.service.rescue import damaged_images, opened_root
+from orlop.service.rescue_names import selected_images
 from orlop.service.rescue_places import check_outside
 from orlop.streams.files import explaining, make_directories
 from orlop.streams.meter import Meter

@@ -47,6 +47,13 @@ class Readable(Protocol):
         """Return at least one and at most ``size`` bytes, or ``b""`` at the end."""
 
 
+class OpenReadable(Readable, Protocol):
+    """One that whoever opened it closes."""
+
+    def close(self) -> None:
+        """Release what it reads from."""
+
+
 class Compression(Enum):
     """The compression of a stream; the value is the name of the format."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_blobs import Document, MadeLayer, Stored
 from orlop.errors import ContentNotFound
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orlop.archive.oci_layout import LayoutContent
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
+    from orlop.streams.compression import OpenReadable
     from orlop.transfer.source import Home
 
 _PIECE: Final = 1 << 20
@@ -42,7 +43,7 @@ class ContentSource:
             raise ContentNotFound(f"{want.digest} is a layer in the store, and not a manifest")
         return found.data
 
-    def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
+    def open_blob(self, want: Descriptor, offset: int) -> OpenReadable:
         """See `Source.open_blob`."""
         found = self._find(want)
         if isinstance(found, Document):
@@ -52,8 +53,8 @@ class ContentSource:
             stream.seek(offset)
             return stream
         if isinstance(found, MadeLayer):
-            return cast("BinaryIO", _Ranged(found.spool.read, offset, found.size))
-        return cast("BinaryIO", _Skipped(found.chunks(), offset))
+            return _Ranged(found.spool.read, offset, found.size)
+        return _Skipped(found.chunks(), offset)
 
     def check_blob(self, want: Descriptor) -> None:
         """See `Source.check_blob`."""

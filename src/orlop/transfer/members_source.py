@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orlop.archive.detect import open_members
 from orlop.archive.names import REF_NAME, is_tag, said_of, tags_by_kind
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orlop.archive.members import Members
     from orlop.model.manifest import Manifest
     from orlop.model.reference import Reference
+    from orlop.streams.compression import OpenReadable
     from orlop.transfer.source import Home
 
 _DOCUMENT: Final = "manifest.json"
@@ -164,14 +165,14 @@ class MembersSource:
             )
         return self._members.document(name, what="the manifest")
 
-    def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
+    def open_blob(self, want: Descriptor, offset: int) -> OpenReadable:
         """See `Source.open_blob`."""
         name = self._place(want, False)
         if not self._members.has(name):
             raise ContentNotFound(
                 f"the layout lacks the blob {want.digest}, which a manifest in it names; copy from where all of it is"
             )
-        return cast("BinaryIO", _Member(self._members.reading(name, what="the blob"), offset))
+        return _Member(self._members.reading(name, what="the blob"), offset)
 
     def check_blob(self, want: Descriptor) -> None:
         """See `Source.check_blob`."""

@@ -8,7 +8,7 @@ stays as it is; where one platform is wanted, its image is enough.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import PlatformNotFound
 from orlop.intake.platforms import matches
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.platform import Platform
+    from orlop.streams.compression import OpenReadable
     from orlop.transfer.source import Home, Root, Source
 
 _SUBJECT: Final = "vnd.docker.reference.digest"
@@ -72,7 +73,7 @@ class WithManifest:
         """See `Source.manifest`."""
         return self._raw if want.digest == self._digest else self._source.manifest(want)
 
-    def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
+    def open_blob(self, want: Descriptor, offset: int) -> OpenReadable:
         """See `Source.open_blob`."""
         return self._source.open_blob(want, offset)
 

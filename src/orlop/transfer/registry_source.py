@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 from orlop.model.reference import Reference
 from orlop.registry.referrers import referring
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.registry.client import RegistryClient
+    from orlop.streams.compression import OpenReadable
 
 
 class RegistrySource:
@@ -45,9 +46,9 @@ class RegistrySource:
             self.read[want.digest] = self.home.client.get_manifest(self.home.repository, want.digest).raw
         return self.read[want.digest]
 
-    def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
+    def open_blob(self, want: Descriptor, offset: int) -> OpenReadable:
         """See `Source.open_blob`."""
-        return cast("BinaryIO", self.home.client.open_blob(self.home.repository, want, offset=offset))
+        return self.home.client.open_blob(self.home.repository, want, offset=offset)
 
     def check_blob(self, want: Descriptor) -> None:
         """See `Source.check_blob`: the registry that took it says whether it is right."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, Final, Self, cast
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import NotInRegistry, RegistryError, RegistryUnreachable, UploadLost
 from orlop.model.descriptor import Descriptor
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from orlop.registry.client import RegistryClient
     from orlop.registry.conditions import Condition, Tries
     from orlop.registry.uploads import Upload, UploadState
+    from orlop.streams.compression import OpenReadable
     from orlop.transfer.graph import Graph
     from orlop.transfer.sessions import Session, Sessions
     from orlop.transfer.source import Home, Root, Source
@@ -256,8 +257,8 @@ class RegistryTarget:
     def _upload(
         self, source: Source, blob: Descriptor, label: str, session: Session | None, upload: Upload | None
     ) -> None:
-        def opened(offset: int) -> BinaryIO:
-            return cast("BinaryIO", _Told(source.open_blob(blob, offset), offset, step))
+        def opened(offset: int) -> OpenReadable:
+            return _Told(source.open_blob(blob, offset), offset, step)
 
         def step(done: int) -> None:
             self.client.waiting.check()
@@ -287,7 +288,7 @@ class RegistryTarget:
 class _Told:
     """A reader that tells how far it is."""
 
-    def __init__(self, stream: BinaryIO, offset: int, tell: Callable[[int], None]) -> None:
+    def __init__(self, stream: OpenReadable, offset: int, tell: Callable[[int], None]) -> None:
         self._stream = stream
         self._done = offset
         self._tell = tell
@@ -300,9 +301,3 @@ class _Told:
 
     def close(self) -> None:
         self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -8,12 +8,12 @@ from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import BinaryIO
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.reference import Reference
     from orlop.registry.client import RegistryClient
+    from orlop.streams.compression import OpenReadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Source(Protocol):
             NotFound: it is not there. IntegrityError: it is something else.
         """
 
-    def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
+    def open_blob(self, want: Descriptor, offset: int) -> OpenReadable:
         """Open a blob at an offset; the caller closes it. What is read may be damaged.
 
         Raises:

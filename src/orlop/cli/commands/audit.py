@@ -40,7 +40,7 @@ _SHOWN: Final = 10
     multiple=True,
     metavar="LIMIT",
     help="Exit with 8 if a finding has this severity (info, low, medium, high) or a higher one, if there is a secret"
-    " (secret), if more is hidden (waste=20MB, waste=10%), or if the efficiency is lower (efficiency=0.9). May be"
+    " (secret), if more is wasted (waste=20MB, waste=10%), or if the efficiency is lower (efficiency=0.9). May be"
     " repeated.",
 )
 @option(
@@ -208,7 +208,7 @@ def _lines(name: str, report: Audit, masked: Mask) -> Iterator[str]:
     yield (
         f"hidden: {human_size(report.hidden)} ({human_size(report.overwritten)} overwritten{again},"
         f" {human_size(report.removed)} removed); efficiency {report.efficiency:.1%};"
-        f" there twice: {human_size(report.twice)}"
+        f" duplicated: {human_size(report.twice)}"
     )
     for layer in report.layers:
         step = masked(layer.layer.created_by).replace("\n", " ").replace("\t", " ")[:80]

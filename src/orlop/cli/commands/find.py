@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 )
 @option("--size", metavar="[+-]N[kMGT]", help="Match sizes over (+), under (-) or exactly N units, rounded up.")
 @option("--perm", metavar="[-/]MODE", help="Match octal modes: all (-) or any (/) of these bits, or exactly these.")
-@option("--newer", metavar="TIME", help="Match files changed after a date such as 2026-11-24, or in the last 24h.")
+@option(
+    "--newer", metavar="TIME", help="Match files changed after a date such as 2026-11-24, or within an age such as 24h."
+)
 @option(
     "--layer",
     read=read_number,

@@ -41,7 +41,8 @@ _NO_NAME: Final = "<none>"
 @option(
     "--container",
     metavar="CONTAINER",
-    help="Copy what a container has changed, as a layer, to the FILE of --into; a name, or digits of an ID.",
+    help="Copy the files that this container has changed to the FILE of --into, as a layer. CONTAINER is a name, or the"
+    " first characters of an ID.",
 )
 @option(
     "--parts",

@@ -100,7 +100,7 @@ def save(
 
     With --format oci-dir, FILE is a directory. If it is an OCI layout already, the images are added to it.
 
-    With --since or --without, the archive lacks layers. It loads only where they are.
+    With --since or --without, the archive leaves out layers. It can be loaded only into a store that has them.
     """
     if target == "-":
         target = None

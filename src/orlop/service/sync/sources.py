@@ -14,12 +14,12 @@ from orlop.transfer.registry_source import RegistrySource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import BinaryIO
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.registry.registries import Registries
     from orlop.service.copy import Copy
+    from orlop.streams.compression import OpenReadable
     from orlop.transfer.source import Home, Root, Source
 
 T = TypeVar("T")
@@ -222,7 +222,7 @@ class FirstOf:
         """See `Source.manifest`."""
         return self._first(lambda source: source.manifest(want))
 
-    def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
+    def open_blob(self, want: Descriptor, offset: int) -> OpenReadable:
         """See `Source.open_blob`."""
         return self._first(lambda source: source.open_blob(want, offset))
 

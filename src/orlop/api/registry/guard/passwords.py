@@ -63,7 +63,7 @@ def read_htpasswd(text: str, *, where: str) -> dict[str, str]:
                 f"write the line with: htpasswd -B {where} {user}"
             )
         if user in found:
-            raise InvalidInput(f"{where}, line {number}: {user!r} is there twice; remove one of the lines")
+            raise InvalidInput(f"{where}, line {number}: {user!r} occurs twice; remove one of the lines")
         found[user] = hashed
     return found
 
