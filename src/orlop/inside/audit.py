@@ -265,7 +265,8 @@ class _Again:
 
 
 def _secret(secret: Secret, text: str, *, layer: int, path: str, seen: bool) -> AuditFinding:
-    return AuditFinding(secret.rule, "secret", "high", text, layer, path, seen=seen, fingerprint=secret.fingerprint)
+    severity = RULES[secret.rule].severity
+    return AuditFinding(secret.rule, "secret", severity, text, layer, path, seen=seen, fingerprint=secret.fingerprint)
 
 
 def _with_shipped(files: ImageFiles, findings: list[AuditFinding]) -> list[AuditFinding]:
