@@ -130,9 +130,9 @@ def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()
             AuditFinding(f"layer-{one.kind}", "risk", "info", text, one.layer + 1, "/" + clean(one.path))
         )
     for cache in caches_in(files.below()):
-        text = f"files with {cache.size:,} bytes are a cache of a package manager, which nothing that runs needs"
+        text = f"files with {cache.size:,} bytes {cache.text}"
         found.findings.append(
-            AuditFinding("package-cache", "waste", "low", text, cache.layer + 1, cache.path, size=cache.size)
+            AuditFinding(cache.rule, "waste", "low", text, cache.layer + 1, cache.path, size=cache.size)
         )
     count = _Count(found, files, _seen(files), contents=contents)
     for index, layer in enumerate(files.layers):

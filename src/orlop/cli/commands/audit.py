@@ -219,6 +219,8 @@ def _lines(name: str, report: Audit, masked: Mask) -> Iterator[str]:
         yield f"{human_size(size):>8} {path}"
     for package, size in list(report.packages.items())[:_SHOWN]:
         yield f"{human_size(size):>8} package {package}"
+    if report.packages:
+        yield f"{human_size(report.size - report.hidden - sum(report.packages.values())):>8} in no package"
     for one in report.findings:
         where = " ".join([*([one.path] if one.path else []), *([f"(layer {one.layer})"] if one.layer else [])])
         allowed_by = f" [{one.fingerprint}]" if one.fingerprint else ""
