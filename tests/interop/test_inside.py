@@ -20,6 +20,7 @@ from tests.interop.programs import Program
 from tests.needs import need, need_root
 from tests.unit import merge_cases
 from tests.unit.images_made import image, layer
+from tests.unit.test_merge_agreed import CASES as AGREED
 from tests.unit.test_merge_disputes import CASES, LETTERS, shown
 
 if TYPE_CHECKING:
@@ -34,7 +35,14 @@ LONG = bool(os.environ.get("ORLOP_LONG"))
 Seen = tuple[str, int, int, int, int, int, str, dict[str, str], str]
 """Type, mode, owner, group, size, whole seconds of the time, target, extended attributes, digest of the content."""
 
-KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo", stat.S_IFCHR: "char"}
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+}
 
 
 def on_disk(root: Path) -> dict[str, Seen]:
@@ -57,7 +65,7 @@ def on_disk(root: Path) -> dict[str, Seen]:
 def in_tar(path: Path) -> dict[str, Seen]:
     """Return the members of a tar."""
     found: dict[str, Seen] = {}
-    types = {"0": "file", "5": "dir", "2": "symlink", "6": "fifo", "3": "char"}
+    types = {"0": "file", "5": "dir", "2": "symlink", "6": "fifo", "3": "char", "4": "block"}
     with tarfile.open(path) as archive:
         for one in archive:
             source = archive.extractfile(one) if one.isreg() or one.islnk() else None
@@ -185,6 +193,27 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
         path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items()
     }  # cp keeps no extended attributes
     assert without_times_of_folders(copied) == without_times_of_folders(bare)
+
+
+@pytest.mark.sampled(8)
+@pytest.mark.parametrize("name", AGREED)
+def test_a_layer_that_is_read_alike_is_what_umoci_unpacks_and_docker_exports(
+    name: str, orlop: Orlop, umoci: Program, docker: Docker, tmp_path: Path
+) -> None:
+    layers, _ = AGREED[name]
+    (tmp_path / "image.tar").write_bytes(image(*layers))
+    orlop("load", "-i", tmp_path / "image.tar")
+    orlop("save", "--format", "oci-dir", "-o", tmp_path / "layout", "made:1")
+    orlop("export", "-o", tmp_path / "ours.tar", "made:1")
+    ours = {path: facts for path, facts in in_tar(tmp_path / "ours.tar").items() if path != "/."}
+    unpacked_by_umoci = unpacked(umoci, tmp_path / "layout", tmp_path / "bundle")
+    assert without_times_of_folders(ours) == without_times_of_folders(unpacked_by_umoci)
+    docker("load", "-i", tmp_path / "image.tar")
+    container = docker("create", "made:1", "nothing").strip()
+    docker("export", "-o", tmp_path / "theirs.tar", container)
+    docker("rm", "-v", container)
+    theirs = {path: facts for path, facts in in_tar(tmp_path / "theirs.tar").items() if not is_of_engine(path)}
+    assert as_exported(ours) == as_exported(theirs)
 
 
 @pytest.mark.sampled(8)

@@ -220,3 +220,49 @@ def test_caches_of_package_managers_are_told_if_they_are_large(tmp_path: Path) -
     caches = [one for one in found.findings if one.rule == "package-cache"]
     assert {one.path: one.size for one in caches} == dict.fromkeys(places, 1 << 20)
     assert {(one.kind, one.severity, one.layer, one.seen) for one in caches} == {("waste", "low", 1, True)}
+
+
+def test_remains_of_a_build_are_told_if_they_are_large(tmp_path: Path) -> None:
+    large, small = b"\1" * (1 << 20), b"\1" * 1000
+    places = {
+        "/var/log": "apt/term.log",
+        "/tmp": "a",
+        "/var/tmp": "b/c",
+        "/.git": "objects/0",
+        "/srv/a/.git": "objects/1",
+    }
+    other = ["srv/tmp/x", "var/log.old/x", "srv/b.git/objects/x", "srv/c/.git/index", "tmpfile", "var/tmpx/y"]
+    found = audited(
+        tmp_path,
+        layer(
+            *((f"{folder}/{name}".lstrip("/"), large) for folder, name in places.items()),
+            *((name, large) for name in other),
+            ("srv/d/.git/objects/x", small),
+        ),
+    )
+    remains = [one for one in found.findings if one.rule == "left-over"]
+    assert {one.path: one.size for one in remains} == dict.fromkeys(places, 1 << 20)
+    assert {(one.kind, one.severity, one.layer) for one in remains} == {("waste", "low", 1)}
+    assert not [one for one in found.findings if one.rule == "package-cache"]
+
+
+def test_what_no_package_has_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORLOP_ROOT", str(tmp_path / "root"))
+    status = b"Package: p\nStatus: install ok installed\nVersion: 1\n\n"
+    listed = ("var/lib/dpkg/info/p.list", b"/a\n/c\n")
+    lower = layer(
+        ("var/lib/dpkg/status", status), listed, ("a", b"1" * 100_000), ("b", b"2" * 20_000), ("c", b"3" * 50_000)
+    )
+    archive = tmp_path / "made.tar"
+    archive.write_bytes(image(lower, layer(("c", b"4" * 70_000))))
+    assert run(["audit", "--archive", str(archive)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if "package" in line] == [
+        ["170kB", "package", "p"],
+        ["20.1kB", "in", "no", "package"],
+    ]
+    archive.write_bytes(image(layer(("a", b"1"))))
+    assert run(["audit", "--archive", str(archive)]) == 0
+    assert "in no package" not in capsys.readouterr().out

@@ -213,6 +213,23 @@ def test_an_audit_can_fail(orlop: Call) -> None:
     assert {one["ruleId"] for one in document["runs"][0]["results"]} == {"root-user", "no-health-check"}
 
 
+def test_findings_can_be_allowed_by_the_lines_of_a_file(orlop: Call, tmp_path: Path) -> None:
+    def rules(*words: object) -> set[str]:
+        report = json.loads(orlop("audit", "made:1", "--format", "json", *words)[1])
+        return {one["Rule"] for one in report["Findings"]}
+
+    allowed = tmp_path / "allowed"
+    allowed.write_bytes(b"# what we know\n\nroot-user # it is a base image\nsetuid:/a #b/**\n#no-health-check\n")
+    assert rules() == {"root-user", "no-health-check"}
+    assert rules("--allow", f"@{allowed}") == {"no-health-check"}
+    assert rules("--allow", f"@{allowed}", "--allow", "no-health-check") == set()
+    assert orlop("audit", "made:1", "--fail-on", "low", "--allow", f"@{allowed}")[0] == 0
+    status, _, error = orlop("audit", "made:1", "--allow", f"@{tmp_path}/none")
+    assert (status, "none" in error) == (2, True)
+    allowed.write_text(":/a\n")
+    assert orlop("audit", "made:1", "--allow", f"@{allowed}")[2] == orlop("audit", "made:1", "--allow", ":/a")[2] != ""
+
+
 def test_findings_for_code_hosts_have_places_whatever_a_name_is(orlop: Call, tmp_path: Path) -> None:
     names = ["caf\udce9", "a b%41?#c", "x:y", "\x1b[31m", "a\u202eb", "</script>", "..\\up", "new\nline"]
     members = [tarfile.TarInfo(f"open/{name}") for name in names]

@@ -130,9 +130,9 @@ def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()
             AuditFinding(f"layer-{one.kind}", "risk", "info", text, one.layer + 1, "/" + clean(one.path))
         )
     for cache in caches_in(files.below()):
-        text = f"files with {cache.size:,} bytes are a cache of a package manager, which nothing that runs needs"
+        text = f"files with {cache.size:,} bytes {cache.text}"
         found.findings.append(
-            AuditFinding("package-cache", "waste", "low", text, cache.layer + 1, cache.path, size=cache.size)
+            AuditFinding(cache.rule, "waste", "low", text, cache.layer + 1, cache.path, size=cache.size)
         )
     count = _Count(found, files, _seen(files), contents=contents)
     for index, layer in enumerate(files.layers):
@@ -265,7 +265,8 @@ class _Again:
 
 
 def _secret(secret: Secret, text: str, *, layer: int, path: str, seen: bool) -> AuditFinding:
-    return AuditFinding(secret.rule, "secret", "high", text, layer, path, seen=seen, fingerprint=secret.fingerprint)
+    severity = RULES[secret.rule].severity
+    return AuditFinding(secret.rule, "secret", severity, text, layer, path, seen=seen, fingerprint=secret.fingerprint)
 
 
 def _with_shipped(files: ImageFiles, findings: list[AuditFinding]) -> list[AuditFinding]:

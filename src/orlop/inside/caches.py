@@ -1,4 +1,4 @@
-"""Caches of package managers that were left in an image: nothing that runs needs them.
+"""Caches of package managers and other remains of a build that were left in an image: nothing that runs needs them.
 
 A few kilobytes of them are in nearly every image, so those are counted only that are worth a word. What a later layer
 removes is not seen, and is counted as hidden bytes anyway.
@@ -19,25 +19,38 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "caches_in"]
 
-_CACHE: Final = re.compile(
-    r"(?:/var/lib/apt/lists|/var/cache/(?:apt|apk|dnf|yum|libdnf5|zypp|pacman/pkg)|/usr/local/share/\.cache/yarn|"
+_REMAINS: Final = {
+    "cache": ("package-cache", "are a cache of a package manager, which nothing that runs needs"),
+    "git": ("left-over", "are the history of a Git repository"),
+    "log": ("left-over", "are logs, of the build or of what ran in it"),
+    "tmp": ("left-over", "are temporary files"),
+}
+"""Of each kind the rule, and what to say of it."""
+_FOUND: Final = re.compile(
+    r"(?:(?P<log>/var/log)|(?P<tmp>(?:/var)?/tmp)|(?P<git>/(?:[^/]++/)*?\.git(?=/objects/))|(?P<cache>"
+    r"/var/lib/apt/lists|/var/cache/(?:apt|apk|dnf|yum|libdnf5|zypp|pacman/pkg)|/usr/local/share/\.cache/yarn|"
     r"/(?:[^/]++/)*?(?:\.cache/(?:pip|uv|pypoetry|yarn|pnpm|go-build|composer|bazel)|\.npm/_cacache|\.m2/repository|"
-    r"\.gradle/caches|\.cargo/registry|\.nuget/packages|go/pkg/mod/cache))(?=/)"
+    r"\.gradle/caches|\.cargo/registry|\.nuget/packages|go/pkg/mod/cache)))(?=/)"
 )
 _WORTH_TELLING: Final = 1 << 20
 
 
 class Cache(NamedTuple):
-    """The bytes of a cache, at a path, that a layer has; ``layer`` is its number from 0."""
+    """The bytes of a cache, or of other remains, at a path, that a layer has; ``layer`` is its number from 0.
 
+    ``rule`` is the name of what it is reported as, and ``text`` says what the bytes are.
+    """
+
+    rule: str
+    text: str
     path: str
     layer: int
     size: int
 
 
 def caches_in(paths: Iterable[tuple[str, Node]]) -> Iterator[Cache]:
-    """Yield the caches among the paths of a view that have 1 MiB or more in a layer."""
-    sizes: dict[tuple[str, int], int] = {}
+    """Yield the caches and remains among the paths of a view that have 1 MiB or more in a layer."""
+    sizes: dict[tuple[str, str, int], int] = {}
     counted: set[Node] = set()
     folder, match = "", None
     for path, node in paths:
@@ -45,12 +58,12 @@ def caches_in(paths: Iterable[tuple[str, Node]]) -> Iterator[Cache]:
             continue
         # Files of one directory come one after another.
         if (above := path.rpartition("/")[0]) != folder:
-            folder, match = above, _CACHE.match(f"{above}/")
+            folder, match = above, _FOUND.match(f"{above}/")
         if match is not None:
             if node.names > 1:
                 counted.add(node)
-            place = match[0], node.origin
+            place = match.lastgroup or "", match[0], node.origin
             sizes[place] = sizes.get(place, 0) + node.size
-    for (path, layer), size in sizes.items():
+    for (kind, path, layer), size in sizes.items():
         if size >= _WORTH_TELLING:
-            yield Cache(path, layer, size)
+            yield Cache(*_REMAINS[kind], path, layer, size)

@@ -22,7 +22,7 @@ KINDS: Final = {
     "below-own-link": "an entry lies below a link of its layer that leads to what the layer lacks; engines refuse it",
     "directory-made-anew": "a directory is hidden and made anew in one layer; overlay engines show its old content",
     "hidden-and-there": "a path is hidden and made anew in one layer; some engines refuse it",
-    "hides-nothing": "a whiteout or an opaque marker hides nothing; it can be left out of the layer",
+    "hides-nothing": "a whiteout or an opaque marker hides nothing; some containers list a name that nobody can read",
     "implied-attributes": "a directory has no entry in a layer; Docker and podman reset its mode and owner",
     "link-before-target": "a hard link comes before its target; most engines refuse it",
     "link-to-lower": "a hard link leads to a file of a lower layer; most engines refuse it",

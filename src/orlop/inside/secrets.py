@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64decode
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
@@ -27,6 +27,8 @@ _OVERLAP: Final = 16 << 10
 _AROUND: Final = 400
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHOWN: Final = 4
+_VARIED: Final = 8
+_LOOKED_AT: Final = 8 << 10
 
 
 MOST: Final = 100
@@ -42,12 +44,16 @@ class Secret(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """What a secret looks like; ``check`` judges a match further, with the bytes around it."""
+    """What a secret looks like; ``check`` judges a match further, with the bytes around it.
+
+    ``severity`` is low where what looks so is mostly meant to be published.
+    """
 
     text: str
     starts: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
     check: Callable[[bytes, bytes], bool] | None = None
+    severity: str = "high"
 
 
 def _has_checksum(token: bytes, around: bytes) -> bool:
@@ -73,6 +79,22 @@ def _has_secret_beside(token: bytes, around: bytes) -> bool:
     return any(b"EXAMPLE" not in one for one in AWS_SECRET.findall(around.replace(token, b"")))
 
 
+def _is_filled_in(token: bytes, around: bytes) -> bool:
+    """Return whether the last part of a token is none of an example, such as one letter many times."""
+    del around
+    return len({*token.rpartition(b"/")[2]}) >= _VARIED
+
+
+def _is_signed(token: bytes, around: bytes) -> bool:
+    """Return whether the first part of a token is JSON that names the algorithm it is signed with."""
+    del around
+    head = token.partition(b".")[0]
+    try:
+        return b'"alg"' in urlsafe_b64decode(head + b"=" * (-len(head) % 4))
+    except ValueError:
+        return False
+
+
 def _is_key(token: bytes, around: bytes) -> bool:
     """Return whether a private key is in a text, and is not encrypted. Keys of OpenSSH say that only in their body."""
     if b"\0" in around:
@@ -83,6 +105,12 @@ def _is_key(token: bytes, around: bytes) -> bool:
 
 AWS_SECRET: Final = re.compile(rb"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
 """What the secret of an access key of AWS looks like, and much else does."""
+_GITLAB: Final = b"pat dt rt ptt ft cbt imt oas rtr soat agent ffct".split()
+_SLACK: Final = b"hooks.slack.com/services/"
+_DATABRICKS: Final = rb"dapi[a-f0-9]{32}"
+_AZURE: Final = rb"Q~[A-Za-z0-9_~.-]{31}"
+# What begins within a word is none: many beginnings in one word would take a long time.
+_JWT: Final = rb"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}"
 _END: Final = rb"(?![A-Za-z0-9_-])"
 # In JSON, the ends of lines are escaped, and slashes may be; once more if the JSON is in a string of JSON.
 _PEM: Final = (
@@ -110,8 +138,8 @@ RULES: Final = {
     "npm-token": _Rule("a token of npm", (b"npm_",), re.compile(rb"npm_[A-Za-z0-9]{36}" + _END), _has_checksum),
     "gitlab-token": _Rule(
         "a token of GitLab",
-        (b"glpat-", b"gldt-", b"glrt-", b"glptt-"),
-        re.compile(rb"gl(?:pat|dt|rt|ptt)-[A-Za-z0-9_-]{20,300}(?:\.[a-z0-9.]{9,12})?" + _END),
+        tuple(b"gl" + kind + b"-" for kind in _GITLAB),
+        re.compile(rb"gl(?:" + b"|".join(_GITLAB) + rb")-[A-Za-z0-9_-]{20,300}(?:\.[a-z0-9.]{9,12})?" + _END),
     ),
     "pypi-token": _Rule(
         "a token of PyPI",
@@ -120,8 +148,8 @@ RULES: Final = {
     ),
     "aws-access-key": _Rule(
         "an access key of AWS with its secret",
-        (b"AKIA", b"ASIA"),
-        re.compile(rb"(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])"),
+        (b"AKIA", b"ASIA", b"ABIA", b"ACCA"),
+        re.compile(rb"A(?:[KSB]I|CC)A[A-Z2-7]{16}(?![A-Za-z0-9])"),
         _has_secret_beside,
     ),
     "slack-token": _Rule(
@@ -131,6 +159,12 @@ RULES: Final = {
             rb"(?:xox[bpars]-[0-9]{8,15}-[A-Za-z0-9-]{20,200}|xapp-[0-9]-[A-Z0-9]{9,13}-[0-9]{8,15}-[a-f0-9]{64})"
             + _END
         ),
+    ),
+    "slack-webhook": _Rule(
+        "an address of Slack that anyone may post to",
+        (_SLACK,),
+        re.compile(_SLACK + rb"T[A-Z0-9]{8,12}/B[A-Z0-9]{8,12}/[A-Za-z0-9]{20,30}" + _END),
+        _is_filled_in,
     ),
     "stripe-key": _Rule(
         "a live key of Stripe",
@@ -170,6 +204,27 @@ RULES: Final = {
     "rubygems-key": _Rule("a key of RubyGems", (b"rubygems_",), re.compile(rb"rubygems_[a-f0-9]{48}" + _END)),
     "pulumi-token": _Rule("a token of Pulumi", (b"pul-",), re.compile(rb"pul-[a-f0-9]{40}" + _END)),
     "vault-token": _Rule("a token of Vault", (b"hvs.",), re.compile(rb"hvs\.[A-Za-z0-9_-]{90,200}" + _END)),
+    "databricks-token": _Rule("a token of Databricks", (b"dapi",), re.compile(_DATABRICKS + rb"(?:-[0-9])?" + _END)),
+    "azure-secret": _Rule(
+        "a client secret of Azure",
+        (b"Q~",),
+        re.compile(
+            rb"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}[0-9]" + _AZURE + rb"[A-Za-z0-9_~.-]{0,3}(?![A-Za-z0-9_~-])"
+        ),
+    ),
+    "google-key": _Rule(
+        "a key of Google, which may be meant for everyone",
+        (b"AIza",),
+        re.compile(rb"AIza[A-Za-z0-9_-]{35}" + _END),
+        severity="low",
+    ),
+    "jwt": _Rule(
+        "a signed token (JWT), which may have expired",
+        (b"eyJ",),
+        re.compile(_JWT + _END),
+        _is_signed,
+        severity="low",
+    ),
     "private-key": _Rule("a private key without a password", (b"PRIVATE KEY-----",), re.compile(_PEM), _is_key),
 }
 """The rules by their names."""
@@ -181,15 +236,24 @@ _SUSPECTS: Final = (
         rb"(?<=do[opr]_)v1_[a-f0-9]{64}|(?<=shp[acps][ats]_)[a-fA-F0-9]{32}|(?<=rubygems_)[a-f0-9]{48})"
     ),
     re.compile(
-        rb"-(?:(?<=gl[dr]t-)[A-Za-z0-9_-]{20}|(?<=glp[at]t-)[A-Za-z0-9_-]{20}|(?<=xox[bpars]-)[0-9]{8}|"
+        rb"-(?:(?:(?<=gl[drf]t-)|(?<=gl(?:p[at]t|cbt|imt|oas|rtr)-)|(?<=gl(?:soa|ffc)t-)|(?<=glagent-))"
+        rb"[A-Za-z0-9_-]{20}|(?<=xox[bpars]-)[0-9]{8}|"
         rb"(?<=pypi-)AgE|(?<=xapp-)[0-9]-|(?<=sk-)ant-a|(?<=pul-)[a-f0-9]{40}|"
         rb"(?<=PRIVATE KEY-)----|(?<=AGE-)SECRET-KEY-1)"
     ),
-    re.compile(rb"A[KS]IA[A-Z2-7]{16}"),
+    re.compile(rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35})"),
     re.compile(rb"SG\.[A-Za-z0-9_-]{22}\."),
 )
 _WORDS: Final = (b"T3BlbkFJ", b"hvs.")
 """What every secret has in it, of all rules: one of these."""
+
+_WORDS_OF_TEXTS: Final = (
+    (_SLACK, re.compile(_SLACK)),
+    (b"dapi", re.compile(_DATABRICKS)),
+    (b"Q~", re.compile(_AZURE)),
+    (b".eyJ", re.compile(_JWT)),
+)
+"""The same in texts only, which most bytes of an image are not; and what must be around these words."""
 
 _STARTS: Final = re.compile(b"|".join(re.escape(start) for rule in RULES.values() for start in rule.starts))
 
@@ -204,7 +268,7 @@ def secrets_in(data: bytes, *, is_begun: bool = False, goes_on: bool = False) ->
         goes_on: they will be searched again with those that follow. What ends so late will be found then: here it may
             be the beginning of something longer.
     """
-    if not any(suspect.search(data) for suspect in _SUSPECTS) and not any(word in data for word in _WORDS):
+    if not _is_suspect(data):
         return
     found = {match[0] for match in _STARTS.finditer(data)}
     first, last = _AROUND if is_begun else 0, len(data) - (_AROUND if goes_on else 0)
@@ -218,6 +282,14 @@ def secrets_in(data: bytes, *, is_begun: bool = False, goes_on: bool = False) ->
             around = data[max(0, start - _AROUND) : end + _AROUND]
             if rule.check is None or rule.check(match[0], around):
                 yield _secret(name, match[0])
+
+
+def _is_suspect(data: bytes) -> bool:
+    """Return whether bytes may have a secret in them."""
+    if any(suspect.search(data) for suspect in _SUSPECTS) or any(word in data for word in _WORDS):
+        return True
+    is_text = data.find(b"\0", 0, _LOOKED_AT) < 0
+    return is_text and any(word in data and form.search(data) for word, form in _WORDS_OF_TEXTS)
 
 
 def aws_secrets_in(data: bytes) -> Iterator[bytes]:

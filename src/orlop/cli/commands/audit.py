@@ -48,7 +48,8 @@ _SHOWN: Final = 10
     "allow",
     multiple=True,
     metavar="WHAT",
-    help="Suppress findings of RULE, of RULE:PATTERN (for paths), or with a fingerprint. May be repeated.",
+    help="Suppress findings of RULE, of RULE:PATTERN (for paths), or with a fingerprint. @FILE names a file with one of"
+    " these on each line, where ' #' begins a comment. May be repeated.",
 )
 @option(
     "--no-content", "tables_only", is_flag=True, help="Read no layers: skip secrets in files, and duplicate content."
@@ -91,6 +92,7 @@ def audit(
     if html is not None and (len(names) > 1 or as_sarif or form):
         raise WrongUsage("it shows one image, and cannot be used with another format", "--html")
     exceeded = [_limit(one) for one in limits]
+    allowed = [word for one in allow for word in _allowed(one)]
     records: Any = None
     if form:
         from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
@@ -109,7 +111,7 @@ def audit(
                 from orlop.page.document import image_paths  # noqa: PLC0415 - few audits make a page
 
                 paths = image_paths(files)
-            reports.append((shown, audited(files, contents=not tables_only, allow=allow)))
+            reports.append((shown, audited(files, contents=not tables_only, allow=allowed)))
             masked = Mask(files.config)
             if html is not None:
                 from orlop.cli.page import write_page  # noqa: PLC0415 - few audits make one
@@ -127,6 +129,20 @@ def audit(
 
         show.write_lines([sarif((name, finding) for name, report in reports for finding in report.findings)])
     return FOUND if any(limit(report) for limit in exceeded for _, report in reports) else 0
+
+
+def _allowed(text: str) -> Iterator[str]:
+    """Yield what an option allows: itself, or the lines of the file that it names. Raises `WrongUsage`."""
+    if not text.startswith("@"):
+        yield text
+        return
+    try:
+        with open(text[1:], encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                if word := f" {line}".partition(" #")[0].strip():
+                    yield word
+    except OSError as error:
+        raise WrongUsage(f"cannot read {text[1:]!r}: {error.strerror}", "--allow") from error
 
 
 def _limit(text: str) -> Callable[[Audit], bool]:
@@ -219,6 +235,8 @@ def _lines(name: str, report: Audit, masked: Mask) -> Iterator[str]:
         yield f"{human_size(size):>8} {path}"
     for package, size in list(report.packages.items())[:_SHOWN]:
         yield f"{human_size(size):>8} package {package}"
+    if report.packages:
+        yield f"{human_size(report.size - report.hidden - sum(report.packages.values())):>8} in no package"
     for one in report.findings:
         where = " ".join([*([one.path] if one.path else []), *([f"(layer {one.layer})"] if one.layer else [])])
         allowed_by = f" [{one.fingerprint}]" if one.fingerprint else ""

@@ -6,6 +6,8 @@ import json
 
 from orlop._version import __version__
 from orlop.inside.audit import SEVERITIES
+from orlop.inside.oddities import KINDS
+from orlop.inside.secrets import RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +19,22 @@ if TYPE_CHECKING:
 _LEVELS: Final = {"info": "note", "low": "note", "medium": "warning", "high": "error"}
 _SCORES: Final = {"info": "0.0", "low": "3.0", "medium": "5.0", "high": "8.0"}
 _MOST: Final = 25_000
+_TEXTS: Final = {
+    "capability": "a file has capabilities, which grant privileges to whoever runs it",
+    "empty-password": "an account needs no password",
+    "hidden-bytes": "bytes of a layer are overwritten or removed by later ones, and are still sent and stored",
+    "left-over": "logs, temporary files or a Git repository were left behind by the build",
+    "no-health-check": "the image has no health check",
+    "package-cache": "a cache of a package manager was left behind by the build",
+    "root-user": "processes run as root",
+    "secret-variable": "an environment variable is named like a secret, and has a value",
+    "sent-again": "a layer has files again whose content was there before",
+    "setuid": "a file grants the privileges of its owner or group to whoever runs it",
+    "ssh-host-key": "all containers of an image have the same host key of SSH",
+    "stored-credentials": "passwords, tokens or keys are in a file where a program keeps them",
+    "world-writable": "anyone may write to a file, or to a directory without the sticky bit",
+}
+"""What the rules are about that are neither for secrets of a known form nor for odd entries of a layer."""
 
 
 def sarif(found: Iterable[tuple[str, AuditFinding]]) -> str:
@@ -41,7 +59,9 @@ def sarif(found: Iterable[tuple[str, AuditFinding]]) -> str:
         "rules": [
             {
                 "id": rule,
-                "shortDescription": {"text": rules[rule].kind},
+                "name": "".join(map(str.capitalize, rule.split("-"))),
+                "shortDescription": {"text": f"{rules[rule].kind}: {meaning(rule)}"},
+                "fullDescription": {"text": meaning(rule)},
                 "defaultConfiguration": {"level": _LEVELS[rules[rule].severity]},
                 "properties": {"security-severity": _SCORES[rules[rule].severity], "tags": [rules[rule].kind]},
             }
@@ -54,6 +74,13 @@ def sarif(found: Iterable[tuple[str, AuditFinding]]) -> str:
         run["invocations"] = [{"executionSuccessful": True, "toolExecutionNotifications": [notice]}]
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, ensure_ascii=True)
+
+
+def meaning(rule: str) -> str:
+    """Return what a rule of audits is about; the name of one that is not known here."""
+    if rule in RULES:
+        return RULES[rule].text
+    return _TEXTS.get(rule) or KINDS.get(rule.removeprefix("layer-")) or rule
 
 
 def _location(image: str, finding: AuditFinding) -> dict[str, object]:

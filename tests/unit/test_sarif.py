@@ -1,0 +1,51 @@
+"""Every rule of audits is documented, and says to code hosts what it is about."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from orlop.cli.show.sarif import meaning, sarif
+from orlop.inside.audit import AuditFinding
+from orlop.inside.oddities import KINDS
+from orlop.inside.secrets import RULES
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "inside.md"
+SOURCES = Path(__file__).parents[2] / "src" / "orlop" / "inside"
+
+
+def documented() -> dict[str, str]:
+    """Return the severities of rules, as the documentation has them."""
+    table = DOCUMENT.read_text().partition("| rule | severity |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`.+?) \| (\w+) \|", table, re.MULTILINE)
+    return {rule: severity for rules, severity in rows for rule in re.findall(r"`([a-z-]+[a-z])`", rules)}
+
+
+def test_every_rule_is_documented_and_has_a_meaning() -> None:
+    found = documented()
+    assert {rule: found.get(rule) for rule in RULES} == {rule: one.severity for rule, one in RULES.items()}
+    others = {*found} - {*RULES}
+    # Each is in the code that reports it.
+    code = "".join((SOURCES / f"{name}.py").read_text() for name in ("audit", "caches", "credentials"))
+    reported = {
+        *re.findall(
+            r'(?:AuditFinding\(\s*|rule: str = |True,\s+|^\s+"\w+": \()"([a-z]+(?:-[a-z]+)*)"', code, re.MULTILINE
+        )
+    }
+    assert others == reported
+    assert [rule for rule in found if meaning(rule) == rule] == []
+    assert {meaning(f"layer-{kind}") for kind in KINDS} == {*KINDS.values()}
+    assert meaning("other") == "other"
+
+
+def test_a_rule_is_named_and_described() -> None:
+    found = AuditFinding("root-user", "fact", "low", "processes run as root")
+    (run,) = json.loads(sarif([("made:1", found)]))["runs"]
+    (rule,) = run["tool"]["driver"]["rules"]
+    assert (rule["id"], rule["name"], rule["fullDescription"]["text"]) == (
+        "root-user",
+        "RootUser",
+        meaning("root-user"),
+    )
+    assert rule["shortDescription"]["text"] == f"fact: {meaning('root-user')}"
