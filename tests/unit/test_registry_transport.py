@@ -374,7 +374,7 @@ def test_the_authorities_of_the_system_are_read_for_servers_that_speak_tls_alone
     assert len(read) == 1
     with FakeRegistry(tls=encrypted(keys), names=NAMES) as registry:
         transport = HttpTransport(HostTrust(unverified=[registry.authority]), resolve=everywhere)
-        answer = transport.send(Request("GET", f"https://{registry.authority}/v2/", {}))
+        answer = transport.send(Request("GET", f"https://{registry.authority}/v2/", ()))
         assert answer.status == 200
         answer.close()
         transport.close()
