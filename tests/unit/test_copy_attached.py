@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import orlop
 from orlop import SyncPlan, errors
 from orlop.archive.names import REF_NAME
 from orlop.archive.oci_forget import forget_names
 from orlop.model.attached import attached_tags, attached_to
 from orlop.model.digest import Digest
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.reference import Reference
+from orlop.transfer import members_source
+from orlop.transfer.members_source import MembersSource
 from tests.conftest import DATA
 from tests.unit.layouts import Layout, named, unpacked
 from tests.unit.pushed import placed, simple, top_digest
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from orlop.model.descriptor import Descriptor
     from tests.unit.pushed import Place
 
 SIGNED = json.loads((DATA / "registry" / "signed.json").read_text())
@@ -364,3 +371,39 @@ def test_what_refers_to_a_platform_stays_with_another_name_of_it(place: Place, t
 def entries_of(layout: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((layout / "index.json").read_text())["manifests"]
     return found
+
+
+def test_what_is_attached_is_looked_up_once_however_much_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each of a hundred thousand signatures is asked for its own."""
+    read: Counter[str] = Counter()
+    manifest = MembersSource.manifest
+
+    def counted(source: MembersSource, want: Descriptor) -> bytes:
+        read[str(want.digest)] += 1
+        return manifest(source, want)
+
+    monkeypatch.setattr(MembersSource, "manifest", counted)
+    layout = Layout()
+    image = layout.image("a", **named("docker.io/example/app:1"))
+    attached = [_attached(layout, image, number) for number in range(40)]
+    unpacked(layout.top(image, *attached).files, tmp_path / "in")
+    size = sum(path.stat().st_size for path in (tmp_path / "in" / "blobs" / "sha256").iterdir())
+    monkeypatch.setattr(members_source, "DEFAULT_LIMITS", replace(DEFAULT_LIMITS, documents_size=size + 40_000))
+    with orlop.open(tmp_path / "root") as images:
+        report = images.copy(f"oci:{tmp_path}/in:docker.io/example/app:1", f"oci:{tmp_path}/out", referrers=True)
+    assert report.referrers == len(attached)
+    assert {one["digest"] for one in attached} <= read.keys()
+    assert max(read.values()) <= 5
+
+
+def _attached(layout: Layout, image: dict[str, Any], number: int) -> dict[str, Any]:
+    document = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/x",
+        "config": layout.blob(b"{}", "application/vnd.oci.empty.v1+json"),
+        "layers": [],
+        "subject": {key: image[key] for key in ("mediaType", "digest", "size")},
+        "annotations": {"number": str(number)},
+    }
+    return layout.document(document, "application/vnd.oci.image.manifest.v1+json")

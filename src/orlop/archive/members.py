@@ -92,6 +92,10 @@ class Member(Generic[L]):
     is_tar_like: bool = False
 
 
+# How much more than the documents may have may be read of them again: small ones may lead to large ones, and often.
+_OFTEN: Final = 32
+
+
 class Members(ABC, Generic[L]):
     """The members of one archive.
 
@@ -111,7 +115,7 @@ class Members(ABC, Generic[L]):
         self._table: dict[str, Member[L]] = {}
         self._absolute: list[tuple[str, str, str]] = []
         self._others: dict[str, None] = {}
-        self._document_bytes = self._values = 0
+        self._document_bytes = self._bytes_again = self._values = 0
         self._counted: dict[str, int] = {}
         self._last: tuple[str, bytes] = ("", b"")
         self._is_closed = False
@@ -243,7 +247,10 @@ class Members(ABC, Generic[L]):
     def _reading(self, member: Member[L], key: str) -> AbstractContextManager[Readable]: ...
 
     def _read(self, member: Member[L], key: str) -> bytes:
-        self.count_bytes(member.size)
+        if key in self._counted:
+            self._count_again(member.size)
+        else:
+            self.count_bytes(member.size)
         with self._reading(member, key) as source:
             return read_exactly(source, member.size, key)
 
@@ -252,6 +259,13 @@ class Members(ABC, Generic[L]):
         self._document_bytes += size
         if self._document_bytes > self.limits.documents_size:
             found = f"the archive's documents and names have {self._document_bytes} bytes"
+            raise self.limits.exceeded("documents_size", found)
+
+    def _count_again(self, size: int) -> None:
+        """Note bytes that are read again, which takes no more memory, but time. Raises `LimitExceeded`."""
+        self._bytes_again += size
+        if self._bytes_again > _OFTEN * self.limits.documents_size:
+            found = f"the archive leads again and again to its documents, to {self._bytes_again} bytes of them"
             raise self.limits.exceeded("documents_size", found)
 
     def _required(self, name: str, what: str) -> Member[L]:

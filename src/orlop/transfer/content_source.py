@@ -33,7 +33,10 @@ class ContentSource:
 
     def __init__(self, content: LayoutContent, homes: Mapping[Digest, Sequence[Home]] | None = None) -> None:
         self._blobs: dict[Digest, Blob] = {blob.digest: blob for blob in content.blobs}
-        self._entries = content.entries
+        self._referring: dict[Digest, list[Root]] = {}
+        for entry in content.entries:
+            if entry.subject is not None:
+                self._referring.setdefault(entry.subject, []).append(Root(entry.descriptor, entry.address or None))
         self._homes = homes or {}
 
     def manifest(self, want: Descriptor) -> bytes:
@@ -72,7 +75,7 @@ class ContentSource:
 
     def referrers(self, subject: Digest) -> Sequence[Root]:
         """See `Source.referrers`."""
-        return [Root(entry.descriptor, entry.address or None) for entry in self._entries if entry.subject == subject]
+        return self._referring.get(subject, ())
 
     def _find(self, want: Descriptor) -> Blob:
         found = self._blobs.get(want.digest)

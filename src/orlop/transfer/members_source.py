@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orlop.archive.detect import open_members
@@ -17,13 +18,14 @@ from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.logger import Logger
 from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, parse_manifest
+from orlop.model.tuples import NamedTuple
 from orlop.registry.referrers import fallback_tag
 from orlop.streams.verify import verified_beside
 from orlop.transfer.graph import is_blob
 from orlop.transfer.source import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from orlop.archive.members import Members
@@ -92,6 +94,18 @@ def _sought(path: str) -> Iterator[Members[Any]]:
         if not members.parallel:
             raise InvalidInput(f"{path} is compressed or a pipe, in which nothing can be sought; decompress it first")
         yield members
+
+
+class _About(NamedTuple):
+    """The entries of a layout by what they are about.
+
+    ``attached`` have a tag that attaches them, and stand under it; ``lists`` are all entries by their tags, among which
+    are lists of referrers; ``referring`` name a subject.
+    """
+
+    attached: Mapping[Digest, Mapping[str, Root]]
+    lists: Mapping[str, Sequence[Descriptor]]
+    referring: Mapping[Digest, Sequence[Descriptor]]
 
 
 class MembersSource:
@@ -202,13 +216,29 @@ class MembersSource:
             if digest not in self._warned:
                 self._warned.add(digest)
                 _log.warning("%s is passed over: orlop does not know its algorithm, nor what it refers to", digest)
-        tagged = [(top, self._names(top)[1]) for top in self._tops]
-        attached = {tag: Root(top, tag) for top, tag in tagged if tag is not None and attached_to(tag) == subject}
-        lists = [top for top, tag in tagged if tag == fallback_tag(subject)]
-        untagged = [*self._tops, *(child for top in lists for child in self._listed(top))]
+        about = self._about
+        attached = about.attached.get(subject, {})
         there = {root.descriptor.digest for root in attached.values()}
-        found = {one.digest: Root(one) for one in untagged if one.digest not in there and self._subject(one) == subject}
+        listed = (child for top in about.lists.get(fallback_tag(subject), ()) for child in self._listed(top))
+        untagged = [*about.referring.get(subject, ()), *(one for one in listed if self._subject(one) == subject)]
+        found = {one.digest: Root(one) for one in untagged if one.digest not in there}
         return [*found.values(), *attached.values()]
+
+    @cached_property
+    def _about(self) -> _About:
+        """What the entries are about, looked up once: there may be very many, and each of them is asked for."""
+        attached: dict[Digest, dict[str, Root]] = {}
+        lists: dict[str, list[Descriptor]] = {}
+        referring: dict[Digest, list[Descriptor]] = {}
+        for top in self._tops:
+            tag = self._names(top)[1]
+            if tag is not None:
+                lists.setdefault(tag, []).append(top)
+                if (subject := attached_to(tag)) is not None:
+                    attached.setdefault(subject, {})[tag] = Root(top, tag)
+            if (subject := self._subject(top)) is not None:
+                referring.setdefault(subject, []).append(top)
+        return _About(attached, lists, referring)
 
     def _listed(self, top: Descriptor) -> Sequence[Descriptor]:
         document = self._document(top)
