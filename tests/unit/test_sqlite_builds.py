@@ -79,7 +79,7 @@ def test_the_size_of_pages_is_known_by_how_they_look(store, page):
 
 def test_a_repair_works_where_foreign_keys_are_checked_by_default(store, monkeypatch):
     def connect(*args: Any, **options: Any) -> sqlite3.Connection:
-        connection = opened(*args, **options)
+        connection: sqlite3.Connection = opened(*args, **options)
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
 
