@@ -309,11 +309,60 @@ IMPORTS: Final = [
             "?fromImage=x&tag=%20",
         ]
     ),
+    *(
+        Request("POST", f"{_V}/images/create?fromSrc=-&repo=x&tag=changed&changes={quote(change)}")
+        for change in [
+            "",
+            " ",
+            "# nothing",
+            "ENV",
+            "EXPOSE x",
+            "FROM x",
+            "HEALTHCHECK x",
+            "STOPSIGNAL x",
+            "CMD x\n\nENV a=b",
+        ]
+    ),
+    Request("DELETE", f"{_V}/images/x:changed"),
     Request("POST", "/v1.31/images/create?fromImage=UPPER&platform=nintendo64"),
     Request("POST", f"{_V}/images/create", b"fromSrc=-&repo=form", _FORM),
     Request("DELETE", f"{_V}/images/form"),
 ]
 _JSON: Final = "application/json"
+_NAMES: Final = [
+    *("docker.io/example/tiny:1.0", "8126e24b2462", "sha256:", "8", "8126E24B2462", "sha256:8126e24b2462"),
+    *(f"example/tiny:1.0@sha256:{'0' * 64}", "@", "a:b:c", "a@b", "-x", "a/", "/a", "a%00b", "%2e%2e", "x" * 300),
+    *("example%2Ftiny%3A1.0", "localhost:5000/x", "[::1]/x", f"example/tiny:{'a' * 129}", "%C3%A9"),
+]
+NAMES: Final = [
+    *(Request("GET", f"{_V}/images/{name}/{what}") for name in _NAMES for what in ("json", "history", "get")),
+    *(Request("POST", f"{_V}/images/{name}/tag?repo=named&tag=x") for name in _NAMES),
+    *(
+        Request("POST", f"{_TINY}/tag{query}")
+        for query in [
+            *("?repo=&tag=", "?tag=x", "?repo=x:y", "?repo=x:y&tag=z", "?repo=x&tag=a:b", f"?repo=x&tag={'a' * 129}"),
+            *(f"?repo={'a' * 300}", "?repo=localhost:5000/a&tag=b", "?repo=docker.io/library/q&tag=r", "?repo=x%00"),
+            *("?repo=%C3%A9", f"?repo=x@sha256:{'0' * 64}&tag=y", "?repo=x&tag=1&force=maybe", "?repo=./x"),
+            *("?repo=a//b", f"?repo={'b' * 64}", "?repo=x&tag=.a", "?repo=x&tag=-a", "?repo=x&tag=_a"),
+        ]
+    ),
+    *(
+        Request("DELETE", f"{_V}/images/{name}")
+        for name in [
+            *("nosuch?force=maybe", "x?noprune=maybe", f"sha256:{'0' * 64}", "0" * 12, "0" * 64, "localhost:5000/a"),
+            *("localhost:5000/a:b?noprune=1", "x:_a?force=1&noprune=1", "q:r", "named:x", f"x:z@sha256:{'0' * 64}"),
+        ]
+    ),
+    *(Request(method, f"{_TINY}/{what}") for method in ("HEAD", "PUT", "PATCH") for what in ("json", "get", "tag")),
+    *(Request("GET", f"/v1.{minor}/images/nosuch/json") for minor in (24, 25, 30, 40)),
+]
+SEARCHES: Final = [
+    *(Request("GET", f"{_V}/images/search?term=x&limit={limit}") for limit in ("0", "-1", "101", "x")),
+    *(
+        Request("GET", f"{_V}/images/search?term=x&filters={quote(text)}")
+        for text in ["{", '{"nosuch":["x"]}', '{"stars":["x"]}', '{"is-official":["x"]}', '{"is-automated":["no"]}']
+    ),
+]
 NETWORKS: Final = [
     *(
         Request("GET", f"{_V}{path}/")
@@ -346,7 +395,7 @@ NETWORKS: Final = [
     Request("POST", f"{_V}/networks//connect", b'{"Container":"x"}', _JSON),
     Request("POST", f"{_V}/networks/a/b/connect", b'{"Container":"x"}', _JSON),
 ]
-REQUESTS: Final = [*UNREADABLE, *PATHS, *ODD, *FILTERS, *PARAMETERS, *NETWORKS, *IMPORTS]
+REQUESTS: Final = [*UNREADABLE, *PATHS, *ODD, *FILTERS, *PARAMETERS, *NAMES, *SEARCHES, *NETWORKS, *IMPORTS]
 
 
 def said(path: Path, request: Request) -> Said:

@@ -266,6 +266,8 @@ def test_a_body_is_imported_with_changes_and_a_name(client, images):
         ({"fromSrc": "-"}, b"junk", 400),
         ({"fromSrc": "-", "repo": "UPPER"}, None, 400),
         ({"fromSrc": "-", "changes": "FROB x"}, None, 400),
+        ({"fromSrc": "-", "changes": ""}, None, 400),
+        ({"fromSrc": "-", "changes": ["\n", "# nothing"]}, None, 400),
         ({"fromSrc": "-", "platform": "a/b/c/d"}, None, 400),
         ({"fromSrc": "http://127.0.0.1:9/nothing"}, b"", 500),
         ({"fromSrc": "127.0.0.1:9/nothing"}, b"", 500),

@@ -168,3 +168,28 @@ def test_the_documents_of_an_engine_are_written_again_to_the_byte(data: Path, fo
         assert Digest.of(blob) == descriptor.digest
         if folder == "dockerd-29-overlay2":
             assert manifest.to_json() == blob
+
+
+LEADING = [
+    b'"config": {"mediaType": "%s", "digest": "a:b", "size": 1}, "layers": []',
+    b'"config": {"digest": "a:b", "size": 1, "%s": 1}, "layers": []',
+    b'"config": {"digest": "a:b", "size": 1}, "layers": [], "blobs": [{"digest": "%s"}]',
+    b'"config": {"digest": "a:b", "size": 1}, "layers": [], "config%s": {}',
+    b'"manifests": [{"MEDIATYPE": "%s", "digest": "a:b", "size": 1}]',
+    b'"manifests": [], "subject": {"mediaType": "%s", "digest": "a:b", "size": 1}',
+]
+
+
+@pytest.mark.parametrize("bad", [b"\\u0000", b"x\\u0000y", b"\xff", b"\\ud800", b"x\\udc00", b"\xed\xa0\x80"])
+@pytest.mark.parametrize("members", LEADING)
+def test_a_text_that_databases_read_differently_is_refused_where_rows_are_kept_of_it(members, bad):
+    with pytest.raises(InvalidManifest, match="holds a NUL, or something that is not UTF-8"):
+        parse_manifest(b'{"schemaVersion": 2, ' + members.replace(b"%s", bad) + b"}")
+
+
+def test_such_a_text_is_taken_where_no_row_is_kept_of_it():
+    document = (
+        f'{{"config": {{"digest": "{"sha256:" + "a" * 64}", "size": 1}}, "layers": [], "annotations": {{"a": "%s"}}}}'
+    )
+    read = parse_manifest((document % r"\u0000 \ud800").encode())
+    assert read.annotations == {"a": "\0 \ufffd"}

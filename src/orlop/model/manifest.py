@@ -20,7 +20,7 @@ from orlop.model.platform import Platform
 from orlop.model.values import dataclass, field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -43,6 +43,8 @@ INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
 _SCHEMA_VERSION: Final = 2
 _MAX_DEPTH: Final = 900
 """How deep a document may be nested: what rows say of it is found with SQLite, which reads no more than 1000 levels."""
+_LEADING: Final = frozenset({"manifests", "config", "layers", "blobs", "subject"})
+"""The members of which rows are kept, in lower case."""
 # Digests as the specification has them, by whatever algorithm, and of a length that can be shown.
 _ANY_DIGEST: Final = re.compile(r"(?=.{,512}\Z)([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+")
 # Go reads base64 over line breaks.
@@ -316,14 +318,38 @@ def _strange(entry: object) -> str:
 def _read(raw: bytes) -> _Members:
     """Read an object of schema version 2."""
     try:
-        document = _Members(gojson.loads(raw, keys=gojson.Keys.FOLDED, max_depth=_MAX_DEPTH), "the document")
+        value = gojson.loads(raw, keys=gojson.Keys.FOLDED, max_depth=_MAX_DEPTH)
     except InvalidJSON as error:
         raise InvalidManifest(f"invalid manifest: {error}") from error
+    document = _Members(value, "the document")
+    if isinstance(value, dict) and not (raw.isascii() and b"\\u" not in raw):
+        _check_edges(value)
     version = document.get("schemaVersion")
     # Programs that write Go's own structures may omit it or write zero; readers then go by the shape.
     if version is not None and (type(version) is not int or version not in {0, _SCHEMA_VERSION}):
         raise InvalidManifest(f"invalid manifest: expected schemaVersion {_SCHEMA_VERSION}")
     return document
+
+
+def _check_edges(document: Mapping[str, object]) -> None:
+    """Refuse what databases, and releases of one, read differently in the members that say where a document leads.
+
+    A database has no text that is not UTF-8, which JSON can write as half of a pair of escapes, and SQLite before 3.45
+    ended a text at a NUL. Rows of such members would be lost, or never be read again.
+    """
+    for name, value in document.items():
+        items = [value] if isinstance(value, dict) else value if isinstance(value, list) else ()
+        leads = gojson.fold(name) in _LEADING
+        texts = [name, *(text for item in items if leads and isinstance(item, dict) for text in _texts(item))]
+        if any("\0" in text or "\ufffd" in text for text in texts):
+            raise InvalidManifest(f"invalid manifest: {name!r} holds a NUL, or something that is not UTF-8")
+
+
+def _texts(item: Mapping[str, object]) -> Iterator[str]:
+    for name, value in item.items():
+        yield name
+        if isinstance(value, str) and gojson.fold(name) in {"digest", "mediatype"}:
+            yield value
 
 
 def _is_index(document: _Members) -> bool:

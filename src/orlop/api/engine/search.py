@@ -8,13 +8,14 @@ from orlop.api.engine.call import Endpoint
 from orlop.api.engine.elsewhere import check_number
 from orlop.api.engine.registries import asking, given_keys
 from orlop.api.engine.shapes.encoding import body
-from orlop.api.engine.shapes.filters import check_filters, parse_filters
+from orlop.api.engine.shapes.filters import check_filters, invalid_filter, parse_filters
+from orlop.api.engine.versions import V1_42
 from orlop.errors import InvalidFilter, InvalidInput
 from orlop.model.reference import Reference
 from orlop.registry.search import MOST, search
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from starlette.responses import Response
 
@@ -34,11 +35,13 @@ async def _search(call: Call) -> Response:
     check_number(given)
     limit = int(given) if given else _LIMIT
     if not 1 <= limit <= MOST:
-        raise InvalidInput(f"limit {limit} is outside the range of [1, {MOST}]")
+        word = "Limit" if call.version < V1_42 else "limit"
+        raise InvalidInput(f"{word} {limit} is outside the range of [1, {MOST}]")
     host, term = _place(asked.get("term"))
     name = Reference.parse(f"{host}/search/term")
-    least = _least(values)
-    wanted = [(key, _answer(values, key)) for key in ("is-official", "is-automated") if key in values]
+    invalid = invalid_filter(call.version)
+    least = _least(values.get("stars", ()), invalid)
+    wanted = [(key, _answer(key, values[key], invalid)) for key in ("is-official", "is-automated") if key in values]
 
     def find(call: Call) -> bytes:
         with call.service.reached(given_keys(call, name.domain)) as registries:
@@ -60,18 +63,18 @@ def _place(text: str) -> tuple[str, str]:
     return host, term
 
 
-def _least(values: Mapping[str, Collection[str]]) -> int:
+def _least(given: Collection[str], invalid: str) -> int:
     """Return how many stars what is shown has at least."""
-    for text in values.get("stars", ()):
+    for text in given:
         if not text.isascii() or not text.isdecimal():
-            raise InvalidFilter(f"invalid filter 'stars={text}'")
-    return max((int(text[:9]) for text in values.get("stars", ())), default=0)
+            raise InvalidFilter(f"{invalid} 'stars={text}'")
+    return max((int(text[:9]) for text in given), default=0)
 
 
-def _answer(values: Mapping[str, Collection[str]], key: str) -> bool:
-    texts = {text.lower() for text in values[key]}
+def _answer(key: str, given: Collection[str], invalid: str) -> bool:
+    texts = {text.lower() for text in given}
     if len(texts) != 1 or not texts <= _ANSWERS.keys():
-        raise InvalidFilter(f"invalid filter '{key}={sorted(texts)}'")
+        raise InvalidFilter(f"{invalid} '{key}=[{' '.join(sorted(given))}]'")
     return _ANSWERS[texts.pop()]
 
 

@@ -102,7 +102,7 @@ async def _create(call: Call) -> Response:
     if not source:
         raise InvalidInput("the parameter fromSrc is missing: give - for the body of the request, or a URL")
     imported = import_target(repository, tag, call.version)
-    changes = [line for change in asked.all("changes") for line in change.split("\n") if line.strip()]
+    changes = asked.all("changes")
     reads = source == _BODY and call.has_archive
     url = source if "://" in source else f"http://{source}"
     if source != _BODY:

@@ -83,7 +83,7 @@ def check_filters(values: Mapping[str, Collection[str]], known: Collection[str],
     """Check the filters of something of which there is nothing. Raises `InvalidFilter` where a name is not known."""
     for name in sorted(values):
         if name not in known:
-            raise InvalidFilter(f"{_invalid(version)} '{name}'")
+            raise InvalidFilter(f"{invalid_filter(version)} '{name}'")
 
 
 def check_until(values: Mapping[str, Collection[str]]) -> None:
@@ -112,10 +112,11 @@ def _dangling(given: Collection[str], version: ApiVersion) -> bool:
     if (is_true and (not is_false or version < V1_42)) or (is_false and not is_true):
         return is_true
     shown = f"=[{' '.join(sorted(given))}]" if given else ""
-    raise InvalidFilter(f"{_invalid(version)} 'dangling{shown}'")
+    raise InvalidFilter(f"{invalid_filter(version)} 'dangling{shown}'")
 
 
-def _invalid(version: ApiVersion) -> str:
+def invalid_filter(version: ApiVersion) -> str:
+    """Return the words with which a version refuses a filter."""
     return "Invalid filter" if version < V1_42 else "invalid filter"
 
 

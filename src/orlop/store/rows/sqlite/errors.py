@@ -6,7 +6,15 @@ import os
 import sqlite3
 from contextlib import contextmanager, suppress
 
-from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreClosed
+from orlop.errors import (
+    DatabaseDamaged,
+    NoSpace,
+    NotSupported,
+    PermissionDenied,
+    ReadOnlyStore,
+    StorageError,
+    StoreClosed,
+)
 from orlop.streams.files import exhausted
 
 TYPE_CHECKING = False
@@ -19,10 +27,21 @@ if TYPE_CHECKING:
 _LITTLE_SPACE: Final = 64 << 10
 _LONGEST_PATH: Final = 512 - len("-journal")
 """The bytes of a path, links resolved, to which SQLite can add the names of the files beside a database."""
+_OLDEST: Final = (3, 37, 0)
+"""The first SQLite that has strict tables: to an older one every schema with such tables looks damaged."""
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH})
 _UNDECODABLE: Final = "Could not decode to UTF-8"
 _UNKNOWN_FORMAT: Final = "unsupported file format"
 """What SQLite says, with no code of its own, of a header with a format of schemas that no SQLite writes."""
+
+
+def require_sqlite() -> None:
+    """Raise `NotSupported` where the SQLite that this Python uses is too old for the tables of a store."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise NotSupported(
+            f"orlop needs SQLite {oldest} or later, and this Python has {sqlite3.sqlite_version}; use another Python"
+        )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.check import row_problems
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
-from orlop.store.rows.sqlite.errors import explaining_sqlite
+from orlop.store.rows.sqlite.errors import explaining_sqlite, require_sqlite
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, lay_out
 from orlop.store.rows.sqlite.snapshot import SQLiteSnapshot
@@ -48,6 +48,7 @@ class MemoryRows:
 
     def connect(self) -> sqlite3.Connection:
         """Return one more connection to it."""
+        require_sqlite()
         with explaining_sqlite(_NAME):
             # No thread waits in SQLite: whoever would have to, waits for the guard.
             uri = f"file:/orlop-{self._name}?vfs=memdb"

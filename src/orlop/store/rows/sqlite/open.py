@@ -19,6 +19,7 @@ from contextlib import suppress
 
 from orlop.store.rows.sqlite.damage.gate import opening
 from orlop.store.rows.sqlite.damage.unopened import close_all
+from orlop.store.rows.sqlite.errors import require_sqlite
 from orlop.store.rows.sqlite.shape import reading_schema
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explained, explaining
@@ -147,6 +148,7 @@ def _names_another(journal: Entry) -> bool:
 
 
 def _opened(file: Entry, options: str, timeout: float) -> sqlite3.Connection:
+    require_sqlite()
     path = real_path(file)
     # `close` may be called by another thread than the one that connected.
     connection = sqlite3.connect(

@@ -22,7 +22,7 @@ import mmap
 import os
 import sqlite3
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
@@ -32,13 +32,18 @@ from orlop.store.rows.judging import chain_of, digest_of, is_name
 from orlop.store.rows.rows import PINNED
 from orlop.store.rows.sqlite.damage.carve import carved
 from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_count, is_valid, raw
+from orlop.store.rows.sqlite.damage.unopened import DATABASE_HEADER, DATABASE_MAGIC
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PAGE: Final = 4096
+_PAGES: Final = tuple(1 << power for power in range(9, 17))
+"""The sizes in bytes that pages may have: https://www.sqlite.org/fileformat2.html, 1.3.2."""
+_TREES: Final = frozenset((2, 5, 10, 13))
+"""With which bytes the pages of trees begin."""
+_ENOUGH: Final = 0.8
 
 # An object whose name is not UTF-8 cannot even be named in an error.
 _UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
@@ -67,6 +72,8 @@ def salvage(source: str, target: str) -> list[Loss]:
     found = _Found(source)
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=FULL")
+        # A library may be built to check them by default: rows are put in any order.
+        connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("BEGIN")
         for statement in SCHEMA:
             connection.execute(statement)
@@ -84,27 +91,48 @@ def _make_readable(path: str) -> None:
         whole = connection.execute("PRAGMA integrity_check(sqlite_schema)").fetchall() == [("ok",)]
         if version in LAID_OUT and whole and not faults:
             return
-    fresh = f"{path}.part"
+    page, fresh = page_size(path), f"{path}.part"
     with suppress(FileNotFoundError):
         os.unlink(fresh)
     with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size={page}")
         for statement in SCHEMA:
             connection.execute(statement)
         roots = {root for (root,) in connection.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0")}
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
     with open(fresh, "rb") as new, open(path, "r+b") as old:
         size = os.fstat(old.fileno()).st_size
-        for page in sorted(set(range(1, pages + 1)) - roots):
-            new.seek((page - 1) * _PAGE)
-            content = bytearray(new.read(_PAGE))
-            if page == 1:
+        for number in sorted(set(range(1, pages + 1)) - roots):
+            new.seek((number - 1) * page)
+            content = bytearray(new.read(page))
+            if number == 1:
                 # As many pages as there are, and none of them free.
-                content[28:40] = (size // _PAGE).to_bytes(4, "big") + bytes(8)
+                content[28:40] = (size // page).to_bytes(4, "big") + bytes(8)
                 content[60:64] = SCHEMA_VERSION.to_bytes(4, "big")
                 content[92:96] = content[24:28]
-            old.seek((page - 1) * _PAGE)
+            old.seek((number - 1) * page)
             old.write(content)
     os.unlink(fresh)
+
+
+def page_size(path: str) -> int:
+    """Return the size of a database's pages in bytes: as its header says, or else as its pages look.
+
+    Each page of a tree begins with one of a few bytes; a wrong size meets them by chance, or where it is a multiple.
+    """
+    with open(path, "rb") as file:
+        header = file.read(DATABASE_HEADER)
+        stated = int.from_bytes(header[16:18], "big")
+        stated = 1 << 16 if stated == 1 else stated
+        if header.startswith(DATABASE_MAGIC) and stated in _PAGES:
+            return stated
+        shares = {page: _share_of_trees(file, page) for page in _PAGES}
+    return next(page for page, share in shares.items() if share >= _ENOUGH * max(shares.values()))
+
+
+def _share_of_trees(file: BinaryIO, page: int) -> float:
+    places = range(page, os.fstat(file.fileno()).st_size, page)
+    return sum(os.pread(file.fileno(), 1, place)[0] in _TREES for place in places) / max(1, len(places))
 
 
 def _opened(path: str) -> sqlite3.Connection:
@@ -123,6 +151,7 @@ class _Found:
 
     def __init__(self, path: str) -> None:
         self.losses: list[Loss] = []
+        self._page = page_size(path)
         with closing(_opened(path)) as connection, open(path, "rb") as file:
             self._connection = connection
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -268,7 +297,7 @@ class _Found:
         if isinstance(content, bytes) and digest_of(content, digest) == digest:
             return content
         damaged = [content] if isinstance(content, bytes) else []
-        for one in carved(self._content, digest, _PAGE):
+        for one in carved(self._content, digest, self._page):
             if digest_of(one, digest) == digest:
                 return one
             damaged.append(one)
