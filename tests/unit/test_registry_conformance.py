@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -508,6 +509,16 @@ def test_referrers_are_listed_with_type_size_digest_artifact_type_and_annotation
         assert registry.delete(f"/v2/a/b/manifests/{digest_of(one)}").status == 202
     assert registry.get(f"/v2/a/b/referrers/{digest_of(image)}").json["manifests"] == []
     assert registry.get("/v2/a/b/manifests/1").body == image
+
+
+@pytest.mark.parametrize("encoded", [CONFIG, quote(CONFIG, safe=""), quote(CONFIG, safe="+")])
+def test_a_type_with_a_plus_filters_referrers_whether_or_not_it_is_encoded(registry, encoded):
+    subject = described(registry.push_image("a/b"), MANIFEST)
+    registry.push_artifact("a/b", subject)
+    plain = registry.push_image("a/b", None, "z", subject=subject)
+    found = registry.get(f"/v2/a/b/referrers/{subject['digest']}?artifactType={encoded}")
+    assert [one["digest"] for one in found.json["manifests"]] == [digest_of(plain)]
+    assert found.headers["oci-filters-applied"] == "artifactType"
 
 
 def test_a_subject_may_come_after_what_refers_to_it(registry, images):
