@@ -1,4 +1,4 @@
-"""Every rule of audits is documented, and says to code hosts what it is about."""
+"""Every rule of audits is documented, and code hosts are told what it is about."""
 
 from __future__ import annotations
 
