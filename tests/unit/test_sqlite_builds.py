@@ -32,7 +32,7 @@ def store(data: Path, tmp_path: Path) -> Path:
 
 
 def lay_out_anew(root: Path, page: int) -> None:
-    """Give a store a database with pages of a size, laid out as a library with that default does it."""
+    """Replace the database of a store by one with pages of a size, laid out as a library with that default does it."""
     old = root.parent / "old.db"
     (root / "metadata.db").rename(old)
     with closing(sqlite3.connect(root / "metadata.db", isolation_level=None)) as new:
