@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -82,6 +83,33 @@ def test_images_of_podman_that_a_disk_cannot_list_may_be_any_number(data, tmp_pa
     report = look(root)
     assert report.is_partial
     assert [note for note in report.notes if "overlay-images cannot be read" in note]
+
+
+@pytest.mark.parametrize("wrong", ["one", "all"])
+def test_layers_that_a_damaged_list_of_podman_calls_others_are_found(data, tmp_path, wrong):
+    root = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
+    whole = {image.image.id for image in look(root, verify=True).images if image.state == "whole"}
+    listed = root / "overlay-layers/layers.json"
+    layers = json.loads(listed.read_bytes())
+    claims = [layer for layer in layers if "diff-digest" in layer]
+    for number, layer in enumerate(claims[: 1 if wrong == "one" else None]):
+        layer["diff-digest"] = f"sha256:{number:064x}"
+    listed.write_text(json.dumps(layers))
+    assert {image.image.id for image in look(root, verify=True).images if image.state == "whole"} == whole
+
+
+def test_layers_of_podman_that_have_lost_their_images_are_told_of(data, tmp_path):
+    root = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
+    shutil.rmtree(root / "overlay-images")
+    report = look(root)
+    assert not report.images
+    assert report.is_partial
+    assert any("no image is left that has one of the layers" in note for note in report.notes)
+    # A store that lists no images, but has layers, may have been interrupted in its first pull.
+    (root / "overlay-images").mkdir()
+    report = look(root)
+    assert not report.is_partial
+    assert any("no image is left that has one of the layers" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("lost", ["listed", "there"])

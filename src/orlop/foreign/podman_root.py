@@ -48,7 +48,7 @@ from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.rebuilt import Path
@@ -145,6 +145,8 @@ class _DriverRoot:
         for images in self._lists:
             self._name(images, by_manifest)
         self._take_names()
+        self._find_unnamed({str(diff_id) for diff_id in self._held.copies})
+        self._note_lost()
         self._note_artifacts()
         # Images in another store may have them.
         for diff_id in diff_ids(self._by_diff):
@@ -193,11 +195,14 @@ class _DriverRoot:
                 )
         for layer in self._layers.values():
             self._by_diff.setdefault(layer.diff_id, []).append(layer)
+
+    def _find_unnamed(self, wanted: Container[str]) -> None:
+        """Note the layers of which no list says what they are, or says what no image wants: that may be damaged."""
+        known = {layer.id for layer in self._layers.values() if layer.diff_id in wanted}
         folder = self._root.there(f"{self._driver}-layers")
         if folder is not None:
             with folder:
                 splits = [name.removesuffix(_SPLIT) for name in folder.names() if name.endswith(_SPLIT)]
-            known = {layer.id for layer in self._layers.values() if layer.diff_id}
             self._unnamed.copies += [self._copy(one) for one in splits if one not in known]
         if self._unnamed.copies:
             # Images of another store may have them, too.
@@ -323,6 +328,15 @@ class _DriverRoot:
                 keys = [_decoded(name) for name in folder.names()]
             yield from (key.removeprefix(_MANIFEST) for key in keys if key.startswith(_MANIFEST))
 
+    def _note_lost(self) -> None:
+        """Note layers without images: the store makes the directory of these first of all."""
+        count = sum(1 for layer in self._layers.values() if layer.diff_id)
+        if self._held.images or not count:
+            return
+        self._held.notes.append(f"no image is left that has one of the layers in layers.json ({count})")
+        if self._root.state(f"{self._driver}-images") is None:
+            self._held.is_damaged = True
+
     def _note_artifacts(self) -> None:
         """Note what Podman keeps beside images: it has a layout of its own, which is not one of an engine."""
         folder = self._root.there("artifacts")
@@ -366,7 +380,7 @@ class _DriverRoot:
 
 
 class Unnamed:
-    """Layers that no list describes, and what they turn out to be, once somebody needs to know."""
+    """Layers that no list describes as an image wants them, and what they are, once somebody needs to know."""
 
     def __init__(self, limits: Limits) -> None:
         self.copies: list[UnpackedLayer | UnreadableLayer] = []
