@@ -351,3 +351,23 @@ def test_circles_of_parents_are_found_among_many(monkeypatch: pytest.MonkeyPatch
 
 def _pair(parent: int, child: int) -> tuple[bytes, str]:
     return str(Digest.of(b"image%d" % parent)).encode(), str(Digest.of(b"image%d" % child))
+
+
+def test_the_server_knows_a_digest_as_the_library_does() -> None:
+    """Whatever of it a quick test can tell."""
+    from orlop.store.rows.postgres.check import NO_DIGEST
+    from tests.postgres import database
+
+    digits = "0123456789abcdef" * 8
+    valid = [f"sha256:{digits[:64]}", f"sha384:{digits[:96]}", f"sha512:{digits}"]
+    texts = [
+        *(one for text in valid for one in (text, text[:-1], f"{text}0", f"{text}\n", text.upper(), f" {text}")),
+        *(f"sha256:{digits[:63]}{last}" for last in ("g", "A", " ", "\n", "é", ":")),
+        *(f"sha256:{first}{digits[:63]}" for first in ("g", "-", " ")),
+        *("", "*", "sha256:", f"sha384:{digits[:64]}", f"sha255:{digits[:64]}", f"SHA256:{digits[:64]}"),
+    ]
+    asked = f"SELECT one, {NO_DIGEST.format('one')} FROM unnest(%s::text[]) AS one"
+    told = dict(sql(database(), asked, texts))
+    assert {one for one, is_none in told.items() if not is_none} == set(valid)
+    assert told.keys() == set(texts)
+    assert all(Digest.unchecked(one).is_valid is not is_none for one, is_none in told.items() if ":" in one)
