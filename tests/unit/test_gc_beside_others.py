@@ -16,6 +16,7 @@ from orlop.model.store_url import StoreURL
 from orlop.store.graph.garbage import unneeded
 from orlop.store.local import local_store
 from orlop.store.remote import remote_store
+from orlop.store.rows import unneeded as unneeded_rows
 from orlop.store.rows.metadata import EVERYTHING, BlobRow, ChainRow, DiffRow, ManifestRow, TopRow
 from orlop.store.rows.postgres.passing import PassingRows
 from orlop.store.rows.postgres.rows import PostgresRows
@@ -193,6 +194,7 @@ def test_nobody_waits_for_a_look(places: tuple[Store, Store], monkeypatch: pytes
 def test_much_goes_in_parts_and_all_of_it(places: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents that share children go, whichever part they are in."""
     monkeypatch.setattr(gc, "_AT_ONCE", PARTS)
+    monkeypatch.setattr(unneeded_rows, "_DOCUMENTS", 1)
     store, _ = places
     children = [document(config=entry(BLOB.digest), layers=[], annotations={"a": str(one)}) for one in range(5)]
     tops = [document(manifests=[entry(children[one].digest), entry(children[4].digest)]) for one in range(4)]
@@ -234,6 +236,7 @@ def test_the_server_tells_what_the_graph_tells(one_database: Any, world: Any) ->
         fill(rows, world)
         told, without = unneeded(rows), unneeded(rows, ended=["lease"])
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(unneeded_rows, "_DOCUMENTS", 1)
             patch.setattr(PostgresRows, "unneeded", Rows.unneeded)
             assert (unneeded(rows), unneeded(rows, ended=["lease"])) == (told, without)
         for part in told.parts(2):
@@ -351,3 +354,23 @@ def test_circles_of_parents_are_found_among_many(monkeypatch: pytest.MonkeyPatch
 
 def _pair(parent: int, child: int) -> tuple[bytes, str]:
     return str(Digest.of(b"image%d" % parent)).encode(), str(Digest.of(b"image%d" % child))
+
+
+def test_the_server_knows_a_digest_as_the_library_does() -> None:
+    """Whatever of it a quick test can tell."""
+    from orlop.store.rows.postgres.check import NO_DIGEST
+    from tests.postgres import database
+
+    digits = "0123456789abcdef" * 8
+    valid = [f"sha256:{digits[:64]}", f"sha384:{digits[:96]}", f"sha512:{digits}"]
+    texts = [
+        *(one for text in valid for one in (text, text[:-1], f"{text}0", f"{text}\n", text.upper(), f" {text}")),
+        *(f"sha256:{digits[:63]}{last}" for last in ("g", "A", " ", "\n", "é", ":")),
+        *(f"sha256:{first}{digits[:63]}" for first in ("g", "-", " ")),
+        *("", "*", "sha256:", f"sha384:{digits[:64]}", f"sha255:{digits[:64]}", f"SHA256:{digits[:64]}"),
+    ]
+    asked = f"SELECT one, {NO_DIGEST.format('one')} FROM unnest(%s::text[]) AS one"
+    told = dict(sql(database(), asked, texts))
+    assert {one for one, is_none in told.items() if not is_none} == set(valid)
+    assert told.keys() == set(texts)
+    assert all(Digest.unchecked(one).is_valid is not is_none for one, is_none in told.items() if ":" in one)

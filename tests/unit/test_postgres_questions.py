@@ -63,7 +63,7 @@ def _questions(rows: PostgresRows) -> None:
     rows.image_ids_with_prefix("sha256:abc", 2)
     rows.config(IMAGE), rows.image_row(IMAGE), rows.labels([IMAGE], most=100)
     rows.children(IMAGE), rows.has_children(IMAGE), rows.metadata(IMAGE, "parent")
-    rows.reference("a", ":1"), rows.references(image=IMAGE), rows.references(name="a")
+    rows.reference("a", ":1"), rows.references(image=IMAGE), rows.references(name="a"), rows.references_in("a", [":1"])
     rows.chain(digest), rows.diff(diff), rows.blobs_of(diff), rows.blob(digest), rows.diffs_of(digest)  # type: ignore[arg-type]
     rows.leases_of(digest), rows.leases(), rows.lease_digests("one"), rows.events(5, most=100), rows.last_event()
     rows.manifests(IMAGE), rows.manifest_digests(IMAGE), rows.manifest(digest), rows.images_of(digest)

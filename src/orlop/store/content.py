@@ -210,13 +210,10 @@ class ContentStore:
 
         It goes with all below it and about it, as far as nothing else leads there. Idempotent.
         """
-        names: list[Reference] = []
-        for row in rows.tops(digest):
-            rows.delete_top(row.name, row.suffix)
-            if (reference := reference_of_top(row)) is not None:
-                names.append(reference)
+        tops = rows.tops(digest)
+        rows.delete_tops((row.name, row.suffix) for row in tops)
         self.sweep(rows)
-        return tuple(names)
+        return tuple(reference for row in tops if (reference := reference_of_top(row)) is not None)
 
     def has(self, digest: Digest) -> bool:
         """Return whether a manifest, an index, a config or a blob is there, whatever it is."""

@@ -45,7 +45,13 @@ class EventLog:
         self._now = now
 
     def image(
-        self, action: str, image: ImageID, *, name: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        action: str,
+        image: ImageID,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        times: int = 1,
     ) -> None:
         """Record what happened to an image, inside the write that does it, if there is one.
 
@@ -54,9 +60,10 @@ class EventLog:
             image: the image.
             name: what it is called; else its ID.
             labels: its own, as far as it is still there. They are left out where they have more than `LABELS` bytes.
+            times: how many times it happened.
         """
         told = labels if labels and _are_short(labels) else {}
-        self._put("image", action, str(image), {**told, "name": name or str(image)})
+        self._put("image", action, str(image), {**told, "name": name or str(image)}, times)
 
     def moved(self, action: str, name: Reference, labels: Mapping[str, str] | None = None) -> None:
         """Record that a name was pulled or pushed: engines tell that of it, and not of the image that it leads to.
@@ -91,9 +98,9 @@ class EventLog:
         with self._metadata.read() as rows:
             return rows.last_event()
 
-    def _put(self, kind: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
+    def _put(self, kind: str, action: str, actor: str, attributes: Mapping[str, str], times: int = 1) -> None:
         with self._metadata.write() as rows:
-            rows.put_event(Event(0, self._now(), kind, action, actor, attributes), keep=KEPT)
+            rows.put_event(Event(0, self._now(), kind, action, actor, attributes), keep=KEPT, times=times)
 
 
 def _are_short(labels: Mapping[str, str]) -> bool:

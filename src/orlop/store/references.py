@@ -9,7 +9,7 @@ from orlop.store.rows.metadata import ReferenceRow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orlop.model.digest import ImageID
     from orlop.store.rows.metadata import Metadata
@@ -61,9 +61,14 @@ class ReferenceStore:
         Raises:
             ReferenceNotFound: it points to no image. InvalidReference: it has neither tag nor digest.
         """
+        self.delete_all([reference])
+
+    def delete_all(self, references: Sequence[Reference]) -> None:
+        """Forget different names at once. Raises what `delete` raises, and forgets none then."""
         with self._metadata.write() as rows:
-            if not rows.delete_reference(reference.name, suffix_of(reference)):
-                raise unknown(reference)
+            if len(references) != rows.delete_references((one.name, suffix_of(one)) for one in references):
+                # The changes of an outer write are its own to undo.
+                raise unknown(references[0])
 
     def of_image(self, image: ImageID) -> tuple[Reference, ...]:
         """Return an image's names, sorted."""

@@ -20,9 +20,10 @@ from orlop.store.content import home_row, top_row
 from orlop.store.rows.content import CHILD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orlop.model.digest import ImageID
+    from orlop.model.reference import Reference
     from orlop.service.hosted.repository import Repository
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows, WritableRows
@@ -49,7 +50,7 @@ def _delete_tag(store: Store, repository: Repository, tag: str, require: Callabl
         if _is_tag(rows, repository, tag):
             require(rows)
         store.blobs.sweep_trash(rows)
-        if not _Untagging(store, rows, repository).untag(tag):
+        if not _untag(store, rows, repository, [tag]):
             raise ContentNotFound(f"the repository {repository.name} has no tag {tag!r}")
         store.content.sweep(rows)
 
@@ -59,38 +60,21 @@ def _is_tag(rows: Rows, repository: Repository, tag: str) -> bool:
     return rows.top(repository.key, suffix) is not None or rows.reference(repository.key, suffix) is not None
 
 
-class _Untagging:
-    """Tags that are taken from a repository in one write. An image may have very many, which are looked at once."""
-
-    def __init__(self, store: Store, rows: WritableRows, repository: Repository) -> None:
-        self._store = store
-        self._rows = rows
-        self._repository = repository
-        self._left: dict[ImageID, int] = {}
-
-    def untag(self, tag: str) -> bool:
-        """Take a tag from what it means, and return whether it meant something."""
-        rows, repository = self._rows, self._repository
-        reference = repository.tagged(tag)
-        named = rows.reference(repository.key, f":{tag}")
-        row = top_row(reference, Digest.unchecked(""), 0)
-        meant = rows.top(row.name, row.suffix)
-        if named is not None:
-            if self._took(named.image) == 0 or rows.image_row(named.image) is None:
-                # Nothing but this tag keeps it here.
-                Removal(StoreGround(self._store)).take_name(reference, named.image)
-            else:
-                StoreGround(self._store).untag(reference, named.image)
-        rows.delete_top(row.name, row.suffix)
-        return named is not None or meant is not None
-
-    def _took(self, image: ImageID) -> int:
-        """Return how many names of an image are left in the repository, without the one that is taken now."""
-        if image not in self._left:
-            named = self._rows.references(image=image)
-            self._left[image] = sum(one.name == self._repository.key for one in named)
-        self._left[image] -= 1
-        return self._left[image]
+def _untag(store: Store, rows: WritableRows, repository: Repository, tags: Sequence[str]) -> int:
+    """Take tags from a repository, in as many statements as they lead to images, and return how many meant anything."""
+    by_image: dict[ImageID, list[Reference]] = {}
+    for row in rows.references_in(repository.key, (f":{tag}" for tag in tags)):
+        by_image.setdefault(row.image, []).append(repository.tagged(row.suffix[1:]))
+    for image, going in by_image.items():
+        here = sum(one.name == repository.key for one in rows.references(image=image))
+        if here == len(going) or rows.image_row(image) is None:
+            # Nothing but these tags keeps it here.
+            Removal(StoreGround(store)).take_names(going, image)
+        else:
+            StoreGround(store).untag(going, image)
+    meant = [top_row(repository.tagged(tag), Digest.unchecked(""), 0) for tag in tags]
+    # A name of an image took what it meant along.
+    return sum(map(len, by_image.values())) + rows.delete_tops((row.name, row.suffix) for row in meant)
 
 
 def delete_manifest(store: Store, repository: Repository, digest: Digest) -> None:
@@ -112,10 +96,8 @@ def _delete_manifest(store: Store, repository: Repository, digest: Digest) -> No
         below = [one for one in _blobs_below(rows, digest) if holds_blob(store, rows, repository, one)]
         elsewhere = [one for one in below if rows.names_elsewhere(repository.key, one)]
         protect(store, rows, repository, *below)
-        untagging = _Untagging(store, rows, repository)
-        for row in rows.tops(digest):
-            if row.name == repository.key and row.suffix.startswith(":"):
-                untagging.untag(row.suffix[1:])
+        tops = [row.suffix for row in rows.tops(digest) if row.name == repository.key]
+        _untag(store, rows, repository, [suffix[1:] for suffix in tops if suffix.startswith(":")])
         name = repository.digested(digest)
         named = rows.reference(repository.key, f"@{digest}")
         if named is not None:

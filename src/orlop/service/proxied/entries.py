@@ -103,9 +103,7 @@ class Entries:
             if weight.total <= most:
                 break
             with self._store.metadata.write() as rows:
-                for tag in rows.tops(top.digest):
-                    if tag.name == top.name:
-                        rows.delete_top(tag.name, tag.suffix)
+                rows.delete_tops((one.name, one.suffix) for one in rows.tops(top.digest) if one.name == top.name)
                 self._store.content.sweep(rows)
             weight.drop(top)
         return weight.total

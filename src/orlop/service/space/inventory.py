@@ -202,12 +202,13 @@ class PlannedGround(Ground):
         # They may go while the caller goes through them.
         return tuple(self._names.get(image_id, ()))
 
-    def untag(self, reference: Reference, image_id: ImageID, *, told: bool = True) -> None:
-        """Take one of its names from an image; a plan tells nothing."""
+    def untag(self, references: Sequence[Reference], image_id: ImageID, *, told: bool = True) -> None:
+        """Take some of its names from an image; a plan tells nothing."""
         del told
-        self._names[image_id].pop(reference, None)
-        self._untagged.add(reference)
-        self._remains.untag(reference.name, suffix_of(reference))
+        for reference in references:
+            self._names[image_id].pop(reference, None)
+            self._untagged.add(reference)
+            self._remains.untag(reference.name, suffix_of(reference))
         self._weigh()
 
     def has_children(self, image_id: ImageID) -> bool:

@@ -53,8 +53,8 @@ class Ground(ABC):
         """Return an image's names, sorted."""
 
     @abstractmethod
-    def untag(self, reference: Reference, image_id: ImageID, *, told: bool = True) -> None:
-        """Take one of its names from an image; unless that is ``told``, without an event."""
+    def untag(self, references: Sequence[Reference], image_id: ImageID, *, told: bool = True) -> None:
+        """Take some of its names from an image; unless that is ``told``, without events."""
 
     @abstractmethod
     def has_children(self, image_id: ImageID) -> bool:
@@ -78,23 +78,17 @@ class StoreGround(Ground):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._told: tuple[ImageID, Mapping[str, str] | None] | None = None
 
     def names(self, image_id: ImageID) -> Sequence[Reference]:
         """Return an image's names, sorted."""
         return self._store.references.of_image(image_id)
 
-    def untag(self, reference: Reference, image_id: ImageID, *, told: bool = True) -> None:
-        """Take one of its names from an image; unless that is ``told``, without an event."""
-        self._store.references.delete(reference)
+    def untag(self, references: Sequence[Reference], image_id: ImageID, *, told: bool = True) -> None:
+        """Take some of its names from an image; unless that is ``told``, without events."""
+        self._store.references.delete_all(references)
         if told:
-            self._store.events.image("untag", image_id, labels=self._labels(image_id))
-
-    def _labels(self, image_id: ImageID) -> Mapping[str, str] | None:
-        """Return an image's labels as events tell them, read once for all of its names."""
-        if self._told is None or self._told[0] != image_id:
-            self._told = (image_id, labels(self._store, image_id, most=LABELS))
-        return self._told[1]
+            found = labels(self._store, image_id, most=LABELS)
+            self._store.events.image("untag", image_id, labels=found, times=len(references))
 
     def has_children(self, image_id: ImageID) -> bool:
         """Return whether an image is another's parent."""
@@ -135,45 +129,31 @@ class Removal:
 
     def take_name(self, reference: Reference, image_id: ImageID) -> None:
         """Take a name from an image; once it has none, and no children, the image goes."""
-        left = dict.fromkeys(self._ground.names(image_id))
-        self._take(reference, image_id, left, _by_repository(left))
-        if not left:
-            # The name is gone, which was asked for; other images may need it, which is not an error.
-            self._delete(image_id, force=False, quiet=True)
+        self.take_names([reference], image_id)
 
     def take_names(self, references: Iterable[Reference], image_id: ImageID) -> None:
-        """Do what `take_name` does for each of some names that an image still has, in as many steps as it has names."""
+        """Do what `take_name` does for each of some names, in as many steps as the image has names."""
         left = dict.fromkeys(self._ground.names(image_id))
         repositories = _by_repository(left)
+        going: dict[Reference, bool] = {}
+        """The names that go, and whether that is told."""
         for reference in references:
             # A digest may have gone with the last tag of its repository.
-            if reference in left:
-                self._take(reference, image_id, left, repositories)
-        if not left:
-            self._delete(image_id, force=False, quiet=True)
-
-    def _take(
-        self,
-        reference: Reference,
-        image_id: ImageID,
-        left: dict[Reference, None],
-        repositories: Mapping[str, _Repository],
-    ) -> None:
-        """Take one name from an image, and from what is known of the names that are left."""
-        self.untag(reference, image_id)
-        left.pop(reference, None)
-        if reference.digest is not None:
-            return
-        # Digests of a repository mean nothing once its last tag on the image is gone. Engines do not tell of them.
-        repository = repositories.get(reference.name)
-        if repository is None:
-            return
-        repository.tags -= 1
-        if repository.tags == 0:
-            for name in repository.digests:
-                if name in left:
-                    self.untag(name, image_id, told=False)
+            if reference in going:
+                continue
+            going[reference] = True
+            left.pop(reference, None)
+            repository = repositories.get(reference.name) if reference.digest is None else None
+            if repository is not None:
+                repository.tags -= 1
+                # Digests of a repository mean nothing once its last tag on the image is gone. Engines do not tell it.
+                for name in [one for one in repository.digests if repository.tags == 0 and one in left]:
+                    going[name] = False
                     del left[name]
+        self._untag(going, image_id)
+        if not left:
+            # The names are gone, which was asked for; other images may need it, which is not an error.
+            self._delete(image_id, force=False, quiet=True)
 
     def take_image(self, image_id: ImageID, *, force: bool = False) -> None:
         """Take an image away, with its names if they are one; with all of them where that is forced.
@@ -184,14 +164,19 @@ class Removal:
         names = self._ground.names(image_id)
         if _are_one(names):
             self._check(image_id, active_names=False)
-            for reference in names:
-                self.untag(reference, image_id)
+            self._untag(dict.fromkeys(names, True), image_id)
         self._delete(image_id, force=force, quiet=False)
 
-    def untag(self, reference: Reference, image_id: ImageID, *, told: bool = True) -> None:
+    def untag(self, reference: Reference, image_id: ImageID) -> None:
         """Take a name from an image, and do no more."""
-        self._ground.untag(reference, image_id, told=told)
-        self.lines.append(("Untagged", reference.familiar))
+        self._untag({reference: True}, image_id)
+
+    def _untag(self, going: Mapping[Reference, bool], image_id: ImageID) -> None:
+        """Take names from an image, at once; of those that are true it is told."""
+        for told in (True, False):
+            if references := [reference for reference, one in going.items() if one is told]:
+                self._ground.untag(references, image_id, told=told)
+        self.lines += [("Untagged", reference.familiar) for reference in going]
 
     def _check(self, image_id: ImageID, *, active_names: bool) -> None:
         """Raise `ImageInUse` where something needs the image."""
@@ -211,8 +196,7 @@ class Removal:
                     return
                 raise
             parent = self._ground.parent(current)
-            for reference in self._ground.names(current):
-                self.untag(reference, current)
+            self._untag(dict.fromkeys(self._ground.names(current), True), current)
             layers = self._ground.delete(current)
             self.lines.append(("Deleted", str(current)))
             self.lines += [("Deleted", str(layer)) for layer in layers]

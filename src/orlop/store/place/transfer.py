@@ -206,12 +206,8 @@ class Transfer:
         """Take from the target what the source has no more; content goes with the next collection."""
         names = {(one.name, one.suffix) for one in view.references()}
         tops = {(one.name, one.suffix) for one in view.tops()}
-        for top in rows.tops():
-            if (top.name, top.suffix) not in tops:
-                rows.delete_top(top.name, top.suffix)
-        for name in rows.references():
-            if (name.name, name.suffix) not in names:
-                rows.delete_reference(name.name, name.suffix)
+        rows.delete_tops({(top.name, top.suffix) for top in rows.tops()} - tops)
+        rows.delete_references({(name.name, name.suffix) for name in rows.references()} - names)
         kept = set(view.image_ids())
         for image in list(rows.image_ids()):
             if image not in kept:
@@ -251,10 +247,8 @@ def empty(store: Store, expected: str) -> None:
         if store.leases.others() or fingerprint(rows) != expected:
             msg = f"the store at {store.root} is in use by another program; it was copied, and stays as it is"
             raise StoreInUse(msg)
-        for top in rows.tops():
-            rows.delete_top(top.name, top.suffix)
-        for name in rows.references():
-            rows.delete_reference(name.name, name.suffix)
+        rows.delete_tops((top.name, top.suffix) for top in rows.tops())
+        rows.delete_references((name.name, name.suffix) for name in rows.references())
         for image in list(rows.image_ids()):
             rows.delete_image(image)
         rows.forget_manifests(unneeded(rows).manifests)

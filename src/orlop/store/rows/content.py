@@ -211,9 +211,13 @@ class WritableContentRows(ContentRows):
     def touch_top(self, name: str, suffix: str, updated: int) -> None:
         """Record that a name still means what it does, if it means anything."""
 
-    @abstractmethod
     def delete_top(self, name: str, suffix: str) -> bool:
         """Forget what a name means, and all that nothing else reaches; return whether anything was recorded."""
+        return self.delete_tops([(name, suffix)]) > 0
+
+    @abstractmethod
+    def delete_tops(self, names: Iterable[tuple[str, str]]) -> int:
+        """Do what `delete_top` does for names and their suffixes, at once, and return how many meant anything."""
 
     @abstractmethod
     def drop_manifest(self, digest: Digest) -> bool:

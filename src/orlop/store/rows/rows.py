@@ -170,6 +170,10 @@ class Rows(ContentRows):
     def reference(self, name: str, suffix: str) -> ReferenceRow | None:
         """Return what a name points to."""
 
+    def references_in(self, name: str, suffixes: Iterable[str]) -> list[ReferenceRow]:
+        """Return what some tags and digests of a repository point to, asked at once."""
+        return [row for suffix in suffixes if (row := self.reference(name, suffix)) is not None]
+
     @abstractmethod
     def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
         """Return all references, or those of an image or of a repository, sorted by name and suffix."""
@@ -297,9 +301,13 @@ class WritableRows(WritableContentRows, Rows):
     def put_reference(self, row: ReferenceRow) -> None:
         """Point a name to an image."""
 
-    @abstractmethod
     def delete_reference(self, name: str, suffix: str) -> bool:
         """Forget a name; return whether it was there."""
+        return self.delete_references([(name, suffix)]) > 0
+
+    @abstractmethod
+    def delete_references(self, names: Iterable[tuple[str, str]]) -> int:
+        """Forget names, each with its suffix, and what they mean, at once; return how many were there."""
 
     @abstractmethod
     def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
@@ -317,8 +325,8 @@ class WritableRows(WritableContentRows, Rows):
         """
 
     @abstractmethod
-    def put_event(self, event: Event, *, keep: int) -> None:
-        """Add an event, whose number is the next one, and forget all but the newest ``keep``."""
+    def put_event(self, event: Event, *, keep: int, times: int = 1) -> None:
+        """Add an event, once or several times, with the next numbers, and forget all but the newest ``keep``."""
 
     @abstractmethod
     def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from orlop.model.values import dataclass
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from orlop.model.digest import ChainID, DiffID, Digest
 
 T = TypeVar("T")
+_DOCUMENTS: Final = 32
+"""How many times as many documents go at once: few statements take them all, and what is near one is near many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,12 @@ class Unneeded:
     blobs: tuple[Digest, ...] = ()
 
     def parts(self, most: int) -> Iterator[Unneeded]:
-        """Yield all of it in parts of at most so many things, in the order in which they can go."""
+        """Yield all of it in parts of at most so many things, and more documents, in the order in which they can go."""
         if sum(map(len, (self.chains, self.contents, self.manifests, self.blobs))) <= most:
             yield self
             return
         # A blob goes after the manifests that name it, and a content after the chains that it is in.
-        for part in _pieces(self.manifests, most):
+        for part in _pieces(self.manifests, most * _DOCUMENTS):
             yield Unneeded(manifests=part)
         for part in _pieces(self.blobs, most):
             yield Unneeded(blobs=part)

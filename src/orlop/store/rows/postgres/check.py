@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 256
 """Rows whose content is in memory at once."""
-NO_DIGEST: Final = "{} !~ '^(sha256:[0-9a-f]{{64}}|sha384:[0-9a-f]{{96}}|sha512:[0-9a-f]{{128}})$'"
+NO_DIGEST: Final = """CASE WHEN left({0}, 7) = 'sha256:' AND length({0}) = 71
+    AND ltrim(substr({0}, 8), '0123456789abcdef') = '' THEN false
+    ELSE {0} !~ '^(sha256:[0-9a-f]{{64}}|sha384:[0-9a-f]{{96}}|sha512:[0-9a-f]{{128}})$' END"""
+"""Whether a text is not a digest. A regular expression costs the server many times what the first test does."""
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
 """The tables whose rows are named by a digest, and the column that has it."""
 

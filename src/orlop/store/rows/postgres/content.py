@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orlop.model.digest import Digest, ImageID
 from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
 from orlop.store.rows.edges import edges_of
-from orlop.store.rows.postgres.passing import PassingRows, digests_of
+from orlop.store.rows.postgres.passing import PassingRows, columns_of, digests_of
 from orlop.store.rows.postgres.tables import (
     ALL_NEAR,
     HAS_NAMES,
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 _EDGE = "SELECT parent, role, position, child, media_type, size FROM edge"
 _TOP = "SELECT name, suffix, digest, updated FROM top"
 _IS_MEANT = "SELECT EXISTS (SELECT 1 FROM top WHERE digest = %s)"
-_DELETE_TOP = """DELETE FROM top WHERE name = %s AND suffix = %s RETURNING digest, EXISTS (SELECT 1 FROM top AS other
-    WHERE other.digest = top.digest AND (other.name, other.suffix) <> (top.name, top.suffix))"""
+_DELETE_TOPS = """WITH gone AS (DELETE FROM top USING unnest(%s::text[], %s::text[]) AS one (name, suffix)
+        WHERE top.name = one.name AND top.suffix = one.suffix RETURNING digest),
+    each AS (SELECT digest, count(*) AS names FROM gone GROUP BY digest)
+    SELECT digest, names, names < (SELECT count(*) FROM (
+        SELECT 1 FROM top WHERE top.digest = each.digest LIMIT each.names + 1) AS had) FROM each"""
 """Returns whether another name means the same. What a statement itself deletes is there for whatever it asks."""
 
 
@@ -203,12 +206,13 @@ class PostgresContentRows(PassingRows):
         """Record that a name still means what it does."""
         self.later("UPDATE top SET updated = %s WHERE name = %s AND suffix = %s", (updated, name, suffix))
 
-    def delete_top(self, name: str, suffix: str) -> bool:
-        """Forget what a name means, and all that nothing else reaches."""
-        gone = self.rows(_DELETE_TOP, (name, suffix))
+    def delete_tops(self, names: Iterable[tuple[str, str]]) -> int:
+        """Forget what names mean, and all that nothing else reaches."""
+        columns = columns_of(names)
+        gone = self.rows(_DELETE_TOPS, columns) if columns[0] else ()
         # What another name means stays, with all that is near it: a manifest may have very many tags and referrers.
-        self._prune_near(digest for digest, is_meant in gone if not is_meant)
-        return bool(gone)
+        self._prune_near(digest for digest, _, is_meant in gone if not is_meant)
+        return sum(count for _, count, _ in gone)
 
     def delete_image_manifests(self, image: str, came: Sequence[str]) -> None:
         """Forget what came with an image that was deleted: its own manifests, and what nothing else reaches."""

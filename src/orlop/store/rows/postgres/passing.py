@@ -96,13 +96,14 @@ class PassingRows(PendingRows):
         """Return the number of the newest event."""
         return int(self.value("SELECT last_event FROM store"))
 
-    def put_event(self, event: Event, *, keep: int) -> None:
+    def put_event(self, event: Event, *, keep: int, times: int = 1) -> None:
         """Add an event and forget the oldest. Numbers are in the order of commits, as the row of the store is one."""
         attributes = json.dumps(dict(event.attributes))
         self.later(
-            """WITH next AS (UPDATE store SET last_event = last_event + 1 RETURNING last_event)
-            INSERT INTO event SELECT last_event, %s, %s, %s, %s, %s FROM next""",
-            (event.time, event.kind, event.action, event.actor, attributes),
+            """WITH next AS (UPDATE store SET last_event = last_event + %s RETURNING last_event)
+            INSERT INTO event SELECT last_event - back, %s, %s, %s, %s, %s
+            FROM next, generate_series(%s, 0, -1) AS back""",
+            (times, event.time, event.kind, event.action, event.actor, attributes, min(times, keep) - 1),
         )
         self.later("DELETE FROM event WHERE number <= (SELECT last_event FROM store) - %s", (keep,))
 
@@ -151,6 +152,12 @@ class PassingRows(PendingRows):
 def digests_of(kind: type[D], found: Iterable[Sequence[Any]]) -> list[D]:
     """Return the digests in rows of one column."""
     return [kind.unchecked(value) for (value,) in found]
+
+
+def columns_of(names: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Return names and their suffixes as two columns, each pair once and in the order in which rows are locked."""
+    pairs = sorted(set(names))
+    return [name for name, _ in pairs], [suffix for _, suffix in pairs]
 
 
 def sorted_texts(digests: Iterable[Digest]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.rows.metadata import ChainRow, DiffRow, ImageRow, ReferenceRow, parent_of
 from orlop.store.rows.postgres.content import PostgresContentRows, blob_row
-from orlop.store.rows.postgres.passing import digests_of, sorted_texts
+from orlop.store.rows.postgres.passing import columns_of, digests_of, sorted_texts
 from orlop.store.rows.postgres.tables import CHILDREN
 
 if TYPE_CHECKING:
@@ -176,6 +176,13 @@ class PostgresRows(PostgresContentRows):
         row = self.row(f"{_REFERENCE_ROW} WHERE name = %s AND suffix = %s", (name, suffix))
         return None if row is None else _reference_row(row)
 
+    def references_in(self, name: str, suffixes: Iterable[str]) -> list[ReferenceRow]:
+        """Return what some tags and digests of a repository point to."""
+        found = self.rows(
+            f"{_REFERENCE_ROW} WHERE name = %s AND suffix = ANY(%s) ORDER BY suffix", (name, sorted(set(suffixes)))
+        )
+        return [_reference_row(row) for row in found]
+
     def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
         """Return all references, or those of an image or of a repository, sorted."""
         tests = ["image = %(image)s"] if image is not None else []
@@ -200,10 +207,15 @@ class PostgresRows(PostgresContentRows):
             (row.name, row.suffix, str(row.image), row.updated),
         )
 
-    def delete_reference(self, name: str, suffix: str) -> bool:
-        """Forget a name."""
-        self.delete_top(name, suffix)
-        return self.run("DELETE FROM reference WHERE name = %s AND suffix = %s", (name, suffix)).rowcount > 0
+    def delete_references(self, names: Iterable[tuple[str, str]]) -> int:
+        """Forget names, and what they mean."""
+        going = list(names)
+        self.delete_tops(going)
+        return self.run(
+            """DELETE FROM reference USING unnest(%s::text[], %s::text[]) AS one (name, suffix)
+            WHERE reference.name = one.name AND reference.suffix = one.suffix""",
+            columns_of(going),
+        ).rowcount
 
     # Layers.
 

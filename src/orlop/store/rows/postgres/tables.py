@@ -163,7 +163,9 @@ subject to what refers to it, and from that to a child.
 UNREACHED: Final = f"WITH RECURSIVE {_COUNTED}, {_NEAR.format(_ALONE)}, {_UNREACHED} ORDER BY 1"
 UNNAMED_BLOBS: Final = f"""WITH {_COUNTED} SELECT digest FROM blob
     WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
-    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest AND edge.parent <> ALL(%(gone)s::text[]))
+    AND NOT EXISTS (SELECT 1 FROM edge
+        LEFT JOIN unnest(%(gone)s::text[]) AS going (digest) ON going.digest = edge.parent
+        WHERE edge.child = blob.digest AND going.digest IS NULL)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = blob.digest) ORDER BY 1"""  # noqa: S608 - constants
 """Those without a layer that only documents name which go."""
 UNNEEDED_CHAINS: Final = f"""WITH {_COUNTED} SELECT id FROM chain

@@ -241,12 +241,12 @@ class SQLiteContentRows(PassingRows):
         """Record that a name still means what it does."""
         self._run("UPDATE top SET updated = ? WHERE name = ? AND suffix = ?", (updated, name, suffix))
 
-    def delete_top(self, name: str, suffix: str) -> bool:
-        """Forget what a name means, and all that nothing else reaches."""
+    def delete_tops(self, names: Iterable[tuple[str, str]]) -> int:
+        """Forget what names mean, and all that nothing else reaches."""
         statement = "DELETE FROM top WHERE name = ? AND suffix = ? RETURNING digest"
-        gone = [text("top", digest) for (digest,) in self._run(statement, (name, suffix)).fetchall()]
-        self._prune_unmeant(gone)
-        return bool(gone)
+        gone = [text("top", digest) for one in names for (digest,) in self._run(statement, one).fetchall()]
+        self._prune_unmeant(dict.fromkeys(gone))
+        return len(gone)
 
     def delete_image_manifests(self, image: str, came: Iterable[str]) -> None:
         """Forget what came with an image that was deleted: its own manifests, and what nothing else reaches."""

@@ -44,13 +44,14 @@ class PassingRows(PendingRows):
         """Return the number of the newest event."""
         return int(self._value("SELECT seq FROM sqlite_sequence WHERE name = 'event'") or 0)
 
-    def put_event(self, event: Event, *, keep: int) -> None:
-        """Add an event and forget the oldest."""
-        added = self._run(
-            "INSERT INTO event (time, kind, action, actor, attributes) VALUES (?, ?, ?, ?, ?)",
-            (event.time, event.kind, event.action, event.actor, plain_json.dumps(event.attributes)),
-        )
-        self._run("DELETE FROM event WHERE number <= ?", ((added.lastrowid or 0) - keep,))
+    def put_event(self, event: Event, *, keep: int, times: int = 1) -> None:
+        """Add an event, once or several times, and forget the oldest."""
+        values = (event.time, event.kind, event.action, event.actor, plain_json.dumps(event.attributes))
+        for _ in range(times):
+            added = self._run(
+                "INSERT INTO event (time, kind, action, actor, attributes) VALUES (?, ?, ?, ?, ?)", values
+            )
+            self._run("DELETE FROM event WHERE number <= ?", ((added.lastrowid or 0) - keep,))
 
     # Leases.
 

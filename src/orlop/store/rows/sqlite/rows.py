@@ -201,10 +201,11 @@ class SQLiteRows(SQLiteContentRows):
             (row.name, row.suffix, str(row.image), row.updated),
         )
 
-    def delete_reference(self, name: str, suffix: str) -> bool:
-        """Forget a name."""
-        self.delete_top(name, suffix)
-        return self._run("DELETE FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).rowcount > 0
+    def delete_references(self, names: Iterable[tuple[str, str]]) -> int:
+        """Forget names, and what they mean."""
+        going = list(names)
+        self.delete_tops(going)
+        return sum(self._run("DELETE FROM reference WHERE name = ? AND suffix = ?", one).rowcount for one in going)
 
     # Layers.
 
