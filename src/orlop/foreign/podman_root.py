@@ -197,7 +197,7 @@ class _DriverRoot:
             self._by_diff.setdefault(layer.diff_id, []).append(layer)
 
     def _find_unnamed(self, wanted: Container[str]) -> None:
-        """Note the layers of which no list says what they are, or says what no image wants: that may be damaged."""
+        """Note the layers without a digest in a list, and those whose digest no image has: it may be damaged."""
         known = {layer.id for layer in self._layers.values() if layer.diff_id in wanted}
         folder = self._root.there(f"{self._driver}-layers")
         if folder is not None:

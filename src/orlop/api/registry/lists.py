@@ -79,7 +79,7 @@ def _number(asked: Asked) -> int:
 async def referrers(asked: Asked) -> Response:
     """Answer what refers to some content, which need not be there."""
     digest = asked.digest()
-    # In a query a plus stands for a space, which no type has: who writes one means the plus of "+json".
+    # In a query a plus stands for a space, which no type has: it was the plus of "+json".
     wanted = (asked.parameter("artifactType") or "").replace(" ", "+")
     look = partial(asked.registry.referrers, asked.repository, digest, after=asked.parameter("last") or "")
     found, last = await asked.look(partial(look, wants=lambda one: not wanted or _type_of(one) == wanted))
