@@ -10,9 +10,9 @@ import pytest
 
 import orlop
 from orlop import stores
-from orlop.store.rows.sqlite.damage import salvage
+from orlop.store.rows.sqlite.damage.pages import page_size
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION
-from tests.unit.damage import images_of
+from tests.unit.damage import fill, images_of, rows_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,9 +72,54 @@ def test_a_lost_schema_is_made_again_whatever_the_size_of_pages(store, page, kee
 @pytest.mark.parametrize("page", SIZES)
 def test_the_size_of_pages_is_known_by_how_they_look(store, page):
     lay_out_anew(store, page)
-    assert salvage.page_size(str(store / "metadata.db")) == page
+    assert page_size(str(store / "metadata.db")) == page
     destroy_schema(store, page, keeps_header=False)
-    assert salvage.page_size(str(store / "metadata.db")) == page
+    assert page_size(str(store / "metadata.db")) == page
+
+
+def vacuum(root: Path) -> None:
+    """Pack a database: the trees of all indexes come behind those of all tables."""
+    sql_outside(root, "VACUUM")
+
+
+def upgrade(root: Path) -> None:
+    """Bring a database of the first schema up to date: newer tables and indexes come behind all others."""
+    found = sql_outside(root, "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%edge%'")
+    newer = ["TABLE edge", "TABLE top", "INDEX image_pinned", *(f"TRIGGER {name}" for (name,) in found)]
+    sql_outside(root, *(f"DROP {one}" for one in reversed(newer)), "PRAGMA user_version=1")
+    with orlop.open(root) as images:
+        images.pin("example/tiny:1.0")
+
+
+def remove(root: Path) -> None:
+    """Leave pages that were used once, and hold what was removed."""
+    with orlop.open(root) as images:
+        images.remove("example/tiny:1.0", force=True)
+
+
+def sql_outside(root: Path, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements that need to stand outside of transactions, and return what the last one answers."""
+    with closing(sqlite3.connect(root / "metadata.db", isolation_level=None)) as database:
+        answers = [database.execute(statement).fetchall() for statement in statements]
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return answers[-1]
+
+
+@pytest.mark.parametrize("keeps_header", [True, False])
+@pytest.mark.parametrize("page", [None, 512, 1024, 65536])
+@pytest.mark.parametrize("change", [vacuum, upgrade, remove], ids=lambda change: change.__name__)
+def test_a_lost_schema_is_made_again_wherever_its_trees_begin(data, tmp_path, change, page, keeps_header):
+    root = tmp_path / "root"
+    fill(root, data)
+    with orlop.open(root) as images:
+        images.load(data / "dockerd-29-overlay2" / "multi.tar")
+    if page is not None:
+        lay_out_anew(root, page)
+    change(root)
+    before = rows_of(root)
+    destroy_schema(root, page or 4096, keeps_header=keeps_header)
+    assert stores.fsck(root, repair=True).damage == ()
+    assert rows_of(root) == before
 
 
 def test_a_repair_works_where_foreign_keys_are_checked_by_default(store, monkeypatch):

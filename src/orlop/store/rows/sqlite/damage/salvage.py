@@ -2,8 +2,8 @@
 
 The old database is read from a copy, and nothing in it is believed:
 
-- its schema is compared with what its version lays out; where it differs, the pages that hold it are replaced by those
-  of a new database, in which every table begins at the same page;
+- its schema is compared with what its version lays out; where it differs, a new one takes its place, in which every
+  table begins where such a table is (`roots`);
 - each table is read from both ends, and each index that holds whole rows too, so that one bad page hides only the rows
   between; what the two say is put together, and where they differ the one that leads to something is taken;
 - configs and manifests are named by their digests. One that the table does not give, although an index or another row
@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import sqlite3
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
@@ -32,18 +31,13 @@ from orlop.store.rows.judging import chain_of, digest_of, is_name
 from orlop.store.rows.rows import PINNED
 from orlop.store.rows.sqlite.damage.carve import carved
 from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_count, is_valid, raw
-from orlop.store.rows.sqlite.damage.unopened import DATABASE_HEADER, DATABASE_MAGIC
+from orlop.store.rows.sqlite.damage.pages import page_size
+from orlop.store.rows.sqlite.damage.roots import lay_out
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_PAGES: Final = tuple(1 << power for power in range(9, 17))
-"""The sizes in bytes that pages may have: https://www.sqlite.org/fileformat2.html, 1.3.2."""
-_TREES: Final = frozenset((2, 5, 10, 13))
-"""With which bytes the pages of trees begin."""
-_ENOUGH: Final = 0.8
 
 # An object whose name is not UTF-8 cannot even be named in an error.
 _UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
@@ -84,55 +78,14 @@ def salvage(source: str, target: str) -> list[Loss]:
 
 
 def _make_readable(path: str) -> None:
-    """Replace the damaged schema of a database by the pages of a sound one; roots are where they always are."""
+    """Replace the damaged schema of a database by a sound one, see `lay_out`."""
     with suppress(*_UNREADABLE), closing(_opened(path)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         faults = [one for one in shape_faults(connection) if one.type == "table" and one.what != "foreign"]
         whole = connection.execute("PRAGMA integrity_check(sqlite_schema)").fetchall() == [("ok",)]
         if version in LAID_OUT and whole and not faults:
             return
-    page, fresh = page_size(path), f"{path}.part"
-    with suppress(FileNotFoundError):
-        os.unlink(fresh)
-    with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-        connection.execute(f"PRAGMA page_size={page}")
-        for statement in SCHEMA:
-            connection.execute(statement)
-        roots = {root for (root,) in connection.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0")}
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    with open(fresh, "rb") as new, open(path, "r+b") as old:
-        size = os.fstat(old.fileno()).st_size
-        for number in sorted(set(range(1, pages + 1)) - roots):
-            new.seek((number - 1) * page)
-            content = bytearray(new.read(page))
-            if number == 1:
-                # As many pages as there are, and none of them free.
-                content[28:40] = (size // page).to_bytes(4, "big") + bytes(8)
-                content[60:64] = SCHEMA_VERSION.to_bytes(4, "big")
-                content[92:96] = content[24:28]
-            old.seek((number - 1) * page)
-            old.write(content)
-    os.unlink(fresh)
-
-
-def page_size(path: str) -> int:
-    """Return the size of a database's pages in bytes: as its header says, or else as its pages look.
-
-    Each page of a tree begins with one of a few bytes; a wrong size meets them by chance, or where it is a multiple.
-    """
-    with open(path, "rb") as file:
-        header = file.read(DATABASE_HEADER)
-        stated = int.from_bytes(header[16:18], "big")
-        stated = 1 << 16 if stated == 1 else stated
-        if header.startswith(DATABASE_MAGIC) and stated in _PAGES:
-            return stated
-        shares = {page: _share_of_trees(file, page) for page in _PAGES}
-    return next(page for page, share in shares.items() if share >= _ENOUGH * max(shares.values()))
-
-
-def _share_of_trees(file: BinaryIO, page: int) -> float:
-    places = range(page, os.fstat(file.fileno()).st_size, page)
-    return sum(os.pread(file.fileno(), 1, place)[0] in _TREES for place in places) / max(1, len(places))
+    lay_out(path, page_size(path))
 
 
 def _opened(path: str) -> sqlite3.Connection:
