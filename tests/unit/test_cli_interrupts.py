@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -174,3 +175,23 @@ def test_a_pull_ends_while_a_helper_of_credentials_does_not_answer(tmp_path: Pat
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_an_import_calls_something_else_ends_the_command_all_the_same(number):
+    # Python's own modules in C replace whatever an import of theirs raises.
+    program = f"""if True:
+        import os, sys, time
+        from orlop.cli import main
+        def dispatch(*_, **__):
+            try:
+                os.kill(os.getpid(), {int(number)})
+                time.sleep(60)
+            except BaseException:
+                pass
+            raise ImportError("no such module")
+        main._dispatch = dispatch
+        sys.argv = ["orlop", "images"]
+        main.main()"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, b"")

@@ -68,7 +68,9 @@ def _explained(arguments: Sequence[str]) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - every error ends as one sentence and a status
         from orlop.cli.failure import report  # noqa: PLC0415 - only where something fails
+        from orlop.cli.signals import require_no_signal  # noqa: PLC0415 - as above
 
+        require_no_signal(error)
         status = report(error, debug=debug)
         output.settle()
     return status

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _TICK = 0.25
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """What asks a process to end."""
+_heard = set[int]()
 
 
 class Terminated(BaseException):
@@ -28,7 +29,15 @@ def heed() -> None:
         # `nohup` ignores one of them on purpose.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _terminate)
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     _interrupt_waiting()
+
+
+def require_no_signal(error: Exception) -> None:
+    """Raise `Terminated` where a signal has come: an import that it breaks off may call that an `ImportError`."""
+    if _heard:
+        raise Terminated(max(_heard)) from error
 
 
 def number_of(error: BaseException) -> int | None:
@@ -40,7 +49,13 @@ def number_of(error: BaseException) -> int | None:
     return error.number if isinstance(error, Terminated) else None
 
 
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    _heard.add(number)
+    raise KeyboardInterrupt
+
+
 def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    _heard.add(number)
     # A second signal ends the process at once: cleaning up may wait for a disk that does not answer.
     signal.signal(number, signal.SIG_DFL)
     raise Terminated(number)
