@@ -93,7 +93,7 @@ class Member(Generic[L]):
 
 
 # How much more than the documents may have may be read of them again: small ones may lead to large ones, and often.
-_OFTEN: Final = 32
+_OFTEN: Final = 4
 
 
 class Members(ABC, Generic[L]):
