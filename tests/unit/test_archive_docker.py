@@ -22,6 +22,7 @@ from orlop.streams.compression import Compression, detect, zstd_module
 from tests.hostile import made
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from orlop.model.image import Image
@@ -355,13 +356,16 @@ def test_a_missing_layer_is_mended_by_loading_again(images, data, tmp_path):
 
 def test_the_write_of_a_load_parses_no_document(images, data, monkeypatch):
     parsed = []
-    read = gojson._read
 
-    def noted(raw: bytes, *most: int) -> Any:
-        parsed.append(images._store.metadata.in_block())
-        return read(raw, *most)
+    def noting(read: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any) -> Any:
+            parsed.append(images._store.metadata.in_block())
+            return read(*args)
 
-    monkeypatch.setattr(gojson, "_read", noted)
+        return noted
+
+    for name in ("_read", "_quickly_read"):
+        monkeypatch.setattr(gojson, name, noting(getattr(gojson, name)))
     images.load(data / "dockerd-29-overlay2" / "multi.tar")
     assert len(parsed) > 3
     assert not any(parsed)

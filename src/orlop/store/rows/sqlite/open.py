@@ -113,6 +113,19 @@ def connect_reading(file: Entry) -> sqlite3.Connection:
     return _opened(file, "mode=ro&immutable=1", 0)
 
 
+def end_log(connection: sqlite3.Connection) -> None:
+    """Bring the log of a database to its end, and do without one; nothing of it is in another file then.
+
+    Raises:
+        sqlite3.OperationalError: others have the database open, or a write fails, which SQLite itself does not say.
+    """
+    ((mode,),) = connection.execute("PRAGMA journal_mode=DELETE")
+    if mode == "wal":
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+
 def make(file: Entry, mode: int) -> None:
     """Make an empty database of a mode. Raises FileExistsError where something has the name."""
     descriptor = file.open(os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from orlop.errors import StoreDamaged, StoreTooNew
 from orlop.model.values import dataclass, field
 from orlop.store.rows.sqlite.errors import damaged
-from orlop.store.rows.sqlite.open import beside, connect, make
+from orlop.store.rows.sqlite.open import beside, connect, end_log, make
 from orlop.store.rows.sqlite.shape import version_by_shape
 from orlop.store.rows.sqlite.tables import EDGE_TABLE, EDGES, PINNED_INDEX, SCHEMA, SCHEMA_VERSION, TOP_TABLE
 from orlop.streams.files import explaining, remove_leftover
@@ -206,7 +206,7 @@ def _kept(connection: sqlite3.Connection, file: Entry, version: int) -> str:
         with closing(connect(part)) as copy:
             connection.backup(copy)
             # A single file, without a log beside it.
-            copy.execute("PRAGMA journal_mode=DELETE")
+            end_log(copy)
         with explaining("write", kept.path):
             part.sync()
             part.rename(kept)

@@ -12,7 +12,7 @@ from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.lineage import set_number, succeed
-from orlop.store.rows.sqlite.open import connect, make
+from orlop.store.rows.sqlite.open import connect, end_log, make
 from orlop.store.rows.sqlite.schema import version_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED, itself
 from orlop.store.rows.sqlite.values import blob_row, diff_row
@@ -41,7 +41,7 @@ def claim(connection: sqlite3.Connection, root: str) -> None:
     connection.execute("PRAGMA locking_mode=EXCLUSIVE")
     try:
         # SQLite ends the log only if it has the database for itself.
-        connection.execute("PRAGMA journal_mode=DELETE")
+        end_log(connection)
         connection.execute("BEGIN EXCLUSIVE")
         connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
@@ -73,7 +73,7 @@ class SQLiteSnapshot(FileSnapshot):
             self._connection.backup(copy)
             set_number(copy, 0)
             # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
-            copy.execute("PRAGMA journal_mode=DELETE")
+            end_log(copy)
 
     def require_sound(self) -> None:
         """Raise `DatabaseDamaged` where anything is wrong with the rows, see `Snapshot.require_sound`."""
@@ -90,7 +90,7 @@ def give_page_size(copy: sqlite3.Connection, target: sqlite3.Connection) -> None
     """Bring a copy of rows to the size of pages of the database that is to take them: SQLite copies no others."""
     (size,), (wanted,) = (one.execute("PRAGMA page_size").fetchone() for one in (copy, target))
     if size != wanted:
-        copy.execute("PRAGMA journal_mode=DELETE")
+        end_log(copy)
         copy.execute(f"PRAGMA page_size={wanted:d}")
         copy.execute("VACUUM")
 
