@@ -247,7 +247,7 @@ def open(  # noqa: A001 - orlop.open reads as what it does
             ``Proxies.from_variables(os.environ)`` does that.
 
     Raises:
-        StoreNotFound: there is no store, and ``create`` is false.
+        StoreNotFound: the store does not exist, and ``create`` is false.
         UnsafeFileSystem: a new store would be on a network or FUSE file system.
         PermissionDenied, ReadOnlyStore, NoSpace, StoreDamaged, StorageError: it cannot be opened or created.
     """

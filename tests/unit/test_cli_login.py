@@ -79,7 +79,7 @@ def test_a_registry_that_asks_nobody_is_told(tmp_path: Path):
     ("arguments", "typed", "status", "why"),
     [
         (("--password-stdin", "r.test"), "x", 2, "needs --username"),
-        (("-u", "me", "r.test"), "x", 2, "no terminal"),
+        (("-u", "me", "r.test"), "x", 2, "without a terminal"),
         (("-u", "m:e", "--password-stdin", "r.test"), "x", 3, "without a colon"),
         (("-u", "me", "--password-stdin", "r.test"), "", 3, "password"),
         (("-u", "me", "--password-stdin", "registry"), "x", 3, "not a registry"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ import pytest
 
 import orlop
 from orlop import stores
+from orlop.cli.main import run
 from orlop.store.rows.sqlite.damage.pages import page_size
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION
-from tests.unit.damage import fill, images_of, rows_of
+from tests.unit.damage import blobs, fill, images_of, rows_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,3 +136,17 @@ def test_a_repair_works_where_foreign_keys_are_checked_by_default(store, monkeyp
         patch.setattr(sqlite3, "connect", connect)
         assert stores.fsck(store, repair=True).damage == ()
     assert images_of(store) == before
+
+
+@pytest.mark.parametrize("size", [1, HEADER, 4096, 8192])
+def test_a_database_of_which_nothing_can_be_read_is_kept_with_its_blobs(store, size, capsys):
+    before = {path.name for path in blobs(store)}
+    os.truncate(store / "metadata.db", size)
+    content = (store / "metadata.db").read_bytes()
+    assert run(["--root", str(store), "fsck", "--repair"]) == 6
+    assert "restore it from a backup" in "".join(capsys.readouterr())
+    for words in (["gc"], ["prune", "-f"], ["images"]):
+        # One byte is what SQLite takes for an empty database, which is not opened at all.
+        assert run(["--root", str(store), *words]) == (7 if size == 1 else 6)
+    assert (store / "metadata.db").read_bytes() == content
+    assert {path.name for path in blobs(store)} == before

@@ -279,7 +279,7 @@ def open_root(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) 
         limits: the limits on what a data root may contain; by default an image may have `MOST_LAYERS` layers.
 
     Raises:
-        InvalidRoot: there is no data root. StorageError: the directory cannot be read.
+        InvalidRoot: it is not a data root. StorageError: the directory cannot be read.
     """
     return ForeignRoot(os.fspath(path), limits)
 

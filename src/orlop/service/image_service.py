@@ -389,8 +389,8 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         """Add a name to an image, an index or an artifact; a name that pointed elsewhere moves. Atomic, idempotent.
 
         Raises:
-            ImageNotFound: there is no such image. InvalidReference: the target cannot be a tag, or the source is a blob
-                without a manifest, which has no name.
+            ImageNotFound: the image does not exist. InvalidReference: the target cannot be a tag, or the source is a
+                blob without a manifest, which has no name.
         """
         from orlop.service.tag import tag  # noqa: PLC0415 - one verb needs one verb's code
 

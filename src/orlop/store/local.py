@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from orlop.streams.directory import Entry
     from orlop.streams.files import Modes
 
+# SQLite takes a file of one byte for an empty one.
+_NO_ROWS = 1
 UNFINISHED = "rows.db"
 """What the database is called in a store that is not yet whole, or no longer."""
 
@@ -119,7 +121,7 @@ class _Place:
         found = survey(self.directory, directories=not mending) if is_there else {}
         state = found.get(DATABASE)
         refusal = None if allow_network else unsafe_at(self.root)
-        if state is not None and state.st_size > 0:
+        if state is not None and state.st_size > _NO_ROWS:
             # What the database allows its group, everything does.
             self.modes = SHARED if state.st_mode & 0o020 else PRIVATE
             self.refusal = self._refusal_of(found, allow_foreign=allow_foreign, mending=mending) or refusal
@@ -209,4 +211,4 @@ def _has_files(root: Directory) -> bool:
 
 def _has_content(file: Entry) -> bool:
     state = file.state()
-    return state is not None and state.st_size > 0
+    return state is not None and state.st_size > _NO_ROWS

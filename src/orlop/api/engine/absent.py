@@ -1,6 +1,6 @@
 """What engines do and orlop does not: all paths of theirs that are not served, and why.
 
-There are no containers, volumes, plugins and swarms here, so what is named is not there. Whatever would make or run one
+orlop has no containers, volumes, plugins or swarms, so any that is named does not exist. Whatever would make or run one
 is refused with a sentence. A path or method that engines do not have either is a page that is not found, as with them:
 clients try which paths there are.
 """

@@ -1,6 +1,6 @@
 """Lists of what only engines have.
 
-There are no containers, volumes and plugins here, so lists of them are empty, and to prune them takes nothing away.
+orlop has no containers, volumes or plugins, so lists of them are empty, and pruning them removes nothing.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _asked(username: str | None, *, is_piped: bool) -> tuple[str, str]:
             raise InvalidInput("the password is not valid UTF-8") from None
     else:
         if not sys.stdin.isatty():
-            raise WrongUsage("there is no terminal to prompt on; use --username and --password-stdin")
+            raise WrongUsage("cannot prompt without a terminal; use --username and --password-stdin")
         import getpass  # noqa: PLC0415 - as above
 
         username = username or input("Username: ").strip()

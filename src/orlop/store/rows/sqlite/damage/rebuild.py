@@ -22,10 +22,10 @@ import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
+from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
 from orlop.store.rows.file import RowRepair
 from orlop.store.rows.metadata import RowProblem
-from orlop.store.rows.sqlite.damage.check import integrity_faults, row_problems
+from orlop.store.rows.sqlite.damage.check import KEYS, integrity_faults, row_problems
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
 from orlop.store.rows.sqlite.damage.unopened import BESIDE, DATABASE_HEADER, DATABASE_MAGIC, is_open
@@ -237,6 +237,10 @@ class DatabaseRepair:
             self._copy(database, copy)
             self._fold(copy)
             losses = salvage(copy, new)
+            if _is_empty(new):
+                # In a store without rows every blob is garbage.
+                msg = f"nothing can be read of {self._path}; restore it from a backup"
+                raise DatabaseDamaged(msg)
             os.chmod(new, self._mode)
             with open(new, "rb") as file:
                 os.fsync(file.fileno())
@@ -324,6 +328,13 @@ def _write(path: str, content: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:
         file.write(content)
+
+
+def _is_empty(path: str) -> bool:
+    """Return whether a database has no row of any content."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = " UNION ALL ".join(f"SELECT 1 FROM {table}" for table in KEYS)  # noqa: S608 - constants
+        return connection.execute(f"{tables} LIMIT 1").fetchone() is None
 
 
 def _count_of(path: str) -> int:
