@@ -31,6 +31,7 @@ from orlop.store.rows.corrected import corrected
 from orlop.store.rows.image_facts import image_facts, manifest_type
 from orlop.store.rows.judging import chain_of, digest_of, is_name
 from orlop.store.rows.rows import EVERYTHING, LOST_ROWS, PINNED
+from orlop.store.rows.sqlite.damage.budget import Budget
 from orlop.store.rows.sqlite.damage.carve import carved
 from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_count, is_valid, raw
 from orlop.store.rows.sqlite.damage.pages import page_size
@@ -127,8 +128,12 @@ class _Found:
         """Yield rows from both ends, as far as they can be read from there."""
         for direction in ("ASC", "DESC"):
             words = ", ".join(f"{word} {direction}" for word in order.split(", "))
+            budget = Budget(len(self._content))
             with suppress(*_UNREADABLE):
-                yield from self._connection.execute(f"{statement} ORDER BY {words}")
+                for row in self._connection.execute(f"{statement} ORDER BY {words}"):
+                    if not budget.has(row):
+                        break
+                    yield row
 
     def _table(self, table: str) -> dict[Row, Row]:
         """Return the rows of a table whose values are such as its columns hold, by their keys."""
