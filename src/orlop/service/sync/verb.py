@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -13,11 +14,12 @@ from orlop.registry.budget import CountingTransport, Spending
 from orlop.service.copy import Copy
 from orlop.service.push import tags_of
 from orlop.service.sync.file_run import FileRun
+from orlop.service.sync.layout_target import LayoutNames
 from orlop.service.sync.noted import NotedTags
 from orlop.service.sync.report import SyncAction, SyncedTag, SyncReport
 from orlop.service.sync.run import EntryRun
 from orlop.service.sync.sources import Files, RegistryRepository, StoreRepository
-from orlop.service.sync.targets import LayoutNames, OneFile, RegistryTags, StoreNames
+from orlop.service.sync.targets import OneFile, RegistryTags, StoreNames
 from orlop.transfer.places import Kind
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class Sync:
         self._registries = registries.through(counting)
         self._tags: list[SyncedTag] = []
         self._noted = NotedTags()
+        self._layouts: dict[str, LayoutNames] = {}
 
     def run(self, *, dry_run: bool = False, delete: bool = False) -> SyncReport:
         """Do it. What fails, fails for its tag, or its entry, and is in the report.
@@ -106,6 +109,7 @@ class Sync:
                     except OrlopError as error:
                         self._fail(entry, error)
                 self._go(runs, len(entries), dry_run=dry_run)
+        self._settle()
         (counting,) = self._counting
         return SyncReport(tuple(self._tags), dry_run, counting.fetched, counting.sent)
 
@@ -120,6 +124,13 @@ class Sync:
                 run.run()
             except OrlopError as error:
                 self._fail(run.entry, error)
+
+    def _settle(self, *paths: str) -> None:
+        """Make visible what was taken into layouts: into all, or those that are at the given paths."""
+        places = {os.path.realpath(path) for path in paths}
+        for path, layout in self._layouts.items():
+            if not paths or os.path.realpath(path) in places:
+                layout.settle()
 
     def _fail(self, entry: SyncEntry, error: OrlopError) -> None:
         self._tell(SyncedTag(str(entry.source), str(entry.target), SyncAction.FAILED, str(error), error=error))
@@ -169,6 +180,8 @@ class Sync:
         name = Reference.parse(place.name) if place.name else None
         if place.kind is Kind.REGISTRY and name is not None:
             return RegistryRepository(self._registries, name)
+        if place.path:
+            self._settle(place.path)
         copy = stack.enter_context(self._copying(referrers=entry.referrers))
         if place.kind is Kind.ROOT:
             copy.keep_outside(place, entry.target)
@@ -182,7 +195,11 @@ class Sync:
         if place.kind is Kind.REGISTRY:
             return RegistryTags(self._registries)
         if place.kind is Kind.LAYOUT:
-            return LayoutNames(place.path)
+            if place.path not in self._layouts:
+                # It may be there already, under another spelling of its path.
+                self._settle(place.path)
+                self._layouts[place.path] = LayoutNames(place.path, self._progress)
+            return self._layouts[place.path]
         if place.kind is Kind.STORE:
             return StoreNames(stack.enter_context(self._open_store()).store)
         return OneFile(place)
