@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import orlop
 from orlop.archive import oci_directory, oci_index
 from orlop.archive.oci_forget import forget_names
 from orlop.model.reference import Reference
 from orlop.service.sync.choice import TagChoice
 from orlop.service.sync.layout_target import LayoutNames
+from orlop.service.sync.plan import SyncPlan
+from orlop.service.sync.state import SyncState
+from orlop.service.sync.verb import Sync
 from tests.unit.layouts import Layout, named, unpacked
 from tests.unit.pushed import placed
 from tests.unit.synced import actions, entry, sync
@@ -231,3 +236,26 @@ def test_a_tag_is_told_once_though_it_waits(place: Place, tmp_path: Path):
     assert {tag for tag, action in found.items() if action == "unchanged"} == {"3", "7"}
     assert len(found) == 20
     assert Reference.parse("team/app:7") in LayoutNames(str(target))._read().names
+
+
+def test_a_sync_opens_the_store_once(place: Place, tmp_path: Path):
+    opened: list[bool] = []
+
+    @contextmanager
+    def opening() -> Iterator[orlop.ImageService]:
+        with orlop.open(tmp_path / "store") as images:
+            opened.append(True)
+            yield images
+            opened.append(False)
+
+    source = many(tmp_path / "from", 12)
+    text = entry(f"oci:{source}", "store:x/app") + entry("store:x/app", "store:y/app")
+    plan = SyncPlan.parse(text + entry("store:y/app", f"oci:{tmp_path}/to"))
+    report = Sync(plan, place.registries, opening, SyncState()).run()
+    assert [one.action.value for one in report.tags] == ["copied"] * 36
+    assert opened == [True, False]
+    again = Sync(plan, place.registries, opening, SyncState()).run()
+    assert [one.action.value for one in again.tags] == ["unchanged"] * 36
+    with orlop.open(tmp_path / "store") as images:
+        names = [name for one in images.images() for name in one.references if name.tag is not None]
+    assert len(names) == 24

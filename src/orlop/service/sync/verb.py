@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,9 @@ class Sync:
         self._plan = plan
         self._store_root = store_root
         self._temporary = temporary
-        self._open_store = store
+        self._opening = store
+        self._opened: Opened | None = None
+        self._stack = ExitStack()
         self._state = state
         self._sessions = sessions
         self._progress = progress
@@ -100,16 +102,17 @@ class Sync:
             dry_run: find out what would be done, and change nothing.
             delete: remove what mirrored sources have dropped.
         """
-        for entries in self._plan.together():
-            with ExitStack() as stack:
-                runs: list[EntryRun] = []
-                for entry in entries:
-                    try:
-                        runs.append(self._entry_run(entry, stack, dry_run=dry_run, delete=delete))
-                    except OrlopError as error:
-                        self._fail(entry, error)
-                self._go(runs, len(entries), dry_run=dry_run)
-        self._settle()
+        with self._stack:
+            for entries in self._plan.together():
+                with ExitStack() as stack:
+                    runs: list[EntryRun] = []
+                    for entry in entries:
+                        try:
+                            runs.append(self._entry_run(entry, stack, dry_run=dry_run, delete=delete))
+                        except OrlopError as error:
+                            self._fail(entry, error)
+                    self._go(runs, len(entries), dry_run=dry_run)
+            self._settle()
         (counting,) = self._counting
         return SyncReport(tuple(self._tags), dry_run, counting.fetched, counting.sent)
 
@@ -124,6 +127,16 @@ class Sync:
                 run.run()
             except OrlopError as error:
                 self._fail(run.entry, error)
+
+    def _open_store(self) -> AbstractContextManager[Opened]:
+        """Return the store, for a block: it is opened once, and stays open until the run ends."""
+        if self._opened is None:
+            self._opened = self._stack.enter_context(self._opening())
+            self._stack.callback(self._forget_store)
+        return nullcontext(self._opened)
+
+    def _forget_store(self) -> None:
+        self._opened = None
 
     def _settle(self, *paths: str) -> None:
         """Make visible what was taken into layouts: into all, or those that are at the given paths."""
@@ -187,7 +200,8 @@ class Sync:
             copy.keep_outside(place, entry.target)
         if place.kind is Kind.STORE and name is not None:
             store = stack.enter_context(self._open_store()).store
-            return StoreRepository(copy, name, partial(_tags, store, name))
+            looking = partial(self._copying, referrers=entry.referrers)
+            return StoreRepository(copy, looking, name, partial(_tags, store, name))
         source, roots = copy.opened(type(place)(place.kind, place.path, ""))
         return Files(source, roots, name, fallback="latest")
 
