@@ -319,3 +319,34 @@ def test_a_flood_of_one_rule_hides_no_other(call: Call) -> None:
     setuid = [one for one in found["Findings"] if one["Rule"] == "setuid"]
     assert len(setuid) == 1001
     assert [one["Text"] for one in setuid if not one["Path"]] == ["it is setuid; so it is with 200 more"]
+
+
+def test_accounts_devices_and_keys_are_reported(call: Call) -> None:
+    device, null = tarfile.TarInfo("dev/sda"), tarfile.TarInfo("odd")
+    device.type, device.devmajor, device.devminor = tarfile.BLKTYPE, 8, 0
+    null.type = tarfile.CHRTYPE
+    theirs, alike = tarfile.TarInfo("theirs"), tarfile.TarInfo("ours")
+    theirs.uid, theirs.gid = 1001, 7
+    alike.uid, alike.gid = 1000, 100
+    accounts = (
+        ("etc/passwd", b"root:x:0:0:root:/:/bin/sh\nbad line\ntoor:x:0:0::/:/bin/sh\nme:x:1000:100::/:\nx:x:-1:0:\n"),
+        ("etc/group", b"root:x:0:\nusers:x:100:me\n"),
+    )
+    keys = ("root/.ssh/authorized_keys", b"ssh-ed25519 AAAA me\n")
+    make(call, "app:1", layer(device, null, theirs, alike, *accounts, keys, ("home/.ssh/authorized_keys", b"")))
+    found = audited(call, "app:1")["Findings"]
+    assert {(one["Rule"], one["Path"]) for one in found} == {
+        ("second-root", "/etc/passwd"),
+        ("authorized-keys", "/root/.ssh/authorized_keys"),
+        ("device", "/dev/sda"),
+        ("unknown-owner", ""),
+        ("layer-whiteout-device", "/odd"),
+    }
+    texts = {one["Rule"]: one["Text"] for one in found}
+    assert texts["second-root"] == "accounts beside root have its user ID: toor"
+    assert texts["unknown-owner"] == "paths (1) belong to users or groups without an account: group 7, user 1001"
+    report(call, "json", "app:1")
+    assert audited(call, "--no-content", "--baseline", "report.json", "app:1")["Gone"] == []
+    # An image without accounts, or with odd ones, has none to compare with.
+    make(call, "app:2", layer(theirs, "etc/passwd/", "etc/group->group"))
+    assert audited(call, "app:2")["Findings"] == []

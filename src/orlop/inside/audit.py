@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter, PathNotFound
+from orlop.inside.accounts import accounts_in
 from orlop.inside.baseline import compared
 from orlop.inside.caches import caches_in
 from orlop.inside.credentials import keeper_of
@@ -30,7 +31,7 @@ from orlop.inside.packages import package_sizes
 from orlop.inside.programs import SMALLEST, Program
 from orlop.inside.secrets import RULES, secrets_of
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Audit", "LayerBytes", "audit"]
 
 _LISTED: Final = 1000
+_OF_CONTENTS: Final = frozenset({"stored-credentials", "empty-password", "sent-again", "second-root", "unknown-owner"})
 _WORTH_TELLING: Final = 1 << 20
 
 
@@ -118,6 +120,7 @@ def audit(
     found = Audit()
     found.findings += _of_config(files)
     found.findings += _listed(_of_view(files))
+    found.findings += accounts_in(files) if contents else ()
     for one in files.findings:
         text = KINDS.get(one.kind, one.kind)
         found.findings.append(
@@ -152,7 +155,7 @@ def _by_severity(one: AuditFinding) -> tuple[int, str, str, int]:
 
 def _is_of_content(one: AuditFinding) -> bool:
     """Return whether something can only be found if contents are read."""
-    return one.layer > 0 and (one.rule in RULES or one.rule in {"stored-credentials", "empty-password", "sent-again"})
+    return one.rule in _OF_CONTENTS or (one.rule in RULES and one.layer > 0)
 
 
 def _listed(findings: Iterable[AuditFinding]) -> Iterator[AuditFinding]:
@@ -388,6 +391,11 @@ def _of_view(files: ImageFiles) -> Iterator[AuditFinding]:
         if mode & 0o002 and node.type in {TYPE_FILE, TYPE_DIR} and not sticky:
             text = "anyone may write to it"
             yield AuditFinding("world-writable", "risk", "medium", text, layer, path, size=node.size)
+        if node.type in {TYPE_CHAR, TYPE_BLOCK} and (node.attributes.devmajor or node.attributes.devminor):
+            yield AuditFinding("device", "risk", "low", "it is a device", layer, path)
+        if path.endswith("/.ssh/authorized_keys") and node.size:
+            text = "who has a key that it names may log in over SSH"
+            yield AuditFinding("authorized-keys", "risk", "medium", text, layer, path, size=node.size)
         if path.startswith("/etc/ssh/ssh_host_") and path.endswith("_key") and node.type != TYPE_SYMLINK:
             text = "all containers of this image have the same host key of SSH"
             yield AuditFinding("ssh-host-key", "secret", "high", text, layer, path, size=node.size)

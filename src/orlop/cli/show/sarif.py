@@ -28,18 +28,22 @@ _MOST: Final = 25_000
 _FILES: Final = "ROOTPATH"
 _DOCUMENTS: Final = "IMAGE"
 _TEXTS: Final = {
+    "authorized-keys": "a file names keys with which anyone who has one may log in over SSH",
     "capability": "a file has capabilities, which grant privileges to whoever runs it",
+    "device": "a device of the machine is in the image",
     "empty-password": "an account needs no password",
     "hidden-bytes": "bytes of a layer are overwritten or removed by later ones, and are still sent and stored",
     "left-over": "logs, temporary files or a Git repository were left behind by the build",
     "no-health-check": "the image has no health check",
     "package-cache": "a cache of a package manager was left behind by the build",
     "root-user": "processes run as root",
+    "second-root": "an account has the user ID of root under another name",
     "secret-variable": "an environment variable is named like a secret, and has a value",
     "sent-again": "a layer has files again whose content was there before",
     "setuid": "a file grants the privileges of its owner or group to whoever runs it",
     "ssh-host-key": "all containers of an image have the same host key of SSH",
     "stored-credentials": "passwords, tokens or keys are in a file where a program keeps them",
+    "unknown-owner": "files belong to users or groups that the image does not name",
     "world-writable": "anyone may write to a file, or to a directory without the sticky bit",
 }
 """What the rules are about that are neither for secrets of a known form nor for odd entries of a layer."""
