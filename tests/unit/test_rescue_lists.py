@@ -85,16 +85,28 @@ def test_images_of_podman_that_a_disk_cannot_list_may_be_any_number(data, tmp_pa
     assert [note for note in report.notes if "overlay-images cannot be read" in note]
 
 
-@pytest.mark.parametrize("wrong", ["one", "all"])
+@pytest.mark.parametrize("wrong", ["one", "all", "those of others"])
 def test_layers_that_a_damaged_list_of_podman_calls_others_are_found(data, tmp_path, wrong):
     root = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
     whole = {image.image.id for image in look(root, verify=True).images if image.state == "whole"}
     listed = root / "overlay-layers/layers.json"
     layers = json.loads(listed.read_bytes())
     claims = [layer for layer in layers if "diff-digest" in layer]
+    said = [layer["diff-digest"] for layer in claims]
     for number, layer in enumerate(claims[: 1 if wrong == "one" else None]):
-        layer["diff-digest"] = f"sha256:{number:064x}"
+        layer["diff-digest"] = said[number - 1] if wrong == "those of others" else f"sha256:{number:064x}"
     listed.write_text(json.dumps(layers))
+    assert {image.image.id for image in look(root, verify=True).images if image.state == "whole"} == whole
+
+
+def test_of_layers_whose_tar_splits_stand_in_for_each_other_no_wrong_byte_comes_out(data, tmp_path):
+    root = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
+    whole = {image.image.id for image in look(root, verify=True).images if image.state == "whole"}
+    first, second, *_ = sorted((root / "overlay-layers").glob("*.tar-split.gz"))
+    raw = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    assert {image.image.id for image in look(root, verify=True).images if image.state == "whole"} < whole
+    second.write_bytes(raw)
     assert {image.image.id for image in look(root, verify=True).images if image.state == "whole"} == whole
 
 

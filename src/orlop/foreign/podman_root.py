@@ -12,6 +12,7 @@ is needed:
   not they.
 - Without ``layers.json``, or for a layer that it does not describe, the tar-splits themselves are taken: their digests
   are computed, once, as soon as a layer is needed that is not found otherwise.
+- Where a layer is whole, but not the one that the list calls it, the list is wrong: then all of its layers are read.
 
 A list of images for several platforms is an image of its own with a manifest, but without a config or layers. Its names
 are given to those of its images that are in the root.
@@ -28,8 +29,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -48,9 +48,10 @@ from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 
     from orlop.foreign.disk import Folder
+    from orlop.foreign.held import LayerCopy
     from orlop.foreign.rebuilt import Path
     from orlop.foreign.unreadable import UnreadableLayer
     from orlop.model.digest import DiffID
@@ -126,7 +127,7 @@ class _DriverRoot:
         self._held = Held(f"podman {driver}")
         self._layers: dict[str, _Layer] = {}
         self._by_diff: dict[str, list[_Layer]] = {}
-        self._unnamed = Unnamed(limits)
+        self._unnamed = Unnamed(limits, self._held.copies)
         # The IDs of what a list has that is not to outlast a restart.
         self._volatile: set[str] = set()
         self._lists: list[_List] = []
@@ -146,6 +147,8 @@ class _DriverRoot:
             self._name(images, by_manifest)
         self._take_names()
         self._find_unnamed({str(diff_id) for diff_id in self._held.copies})
+        # Images of another store may have them, too.
+        self._held.unlisted = self._unnamed.layer
         self._note_lost()
         self._note_artifacts()
         # Images in another store may have them.
@@ -204,9 +207,6 @@ class _DriverRoot:
             with folder:
                 splits = [name.removesuffix(_SPLIT) for name in folder.names() if name.endswith(_SPLIT)]
             self._unnamed.copies += [self._copy(one) for one in splits if one not in known]
-        if self._unnamed.copies:
-            # Images of another store may have them, too.
-            self._held.unlisted = partial(UnnamedLayer, self._unnamed)
 
     def _copy(self, layer: str) -> UnpackedLayer | UnreadableLayer:
         place = _FILES.get(self._driver) or MOUNTED.get(self._driver, ("", None))
@@ -380,30 +380,46 @@ class _DriverRoot:
 
 
 class Unnamed:
-    """Layers that no list describes as an image wants them, and what they are, once somebody needs to know."""
+    """Layers that no list describes as an image wants them, and what they are, once somebody needs to know.
 
-    def __init__(self, limits: Limits) -> None:
-        self.copies: list[UnpackedLayer | UnreadableLayer] = []
+    ``listed`` has those that a list describes. They are read as well once one of them has turned out to be another one.
+    """
+
+    def __init__(self, limits: Limits, listed: Mapping[DiffID, Sequence[LayerCopy]]) -> None:
+        self.copies: list[LayerCopy] = []
+        self._listed = listed
         self._limits = limits
-        self._known: dict[str, UnpackedLayer | UnreadableLayer] = {}
+        self._known: dict[str, LayerCopy] = {}
         self._read = 0
         self._lock = Lock()
 
-    def find(self, diff_id: DiffID, check: Callable[[], object]) -> UnpackedLayer | UnreadableLayer | None:
+    def layer(self, diff_id: DiffID) -> UnnamedLayer | None:
+        """Return a layer that may be among them, or nothing where it cannot be."""
+        return UnnamedLayer(self, diff_id) if self.copies or self._listed.get(diff_id) else None
+
+    def find(self, diff_id: DiffID, check: Callable[[], object]) -> LayerCopy | None:
         """Return the layer of a diff ID. All of them are read the first time, those with damaged files twice.
 
         ``check`` is called now and then; what it raises ends it, and the next call reads them anew.
         """
         with self._lock:
-            for most in (1, sys.maxsize):
-                if self._read < most and str(diff_id) not in self._known:
-                    self._read_all(most, check)
-                    self._read = most
+            for number, (copies, most) in enumerate(self._readings(diff_id), 1):
+                if self._read < number and str(diff_id) not in self._known:
+                    self._read_all(copies, most, check)
+                    self._read = number
             return self._known.get(str(diff_id))
 
-    def _read_all(self, most: int, check: Callable[[], object]) -> None:
+    def _readings(self, diff_id: DiffID) -> Iterator[tuple[Iterable[LayerCopy], int]]:
+        """Yield what is read in turn, and how many attempts at each layer."""
+        yield self.copies, 1
+        yield self.copies, sys.maxsize
+        if any(isinstance(copy, UnpackedLayer) and copy.is_another for copy in self._listed.get(diff_id, ())):
+            for most in (1, sys.maxsize):
+                yield chain.from_iterable(self._listed.values()), most
+
+    def _read_all(self, copies: Iterable[LayerCopy], most: int, check: Callable[[], object]) -> None:
         """Note the diff IDs of the first attempts at each layer."""
-        for copy in self.copies:
+        for copy in copies:
             meter = Meter(self._limits)
             check()
             for reader in islice(copy.attempts(meter, check), most):

@@ -218,8 +218,9 @@ class ForeignRoot:
         for held in self.held:
             yield from (one for one in held.copies.get(layer.diff_id, ()) if layer.digest in {None, one.digest})
         for held in self.held if layer.digest is None else ():
-            if held.unlisted is not None:
-                yield held.unlisted(layer.diff_id)
+            unlisted = None if held.unlisted is None else held.unlisted(layer.diff_id)
+            if unlisted is not None:
+                yield unlisted
 
     def has(self, layer: OfferedLayer) -> bool:
         """Return whether there is any place where a layer may be had."""
