@@ -134,6 +134,8 @@ class _DriverRoot:
         # By the numbers of images; and how many names that are.
         self._given: dict[int, _Given] = {}
         self._named = 0
+        # Whether the whole list of images could be read.
+        self._is_listed = False
         # Of each image; it may be another name than that of its config.
         self._folders: list[str] = []
 
@@ -173,11 +175,12 @@ class _DriverRoot:
             return left, False
         return [], False
 
-    def _both_lists(self, kind: str) -> list[dict[str, object]]:
-        """Return what is left of a list, and of the one of what is volatile."""
+    def _both_lists(self, kind: str) -> tuple[list[dict[str, object]], bool]:
+        """Return what is left of a list, and of the one of what is volatile; and whether the former is whole."""
         volatile = self._list(kind, f"{_VOLATILE}{kind}.json")[0]
         self._volatile = {text(entry.get("id")) for entry in volatile}
-        return self._list(kind, f"{kind}.json")[0] + volatile
+        listed, is_whole = self._list(kind, f"{kind}.json")
+        return listed + volatile, is_whole
 
     def _has_any(self, kind: str) -> bool:
         """Return whether anything lies beside a list that is in no other: until there is, none is written."""
@@ -189,7 +192,7 @@ class _DriverRoot:
         return any(name.partition(".")[0] not in self._volatile for name in names)
 
     def _read_layers(self) -> None:
-        for entry in self._both_lists("layers"):
+        for entry in self._both_lists("layers")[0]:
             layer = _layer(entry)
             self._layers.setdefault(layer.id, layer)
             if layer.is_incomplete:
@@ -216,8 +219,8 @@ class _DriverRoot:
         return UnpackedLayer(self._root, (f"{self._driver}-layers", f"{layer}{_SPLIT}"), files, beside=self._beside)
 
     def _images(self) -> Iterator[ForeignImage]:
-        listed, is_whole = self._list("images", "images.json")
-        folder = None if is_whole else self._root.there(f"{self._driver}-images")
+        listed, self._is_listed = self._list("images", "images.json")
+        folder = None if self._is_listed else self._root.there(f"{self._driver}-images")
         if folder is not None:
             known = {entry.get("id") for entry in listed}
             found: list[str] = []
@@ -329,12 +332,12 @@ class _DriverRoot:
             yield from (key.removeprefix(_MANIFEST) for key in keys if key.startswith(_MANIFEST))
 
     def _note_lost(self) -> None:
-        """Note layers without images: the store makes the directory of these first of all."""
+        """Note layers without images. Where a list says that there are no images, they may never have been whole."""
         count = sum(1 for layer in self._layers.values() if layer.diff_id)
         if self._held.images or not count:
             return
         self._held.notes.append(f"no image is left that has one of the layers in layers.json ({count})")
-        if self._root.state(f"{self._driver}-images") is None:
+        if not self._is_listed:
             self._held.is_damaged = True
 
     def _note_artifacts(self) -> None:
@@ -363,17 +366,33 @@ class _DriverRoot:
         return layers[0].size if layers else None
 
     def _containers(self) -> Iterator[ForeignContainer]:
-        for entry in self._both_lists("containers"):
+        listed, is_whole = self._both_lists("containers")
+        for entry in listed:
             names = texts(entry.get("names"))
-            layer = self._layers.get(text(entry.get("layer")))
-            below = "" if layer is None else layer.parent
-            files = lower = None
-            problem = f"what it has changed cannot be told apart with {self._driver}"
-            if self._driver == "overlay" or (self._driver in _WHOLE and below):
-                files, problem = self._files_of(text(entry.get("layer"))), ""
-                lower = self._files_of(below) if self._driver in _WHOLE else None
             name, image = names[0] if names else "", text(entry.get("image"))
-            yield ForeignContainer(text(entry.get("id")), name, image, self._held.place, files, problem, lower)
+            yield self._container(text(entry.get("id")), text(entry.get("layer")), name, image)
+        if not is_whole:
+            known = {text(entry.get("layer")) for entry in listed}
+            yield from (self._container(layer, layer) for layer in self._writable() if layer not in known)
+
+    def _container(self, container: str, top: str, name: str = "", image: str = "") -> ForeignContainer:
+        layer = self._layers.get(top)
+        below = "" if layer is None else layer.parent
+        files = lower = None
+        problem = f"what it has changed cannot be told apart with {self._driver}"
+        if self._driver == "overlay" or (self._driver in _WHOLE and below):
+            files, problem = self._files_of(top), ""
+            lower = self._files_of(below) if self._driver in _WHOLE else None
+        return ForeignContainer(container, name, image, self._held.place, files, problem, lower)
+
+    def _writable(self) -> list[str]:
+        """Return the layers that only a container can have: nothing lies above them, and nothing says what they are."""
+        split = {
+            copy.split[-1].removesuffix(_SPLIT) for copy in self._unnamed.copies if isinstance(copy, UnpackedLayer)
+        }
+        taken = split.union(layer.parent for layer in self._layers.values())
+        layers = self._layers.values()
+        return [one.id for one in layers if not (one.diff_id or one.is_incomplete or one.id in taken) and one.id]
 
     def _files_of(self, layer: str) -> Path:
         return tuple(layer if part is None else part for part in _FILES[self._driver])
