@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from functools import partial
 from itertools import starmap
 
+from orlop.model.regex import regex
 from orlop.store.rows.judging import LOST_NAMES, chain_problem, image_problem, loops_of, manifest_problem, name_problem
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
@@ -26,7 +26,7 @@ _UNKNOWN: Final = frozenset(("schema", "value-invalid"))
 _DAMAGE: Final = frozenset(
     (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_ERROR)
 )
-_UNREAD: Final = re.compile(r"failed to get page|error code=(?:10|266|522|8458)\b")
+_UNREAD: Final = regex(r"failed to get page|error code=(?:10|266|522|8458)\b")
 """What SQLite's checks say of a page for which the device gave an error: that, or one of the codes of such errors."""
 _BATCH: Final = 256
 """Rows whose content is read in one transaction: logs grow as long as one lasts."""
@@ -208,11 +208,13 @@ def _faults(connection: sqlite3.Connection, check: str) -> list[str]:
     and must not be taken for lost.
     """
     lines = [line for (line,) in connection.execute(f"PRAGMA {check}")]
+    if lines == ["ok"]:
+        return []
     if any(_UNREAD.search(line) for line in lines):
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR
         raise error
-    return [] if lines == ["ok"] else lines
+    return lines
 
 
 def _miscounted(connection: sqlite3.Connection) -> list[str]:
