@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.model.digest import Digest
@@ -52,14 +53,27 @@ def _document(raw: bytes) -> object:
             return _read(text)
         except RecursionError:
             # The caller's frames count as well, so that it would depend on these what can be read: a thread has none.
-            with ThreadPoolExecutor(1) as fresh:
-                return fresh.submit(_read, text).result()
+            return _read_afresh(text)
     except ValueError:
         return None
 
 
 def _read(text: str) -> object:
     return json.loads(text, object_pairs_hook=_Members)
+
+
+def _read_afresh(text: str) -> object:
+    """Return what a document holds, read by a thread of its own; nothing where it is not JSON."""
+    found: list[object] = []
+
+    def read() -> None:
+        with suppress(ValueError):
+            found.append(_read(text))
+
+    fresh = Thread(target=read)
+    fresh.start()
+    fresh.join()
+    return found[0] if found else None
 
 
 def _is_deep(text: str) -> bool:
