@@ -87,6 +87,16 @@ class Entries:
         with self._store.metadata.write() as rows:
             rows.delete_top(_key(name), f":{name.tag}")
 
+    def drop_loose(self, digest: Digest) -> bool:
+        """Remove a blob to which nothing leads, not even an entry by now, and return whether it went."""
+        with self._store.metadata.read() as rows:
+            if rows.edges_to(digest):
+                return False
+        with self._store.metadata.write() as rows:
+            gone = rows.forget_blobs([digest])
+            self._store.blobs.remove(rows, gone)
+        return bool(gone)
+
     def size(self) -> int:
         """Return how many bytes of blobs are here for the cache alone."""
         with self._store.metadata.read() as rows:
