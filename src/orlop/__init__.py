@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orlop.archive.reader import Archive, ArchivedArtifact, ArchivedImage, ArchivedLayer
     from orlop.archive.save_report import OmittedManifests, SaveReport
     from orlop.errors import OrlopError
+    from orlop.inside.audit import Audit, LayerBytes
+    from orlop.inside.finding import AuditFinding
     from orlop.inside.info import FileInfo
     from orlop.inside.view import ImageFiles
     from orlop.intake.report import LoadedImage, LoadReport, MovedReference
@@ -61,6 +63,8 @@ _HOMES = {
     "ArchivedArtifact": "orlop.archive.reader",
     "ArchivedImage": "orlop.archive.reader",
     "ArchivedLayer": "orlop.archive.reader",
+    "Audit": "orlop.inside.audit",
+    "AuditFinding": "orlop.inside.finding",
     "ChainID": "orlop.model.digest",
     "ContainerConfig": "orlop.model.container",
     "ContentTree": "orlop.service.listing.tree",
@@ -87,6 +91,7 @@ _HOMES = {
     "ImageUsage": "orlop.service.listing.listed",
     "ImageVerdict": "orlop.service.space.verdict",
     "ImportedManifest": "orlop.service.import_registry",
+    "LayerBytes": "orlop.inside.audit",
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
     "LayerProgress": "orlop.model.progress",
@@ -152,6 +157,8 @@ __all__ = [
     "ArchivedArtifact",
     "ArchivedImage",
     "ArchivedLayer",
+    "Audit",
+    "AuditFinding",
     "ChainID",
     "ContainerConfig",
     "ContentTree",
@@ -178,6 +185,7 @@ __all__ = [
     "ImageUsage",
     "ImageVerdict",
     "ImportedManifest",
+    "LayerBytes",
     "LayerDone",
     "LayerExists",
     "LayerProgress",

@@ -207,6 +207,6 @@ def images_of(root: Path) -> list[object]:
 
 
 def rows_of(root: Path) -> list[str]:
-    """The statements that make the rows of a store, sorted."""
+    """The statements that make the rows of a store, sorted; without leases, which only hold what others name."""
     with closing(sqlite3.connect(root / "metadata.db")) as database:
-        return sorted(database.iterdump())
+        return sorted(line for line in database.iterdump() if not line.startswith('INSERT INTO "lease"'))

@@ -8,6 +8,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -153,6 +154,13 @@ def test_other_pages_and_other_names_get_nothing(place: str, path: str, headers:
 @pytest.mark.parametrize("path", ["/ui/", "/ui/images", "/ui/image"])
 def test_nothing_can_be_changed(place: str, path: str, method: str) -> None:
     assert ask(place, path, method)[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/ui", "/ui/", "/ui/page.js", "/ui/page.css", "/ui/images", "/ui/image?name=a:1"])
+def test_a_head_is_that_of_the_answer(place: str, path: str) -> None:
+    status, headers, body = ask(place, path)
+    assert ask(place, path, "HEAD") == (status, {**headers, "date": ANY}, b"")
+    assert int(headers["content-length"]) == len(body)
 
 
 def test_the_api_stays_closed_to_pages(place: str) -> None:

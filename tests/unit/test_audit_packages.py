@@ -16,7 +16,7 @@ from tests.unit.test_audit import PLANTED, audited
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orlop.inside.audit import AuditFinding
+    from orlop.inside.finding import AuditFinding
 
 MARK = b"\xff Go buildinf:"
 BEGINS = bytes.fromhex("3077af0c9274080241e1c107e6d618e6")

@@ -27,6 +27,7 @@ VERBS: dict[str, Callable[[orlop.ImageService], object]] = {
     "inspect": lambda images: images.inspect("example/tiny:1.0"),
     "raw_config": lambda images: images.raw_config("example/tiny:1.0"),
     "history": lambda images: images.history("example/tiny:1.0"),
+    "audit": lambda images: images.audit("example/tiny:1.0"),
     "tag": lambda images: images.tag("example/tiny:1.0", "a"),
     "remove": lambda images: images.remove("example/tiny:1.0"),
     "prune": lambda images: images.prune(),

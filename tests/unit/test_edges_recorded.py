@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import pytest
 
 from orlop.errors import InvalidManifest
 from orlop.model.digest import Digest
-from orlop.model.manifest import Manifest, parse_manifest
+from orlop.model.manifest import MAX_DEPTH, Manifest, parse_manifest
 from orlop.store.rows.content import CHILD, CONFIG, LAYER, SUBJECT
 from orlop.store.rows.edges import edges_of
 from orlop.store.rows.sqlite.tables import EDGES
@@ -72,3 +74,32 @@ def test_what_a_document_leads_to_is_recorded_whatever_reads_it(document):
             own = edges_of(Digest.parse(A), raw)
             assert expected <= {(edge.role, edge.position, str(edge.child)) for edge in own}, raw
     assert taken > 100
+
+
+def _nested(levels: int) -> bytes:
+    """Return an index whose objects and arrays nest so deep."""
+    deep = "[" * (levels - 1) + "]" * (levels - 1)
+    return f'{{"manifests": [{{"digest": "{A}"}}], "annotations": {{"[": "{"[" * 2000}"}}, "x": {deep}}}'.encode()
+
+
+def _below(frames: int, raw: bytes) -> int:
+    """Return how many edges a document has, as found below so many frames."""
+    return _below(frames - 1, raw) if frames else len(edges_of(Digest.parse(B), raw))
+
+
+@pytest.mark.parametrize(("levels", "edges"), [(MAX_DEPTH, 1), (MAX_DEPTH + 1, 0)])
+@pytest.mark.parametrize("frames", [0, 400, 800])
+def test_how_deep_a_document_may_be_does_not_depend_on_who_reads_it(levels, edges, frames):
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    try:
+        assert _below(frames, _nested(levels)) == edges
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_brackets_in_a_string_that_does_not_end_are_read_once():
+    begun = time.process_time()
+    for raw in (b'{"\\"' * 300_000, b'["' + b"\\" * 600_000, b'"{' * 300_001):
+        assert edges_of(Digest.parse(B), raw) == []
+    assert time.process_time() - begun < 3

@@ -37,6 +37,7 @@ VERBS: dict[str, Callable[[Any, Any], object]] = {
     "inspect": lambda images, name: images.inspect(name).image.id,
     "raw_config": lambda images, name: images.raw_config(name),
     "history": lambda images, name: images.history(name),
+    "audit": lambda images, name: images.audit(name),
     "images": lambda images, name: [image.id for image in images.images(name)],
     "iter_images": lambda images, name: [image.id for image in images.iter_images(name)],
     "manifests": lambda images, name: images.manifests(name),
@@ -47,7 +48,7 @@ VERBS: dict[str, Callable[[Any, Any], object]] = {
     "save_chunks": lambda images, name: b"".join(images.save_chunks([name])),
     "remove": lambda images, name: images.remove(name, force=True).deleted,
 }
-LOOKS = ("inspect", "raw_config", "history", "images", "iter_images")
+LOOKS = ("inspect", "raw_config", "history", "audit", "images", "iter_images")
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -36,6 +36,7 @@ VERBS: dict[str, Callable[[Any, Any], object]] = {
     "inspect": lambda images, name: images.inspect(name),
     "raw_config": lambda images, name: images.raw_config(name),
     "history": lambda images, name: images.history(name),
+    "audit": lambda images, name: images.audit(name),
     "manifests": lambda images, name: images.manifests(name),
     "pin": lambda images, name: images.pin(name),
     "unpin": lambda images, name: images.unpin(name),
@@ -46,7 +47,7 @@ VERBS: dict[str, Callable[[Any, Any], object]] = {
     "import_image": lambda images, name: images.import_image(io.BytesIO(bytes(1024)), name),
     "remove": lambda images, name: images.remove(name, force=True),
 }
-ARCHIVED = ("images", "images with a filter", "inspect", "raw_config", "history")
+ARCHIVED = ("images", "images with a filter", "inspect", "raw_config", "history", "audit")
 
 
 class Readings(Counter[str]):

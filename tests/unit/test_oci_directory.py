@@ -405,13 +405,13 @@ def test_what_others_add_before_the_index_gets_its_name_stays(
     tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(images, tmp_path / "out", APPS[0])
-    place = oci_directory._Target._place
+    place = oci_directory.LayoutTarget._place
 
     def late(self: Any, *args: Any) -> None:
         place(self, *args)
         _other_entry(tmp_path / "out")
 
-    monkeypatch.setattr(oci_directory._Target, "_place", late)
+    monkeypatch.setattr(oci_directory.LayoutTarget, "_place", late)
     save(images, tmp_path / "out", APPS[1])
     assert len(walked(tmp_path / "out").names) == 3
 
@@ -420,14 +420,14 @@ def test_an_index_that_never_rests_is_given_up(
     tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(images, tmp_path / "out", APPS[0])
-    merged = oci_directory._Target._merged
+    merged = oci_directory.LayoutTarget._merged
 
     def restless(self: Any, layout: Any, before: bytes | None) -> Any:
         path = tmp_path / "out/index.json"
         path.write_bytes(path.read_bytes() + b" ")
         return merged(self, layout, before)
 
-    monkeypatch.setattr(oci_directory._Target, "_merged", restless)
+    monkeypatch.setattr(oci_directory.LayoutTarget, "_merged", restless)
     with pytest.raises(errors.WriteFailed, match="changes again and again"):
         save(images, tmp_path / "out", APPS[1])
     assert len(walked(tmp_path / "out").names) == 1

@@ -176,7 +176,7 @@ def test_a_tar_split_with_a_wrong_sum_leads_to_files_elsewhere_too(root, layer, 
     lost.rename(root / "tmp" / "elsewhere")
     assert found(root, GNU).state == "whole"
     (root / "tmp" / "elsewhere").unlink()
-    [parts] = rescue_parts(tmp_path / "parts", root, [GNU])
+    [parts] = rescue_parts(tmp_path / "parts", root, [GNU]).images
     assert [one for one in parts.files if one.endswith(".partial.tar")]
     assert not [one for one in parts.problems if "cut off" in one]
     assert "gzip stream cannot be read" in found(root, GNU).problems[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,8 @@ def test_an_image_database_that_a_disk_cannot_list_is_not_empty(tmp_path, unlist
     make_root(tmp_path / "docker", 2, {"a": b"content"})
     unlistable(tmp_path / "docker/image/overlay2/imagedb/content/sha256")
     report = look(tmp_path)
-    # By their names two are known of.
-    assert [image.state for image in report.images] == ["damaged"] * 2
+    # By their names two are known of, and these can be read.
+    assert [image.state for image in report.images] == ["complete"] * 2
     assert report.is_partial
     assert [note for note in report.notes if "imagedb/content/sha256 cannot be read" in note]
     assert not look(tmp_path, ["made/image:0"]).is_partial
@@ -85,16 +86,28 @@ def test_images_of_podman_that_a_disk_cannot_list_may_be_any_number(data, tmp_pa
     assert [note for note in report.notes if "overlay-images cannot be read" in note]
 
 
-@pytest.mark.parametrize("wrong", ["one", "all"])
+@pytest.mark.parametrize("wrong", ["one", "all", "those of others"])
 def test_layers_that_a_damaged_list_of_podman_calls_others_are_found(data, tmp_path, wrong):
     root = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
     whole = {image.image.id for image in look(root, verify=True).images if image.state == "whole"}
     listed = root / "overlay-layers/layers.json"
     layers = json.loads(listed.read_bytes())
     claims = [layer for layer in layers if "diff-digest" in layer]
+    said = [layer["diff-digest"] for layer in claims]
     for number, layer in enumerate(claims[: 1 if wrong == "one" else None]):
-        layer["diff-digest"] = f"sha256:{number:064x}"
+        layer["diff-digest"] = said[number - 1] if wrong == "those of others" else f"sha256:{number:064x}"
     listed.write_text(json.dumps(layers))
+    assert {image.image.id for image in look(root, verify=True).images if image.state == "whole"} == whole
+
+
+def test_of_layers_whose_tar_splits_stand_in_for_each_other_no_wrong_byte_comes_out(data, tmp_path):
+    root = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
+    whole = {image.image.id for image in look(root, verify=True).images if image.state == "whole"}
+    first, second, *_ = sorted((root / "overlay-layers").glob("*.tar-split.gz"))
+    raw = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    assert {image.image.id for image in look(root, verify=True).images if image.state == "whole"} < whole
+    second.write_bytes(raw)
     assert {image.image.id for image in look(root, verify=True).images if image.state == "whole"} == whole
 
 
@@ -105,11 +118,90 @@ def test_layers_of_podman_that_have_lost_their_images_are_told_of(data, tmp_path
     assert not report.images
     assert report.is_partial
     assert any("no image is left that has one of the layers" in note for note in report.notes)
-    # A store that lists no images, but has layers, may have been interrupted in its first pull.
     (root / "overlay-images").mkdir()
+    assert look(root).is_partial
+    # A store that says that it has no images, but has layers, may have been interrupted in a pull.
+    (root / "overlay-images/images.json").write_text("[]")
     report = look(root)
     assert not report.is_partial
     assert any("no image is left that has one of the layers" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("engine-20.10-overlay2", "image"),
+        ("engine-20.10-overlay2", "image/overlay2"),
+        ("engine-20.10-vfs", "image"),
+        ("engine-20.10-overlay2", "image/overlay2/imagedb/content/sha256"),
+        ("podman-4.3-vfs", "vfs-images"),
+        ("podman-5.8-imagestore", "images"),
+        ("podman-5.8-imagestore", "images/overlay-images"),
+    ],
+)
+@pytest.mark.parametrize("how", ["emptied", "gone"])
+def test_a_root_that_has_lost_all_images_is_not_one_that_had_none(data, tmp_path, name, part, how, capsysbinary):
+    root = unpack(data, name, tmp_path / "disk")
+    for names in root.rglob("repositories.json"):
+        names.unlink()
+    shutil.rmtree(root / part)
+    if how == "emptied":
+        (root / part).mkdir()
+    assert status(root) == status(root, "--into", str(tmp_path / "out.tar")) == 6
+    out, err = capsysbinary.readouterr()
+    assert re.search(rb"no image is (here|left)|is missing, and all images|missing from the image database", err + out)
+
+
+def test_layers_without_images_may_be_those_of_a_build_cache(tmp_path):
+    root = tmp_path / "docker"
+    make_root(root, 2, {})
+    names = root / "image/overlay2/repositories.json"
+    for config in (root / "image/overlay2/imagedb/content/sha256").iterdir():
+        config.unlink()
+    names.write_text('{"Repositories":{}}')
+    report = look(root)
+    assert not report.is_partial
+    said = "docker overlay2: no image is left that has one of the layers in its layer database (2)"
+    assert said in report.notes
+    names.unlink()
+    report = look(root)
+    assert report.is_partial
+    assert said in report.notes
+
+
+def test_an_image_of_which_only_the_engines_notes_are_left_is_told_of(tmp_path):
+    root = tmp_path / "docker"
+    make_root(root, 2, {})
+    database = root / "image/overlay2/imagedb"
+    (root / "image/overlay2/repositories.json").write_text('{"Repositories":{}}')
+    lost, kept = sorted((database / "content/sha256").iterdir())
+    (database / "metadata/sha256" / lost.name).mkdir(parents=True)
+    lost.unlink()
+    first, second = sorted(look(root).images, key=lambda image: image.state)
+    assert (first.image.id, first.state) == (f"sha256:{kept.name}", "complete")
+    assert (second.image.id, second.state) == (f"sha256:{lost.name}", "damaged")
+
+
+@pytest.mark.parametrize("name", ["engine-20.10-overlay2", "engine-20.10-vfs", "podman-5.8-imagestore"])
+def test_the_changes_of_containers_outlive_what_leads_to_them(data, tmp_path, name):
+    root = unpack(data, name, tmp_path / "disk")
+
+    def changes() -> dict[str, bytes]:
+        with open_root(root) as found:
+            return {one.id: b"".join(found.changes(one.id)) for one in found.containers if one.files is not None}
+
+    before = changes()
+    assert before
+    for mounts in [*root.rglob("layerdb/mounts"), *root.rglob("overlay-containers")]:
+        shutil.rmtree(mounts)
+    after = changes()
+    assert sorted(after.values()) == sorted(before.values())
+    # They are known by the names of their layers now.
+    assert not after.keys() & before.keys()
+    # Docker has names in another place.
+    said = {one.id: one.problem for one in look(root).containers if one.files is None}
+    assert (said.keys() == before.keys()) == name.startswith("engine")
+    assert all("its layer is lost" in problem for problem in said.values())
 
 
 @pytest.mark.parametrize("lost", ["listed", "there"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
 import subprocess
 import tarfile
 from collections import Counter
@@ -18,7 +19,7 @@ from orlop.errors import ImageNotFound, InvalidInput
 from orlop.model.digest import chain_ids
 from orlop.service.rescue import rescue_store
 from orlop.service.rescue_parts import rescue_parts
-from tests.foreign_roots import CONTAINERD, snapshot, unpack
+from tests.foreign_roots import CONTAINERD, make_root, snapshot, unpack
 
 NAME = "give/rich:1"
 # This one has files of which the root has no copy.
@@ -70,7 +71,7 @@ def test_a_layer_without_one_file_gives_the_others_as_they_were(overlay2, whole,
     victim.chmod(0o600)
     victim.write_bytes(flipped)
     before = snapshot(overlay2)
-    [image] = rescue_parts(tmp_path / "parts", overlay2, [NAME])
+    [image] = rescue_parts(tmp_path / "parts", overlay2, [NAME]).images
     assert snapshot(overlay2) == before
     assert image.files[0] == "config.json"
     assert "4.partial.tar" in image.files
@@ -102,7 +103,7 @@ def test_of_a_list_that_is_cut_off_the_files_before_the_cut_are_had(overlay2, wh
     split = entry / "tar-split.json.gz"
     lines = gzip.decompress(split.read_bytes()).splitlines(keepends=True)
     split.write_bytes(gzip.compress(b"".join(lines[: len(lines) // 2]) + b"{"))
-    [image] = rescue_parts(tmp_path / "parts", overlay2, [NAME])
+    [image] = rescue_parts(tmp_path / "parts", overlay2, [NAME]).images
     assert "4.partial.tar" in image.files
     assert any("cut off" in problem for problem in image.problems)
     found = members(Path(image.directory) / "4.partial.tar")
@@ -114,7 +115,7 @@ def test_without_a_list_the_files_are_had_as_they_lie_there_and_are_called_so(ov
     del whole
     files, entry = directory_of(overlay2)
     (entry / "tar-split.json.gz").unlink()
-    [image] = rescue_parts(tmp_path / "parts", overlay2, [NAME])
+    [image] = rescue_parts(tmp_path / "parts", overlay2, [NAME]).images
     assert "4.unverified.tar" in image.files
     assert any("nothing tells whether it is right" in problem for problem in image.problems)
     found = members(Path(image.directory) / "4.unverified.tar")
@@ -147,11 +148,26 @@ def test_a_missing_blob_costs_its_layer_alone(data, tmp_path):
     blobs = next(root.rglob("blobs/sha256"))
     (blobs / digest.hex).unlink()
     # Two namespaces have it.
-    found = rescue_parts(tmp_path / "parts", root, [name])
+    found = rescue_parts(tmp_path / "parts", root, [name]).images
     assert found
     for image in found:
         assert image.files[:2] == ("config.json", "2.tar")
         assert str(digest) in image.problems[0]
+
+
+def test_it_is_told_that_no_image_is_damaged_and_that_all_may_be_lost(tmp_path, capsys):
+    make_root(tmp_path / "docker", 1, {})
+    command = ["rescue", str(tmp_path / "docker"), "--parts", str(tmp_path / "parts")]
+    assert run(command) == 0
+    said = f"{tmp_path / 'docker'}: no image is damaged, so there is nothing to take apart\n"
+    assert capsys.readouterr() == (said, "")
+    shutil.rmtree(tmp_path / "docker/image/overlay2/imagedb")
+    (tmp_path / "docker/image/overlay2/repositories.json").unlink()
+    assert run(command) == 6
+    out, err = capsys.readouterr()
+    assert out == said
+    assert "its image database is missing, and all images with it" in err
+    assert not (tmp_path / "parts").exists()
 
 
 def test_what_is_not_there_or_in_the_root_is_refused(overlay2, tmp_path):
@@ -164,7 +180,7 @@ def test_what_is_not_there_or_in_the_root_is_refused(overlay2, tmp_path):
 
 def test_a_link_in_the_target_that_leads_into_the_root_is_not_followed(overlay2, tmp_path):
     before = snapshot(overlay2)
-    image = rescue_parts(tmp_path / "parts", overlay2, [NAME])[0]
+    image = rescue_parts(tmp_path / "parts", overlay2, [NAME]).images[0]
     target = tmp_path / "linked"
     target.mkdir()
     (target / Path(image.directory).name).symlink_to(overlay2 / "image")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orlop.cli.show.sarif import meaning, sarif
-from orlop.inside.audit import AuditFinding
+from orlop.cli.show.sarif import Reported, meaning, sarif
+from orlop.inside.audit import Audit
+from orlop.inside.finding import AuditFinding
+from orlop.inside.masked import Mask
 from orlop.inside.oddities import KINDS
 from orlop.inside.secrets import RULES
+from tests.unit.images_made import image, layer
+
+if TYPE_CHECKING:
+    import orlop
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "inside.md"
 SOURCES = Path(__file__).parents[2] / "src" / "orlop" / "inside"
@@ -27,10 +35,12 @@ def test_every_rule_is_documented_and_has_a_meaning() -> None:
     assert {rule: found.get(rule) for rule in RULES} == {rule: one.severity for rule, one in RULES.items()}
     others = {*found} - {*RULES}
     # Each is in the code that reports it.
-    code = "".join((SOURCES / f"{name}.py").read_text() for name in ("audit", "caches", "credentials"))
+    code = "".join((SOURCES / f"{name}.py").read_text() for name in ("accounts", "audit", "caches", "credentials"))
     reported = {
         *re.findall(
-            r'(?:AuditFinding\(\s*|rule: str = |True,\s+|^\s+"\w+": \()"([a-z]+(?:-[a-z]+)*)"', code, re.MULTILINE
+            r'(?:AuditFinding\(\s*|_of_layer\(|rule: str = |True,\s+|^\s+"\w+": \()"([a-z]+(?:-[a-z]+)*)"',
+            code,
+            re.MULTILINE,
         )
     }
     assert others == reported
@@ -39,9 +49,11 @@ def test_every_rule_is_documented_and_has_a_meaning() -> None:
     assert meaning("other") == "other"
 
 
-def test_a_rule_is_named_and_described() -> None:
-    found = AuditFinding("root-user", "fact", "low", "processes run as root")
-    (run,) = json.loads(sarif([("made:1", found)]))["runs"]
+def test_a_rule_is_named_and_described(images: orlop.ImageService) -> None:
+    images.load(io.BytesIO(image(layer("a"))))
+    details = images.inspect("made:1")
+    audit = Audit(findings=[AuditFinding("root-user", "fact", "low", "processes run as root")])
+    (run,) = json.loads(sarif([Reported("made:1", audit, details, Mask(details.image))]))["runs"]
     (rule,) = run["tool"]["driver"]["rules"]
     assert (rule["id"], rule["name"], rule["fullDescription"]["text"]) == (
         "root-user",

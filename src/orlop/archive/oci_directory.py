@@ -24,7 +24,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orlop.archive.oci_blobs import MadeLayer, Stored
 from orlop.archive.oci_index import index_json
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.streams.directory import Entry
 
+Seen: TypeAlias = tuple[int, int, int]
+"""What tells a file from one that was written in its place: its number, its size, and its time."""
 _MODE: Final = 0o644
 _RESTING: Final = 32
 _ATTEMPTS: Final = 20
@@ -76,24 +78,41 @@ def write_layout(
         DigestMismatch, SizeMismatch, ContentNotFound: a layer is damaged. StorageError: the layout cannot be written.
             One that was there is then as before, but for blobs that nothing names.
     """
-    return _Target(os.fspath(target), content, progress, limits).write()
+    return LayoutTarget(os.fspath(target), content, progress, limits).write()
 
 
 def check_layout(target: str | os.PathLike[str]) -> None:
     """Check that a layout can be written into a directory, or is there. Raises as `write_layout` does."""
-    _Target(os.fspath(target), LayoutContent((), (), (), {}, ()), None, DEFAULT_LIMITS).check()
+    LayoutTarget(os.fspath(target), LayoutContent((), (), (), {}, ()), None, DEFAULT_LIMITS).check()
 
 
-class _Target:
-    """One write under way."""
+class LayoutTarget:
+    """One write under way.
 
-    def __init__(self, shown: str, content: LayoutContent, progress: Progress | None, limits: Limits) -> None:
+    Args:
+        shown: the path of the layout.
+        content: what is added.
+        progress: hears of each layer.
+        limits: what the layout that is there may ask for.
+        known: which files of the layout are known to be right, by their digests. What is found out is added.
+    """
+
+    def __init__(
+        self,
+        shown: str,
+        content: LayoutContent,
+        progress: Progress | None,
+        limits: Limits,
+        known: dict[Digest, Seen] | None = None,
+    ) -> None:
         self._limits = limits
         self._shown = shown
         self._content = content
         self._progress = progress
+        self._known: dict[Digest, Seen] = {} if known is None else known
 
     def write(self) -> WrittenIndex:
+        """Write all of it. Raises as `write_layout` does."""
         path = os.path.realpath(self._shown)
         folder, name = os.path.split(path)
         if not self._shown or not name:
@@ -107,6 +126,21 @@ class _Target:
             self._require_directory(state)
             with above.below(name) as layout:
                 return self._add(layout)
+
+    def write_blobs(self) -> None:
+        """Write the blobs into a layout that is there, and no entry yet. Raises as `write_layout` does."""
+        path = os.path.realpath(self._shown)
+        with self._writing(path), Directory(path) as layout, PartDirectory(layout) as part:
+            relied = self._filled(layout, part.directory)
+            with DirectoryLock(layout):
+                self._place(layout, part.directory, relied)
+
+    def write_entries(self) -> WrittenIndex:
+        """Write the entries, whose blobs were written before. Raises as `write_layout` does."""
+        path = os.path.realpath(self._shown)
+        with self._writing(path), Directory(path) as layout, PartDirectory(layout) as part:
+            self._require_layout(layout)
+            return self._merge(layout, part.directory, frozenset(blob.digest for blob in self._content.blobs))
 
     def check(self) -> None:
         """Check what is there."""
@@ -161,9 +195,13 @@ class _Target:
         self._require_layout(layout)
         self._merged(layout, self._read(layout, "index.json"))  # before anything is written
         with PartDirectory(layout) as part:
-            relied = frozenset(blob.digest for blob in self._content.blobs if self._is_there(layout, blob))
-            self._fill(part.directory, [blob for blob in self._content.blobs if blob.digest not in relied])
-            return self._merge(layout, part.directory, relied)
+            return self._merge(layout, part.directory, self._filled(layout, part.directory))
+
+    def _filled(self, layout: Directory, part: Directory) -> frozenset[Digest]:
+        """Write the blobs that a layout lacks into a part of it, and return the digests of the others."""
+        relied = frozenset(blob.digest for blob in self._content.blobs if self._is_there(layout, blob))
+        self._fill(part, [blob for blob in self._content.blobs if blob.digest not in relied])
+        return relied
 
     def _require_layout(self, layout: Directory) -> None:
         """Check that a directory is a layout of the version that is written, or holds nothing."""
@@ -199,7 +237,17 @@ class _Target:
         state = _replaceable(entry := layout.place(blob_path(blob.digest)))
         if state is None or not stat.S_ISREG(state.st_mode) or state.st_size != blob.size:
             return False
-        hashed = hashlib.new(blob.digest.algorithm)
+        seen = _seen(state)
+        found = self._known.get(blob.digest) == seen or self._is_right(entry, blob.digest)
+        if found:
+            self._known[blob.digest] = seen
+        if found and blob.label and self._progress is not None:
+            self._progress(LayerExists(blob.label))
+        return found
+
+    def _is_right(self, entry: Entry, digest: Digest) -> bool:
+        """Return whether a file has the content of a digest, which is then on disk."""
+        hashed = hashlib.new(digest.algorithm)
         try:
             with open(entry.open(), "rb", buffering=0) as file:
                 while piece := file.read(CHUNK):
@@ -207,10 +255,7 @@ class _Target:
                 os.fsync(file.fileno())
         except PermissionError:
             return False
-        found = hashed.hexdigest() == blob.digest.hex
-        if found and blob.label and self._progress is not None:
-            self._progress(LayerExists(blob.label))
-        return found
+        return hashed.hexdigest() == digest.hex
 
     def _fill(self, part: Directory, blobs: Iterable[Blob]) -> None:
         """Write blobs into a directory of the form of a layout, verified and synced."""
@@ -286,6 +331,8 @@ class _Target:
             state = _replaceable(place)
             if blob.digest not in relied:
                 part.place(blob_path(blob.digest)).rename(place)
+                if (placed := place.state()) is not None:
+                    self._known[blob.digest] = _seen(placed)
             elif state is None or state.st_size != blob.size:
                 msg = f"the layout {self._shown} was changed while it was written: {place.path} is gone; try again"
                 raise WriteFailed(msg)
@@ -339,6 +386,10 @@ def _sync_name(above: Directory) -> None:
         # A descriptor that was opened for looking names up only is a bad one for all else.
         if error.errno not in {errno.EBADF, errno.EACCES, errno.EPERM}:
             raise
+
+
+def _seen(state: os.stat_result) -> Seen:
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _replaceable(entry: Entry) -> os.stat_result | None:

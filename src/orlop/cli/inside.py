@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.inside.view import ImageFiles
     from orlop.model.platform import Platform
+    from orlop.service.listing.inspect import ImageDetails
 
     Command = Callable[..., Any]
 
@@ -96,6 +97,15 @@ def looked_into(session: Session, name: str | None, look: Look, *, target: str |
 
     Raises InvalidInput where the target lies in the data root that is looked into.
     """
+    with looked_up(session, name, look, target=target) as (files, _):
+        yield files
+
+
+@contextmanager
+def looked_up(
+    session: Session, name: str | None, look: Look, *, target: str | None = None
+) -> Iterator[tuple[ImageFiles, Callable[[], ImageDetails]]]:
+    """Do what `looked_into` does, and yield also what inspects the image."""
     archive, platform = look.archive, look.platform
     how = {"layer": look.layer, "up_to": look.up_to, "resolve_links": look.resolve_links}
     with ExitStack() as stack:
@@ -107,9 +117,10 @@ def looked_into(session: Session, name: str | None, look: Look, *, target: str |
                 from orlop.service.rescue_places import check_outside  # noqa: PLC0415 - as above
 
                 check_outside(service.root, target)
-            found = service.files(name, **how)
+            files = stack.enter_context(service.files(name, **how))
+            yield files, lambda: service.inspect(name)
         else:
             assert name is not None
             images: Any = stack.enter_context(session.open())
-            found = images.files(name, platform=platform, **how)
-        yield stack.enter_context(found)
+            files = stack.enter_context(images.files(name, platform=platform, **how))
+            yield files, lambda: images.inspect(name, platform=platform)

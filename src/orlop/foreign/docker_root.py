@@ -15,6 +15,10 @@ still be whole, and where a ``cache-id`` is lost or wrong, directories that no c
 decides.
 
 Directories that an interrupted pull, load or build has left belong to no chain, and are reported as what they are.
+
+Of a container three directories tell: its settings, its mount in the layer database, and its files, beside which lies
+what it began with, under the same name and ``-init``. Without the mount nothing leads from its settings to its files:
+each is listed by itself.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_con
 from orlop.model.digest import ImageID, chain_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.held import LayerCopy
@@ -55,8 +59,12 @@ _FILES: Final[dict[str, tuple[str | None, ...]]] = {
 _CHANGES: Final[dict[str, tuple[str | None, ...]]] = _FILES | {"overlay": ("overlay", None, "upper")}
 _WHOLE: Final = frozenset({"btrfs", "vfs"})
 """With these a container's directory has all files, and what it began with is another one."""
+_DATABASES: Final = ("imagedb", "layerdb")
 _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
+_INIT: Final = "-init"
+"""So ends the name of what a container began with."""
 _REMOVING: Final = re.compile("([0-9a-f]{64})-.*-removing").fullmatch
+_UNMOUNTED: Final = "its layer is lost: it may be one of those whose container is not known"
 _GUESSES: Final = 64
 # Of so many chains of one layer directories are guessed: what fits the tar-split of one fits that of the others.
 _GUESSED: Final = 3
@@ -82,16 +90,34 @@ def read_docker_root(root: Folder, limits: Limits) -> Iterator[Held]:
 
 
 def _drivers(root: Folder) -> list[str]:
-    """Return the drivers that have images: a daemon shows those of one, though others may lie beside it."""
+    """Return the drivers that have images: a daemon shows those of one, though others may lie beside it.
+
+    Those whose images are all lost are among them: beside the settings of containers they have layers.
+    """
+    found: set[str] = set()
     images = root.there("image")
-    if images is None:
+    if images is not None:
+        with images:
+            found.update(name for name, here in images.each(images.names()) if any(map(here.is_directory, _DATABASES)))
+    if root.is_directory("containers"):
+        found.update(driver for driver in _FILES if driver not in found and _has_layers(root, driver))
+    return sorted(found)
+
+
+def _has_layers(root: Folder, driver: str) -> bool:
+    """Return whether a driver has the files of a layer."""
+    names = filter(_HEX, _layer_names(root, driver))
+    return any(_is_there(root, _filled(_FILES[driver], name)) for name in names)
+
+
+def _layer_names(root: Folder, driver: str) -> list[str]:
+    """Return the names of the directories of layers, and of whatever lies beside them."""
+    place = _FILES.get(driver)
+    folder = None if place is None else root.there(*(part for part in place[: place.index(None)] if part))
+    if folder is None:
         return []
-    with images:
-        return [
-            name
-            for name in images.names()
-            if any(root.there("image", name, database) for database in ("imagedb", "layerdb"))
-        ]
+    with folder:
+        return [name for name in folder.names() if name != "l"]
 
 
 class _Chain(NamedTuple):
@@ -115,6 +141,8 @@ class _DriverRoot:
         self._by_diff: dict[str, list[_Chain]] = {}
         self._removing: dict[str, list[_Chain]] = {}
         self._orphans: list[str] = []
+        # Whether all names of images could be read.
+        self._is_listed = False
 
     def read(self) -> Held:
         held = self._held
@@ -122,11 +150,15 @@ class _DriverRoot:
             held.notes.append(note_on(self._driver))
         self._read_chains()
         names = self._names()
-        for hex_id in self._configs():
+        # What the engine knows of an image goes before its config does.
+        for hex_id in self._digests("metadata"):
+            names.setdefault(f"sha256:{hex_id}", [])
+        for hex_id in self._configs(names):
             held.images.append(self._image(hex_id, names.pop(f"sha256:{hex_id}", [])))
         for image_id, lost in names.items():
             problem = f"its config {image_id} is missing from the image database"
             held.images.append(ForeignImage(image_id, held.place, tuple(lost), problems=(problem,)))
+        self._note_lost()
         # Images of another engine may have layers that those here have not.
         for diff_id in diff_ids(self._by_diff):
             if diff_id not in held.copies:
@@ -161,7 +193,8 @@ class _DriverRoot:
                     self._removing.setdefault(removing[1], []).append(chain)
                 self._by_diff.setdefault(chain.diff_id, []).append(chain)
         known = {chain.cache_id for chain in self._chains.values()}
-        self._orphans = [name for name in self._layer_directories() if name not in known and not name.endswith("-init")]
+        names = _layer_names(self._root, self._driver)
+        self._orphans = [name for name in names if name not in known and not name.endswith(_INIT)]
 
     def _listed(self, folder: Folder) -> list[str]:
         """Return the names in a directory; it is noted where they cannot be had."""
@@ -170,14 +203,6 @@ class _DriverRoot:
         except RootDamaged as error:
             self._held.notes.append(str(error))
             return []
-
-    def _layer_directories(self) -> list[str]:
-        place = _FILES.get(self._driver)
-        folder = None if place is None else self._root.there(*(part for part in place[: place.index(None)] if part))
-        if folder is None:
-            return []
-        with folder:
-            return [name for name in folder.names() if name != "l"]
 
     def _names(self) -> dict[str, list[str]]:
         """Return the names of each image, by its ID."""
@@ -195,6 +220,7 @@ class _DriverRoot:
             with folder:
                 raw = folder.read("repositories.json", self._limits.documents_size)
             repositories = _repositories(raw, self._limits)
+            self._is_listed = True
         except (RootDamaged, LimitExceeded) as error:
             salvaged = list(salvaged_names(raw))
             left = f"; {len(salvaged)} of its names are left" if salvaged else "; the names of its images are lost"
@@ -205,7 +231,16 @@ class _DriverRoot:
             if isinstance(names, dict):
                 yield from ((name, image) for name, image in names.items() if isinstance(image, str))
 
-    def _configs(self) -> list[str]:
+    def _digests(self, part: str) -> list[str]:
+        """Return the digests that a part of the image database has; none where it cannot be listed."""
+        folder = self._database("imagedb", part, "sha256")
+        if folder is None:
+            return []
+        with folder:
+            return [name for name in folder.names() if _HEX(name)]
+
+    def _configs(self, known: Iterable[str]) -> list[str]:
+        """Return the digests of all configs, or where they cannot be listed those that are known to be there."""
         folder = self._database("imagedb", "content", "sha256")
         if folder is None:
             self._held.notes.append("its image database is missing, and all images with it")
@@ -217,7 +252,18 @@ class _DriverRoot:
             except RootDamaged as error:
                 self._held.notes.append(f"{error}; only images that have a name are listed")
                 self._held.is_damaged = True
-                return []
+                names = (image_id.removeprefix("sha256:") for image_id in known)
+                return [name for name in names if _HEX(name) and folder.state(name) is not None]
+
+    def _note_lost(self) -> None:
+        """Note layers without images. Where a list says that there are no images, a build cache may have them."""
+        if self._held.images or not self._chains:
+            return
+        self._held.notes.append(
+            f"no image is left that has one of the layers in its layer database ({len(self._chains)})"
+        )
+        if not self._is_listed:
+            self._held.is_damaged = True
 
     def _image(self, hex_id: str, names: list[str]) -> ForeignImage:
         place, image_id = self._held.place, f"sha256:{hex_id}"
@@ -289,27 +335,42 @@ class _DriverRoot:
         return UnpackedLayer(self._root, split, files, is_guess)
 
     def _lacks_files(self, cache_id: str) -> bool:
-        place = _filled(_FILES.get(self._driver), cache_id)
-        folder = self._root.there(*place) if cache_id else None
-        if folder is None:
-            return True
-        folder.close()
-        return False
+        return not cache_id or not _is_there(self._root, _filled(_FILES.get(self._driver), cache_id))
 
     def _containers(self) -> Iterator[ForeignContainer]:
+        known: set[str] = set()
+        mounts: set[str] = set()
         folder = self._database("layerdb", "mounts")
+        if folder is not None:
+            with folder:
+                for name, here in folder.each(folder.names()):
+                    known.add(name)
+                    mounts.add(mount := _said(here, "mount-id"))
+                    yield self._container(name, mount, _said(here, "init-id"))
+        yield from self._unmounted(known, mounts)
+
+    def _unmounted(self, known: Container[str], mounts: Container[str]) -> Iterator[ForeignContainer]:
+        """Yield the containers whose mounts are lost: what has their settings, and then what has their files."""
+        folder = self._root.there("containers")
         if folder is None:
             return
         with folder:
-            for name, here in folder.each(folder.names()):
-                yield self._container(name, _said(here, "mount-id"), _said(here, "init-id"))
+            names = [name for name in folder.names() if _HEX(name) and name not in known]
+        for name in names:
+            if _settings_of(self._root, name, self._limits).get("Driver") == self._driver:
+                yield self._container(name, "", "")
+        layers = dict.fromkeys(_layer_names(self._root, self._driver))
+        for name in layers:
+            own = name.removesuffix(_INIT)
+            if own != name and own not in mounts and own in layers:
+                yield self._container(own, own, name)
 
     def _container(self, container: str, mount: str, before: str) -> ForeignContainer:
         place = self._held.place
         name, image = name_of_container(self._root, container, self._limits)
         is_whole = self._driver in _WHOLE
         if not mount or (is_whole and not before) or self._driver not in _CHANGES:
-            problem = f"what it has changed cannot be told apart with {self._driver}" if mount else "its layer is lost"
+            problem = f"what it has changed cannot be told apart with {self._driver}" if mount else _UNMOUNTED
             return ForeignContainer(container, name, image, place, None, problem)
         files = _CHANGES[self._driver]
         lower = _filled(files, before) if is_whole else None
@@ -347,17 +408,21 @@ def has_containers(root: Folder) -> bool:
 
 def name_of_container(root: Folder, container: str, limits: Limits) -> tuple[str, str]:
     """Return the name and the image of a container, as its settings in a data root have them, or nothing."""
+    settings = _settings_of(root, container, limits)
+    return text(settings.get("Name")).lstrip("/"), text(settings.get("Image"))
+
+
+def _settings_of(root: Folder, container: str, limits: Limits) -> dict[str, object]:
+    """Return the settings of a container, or nothing where they cannot be read."""
     folder = root.there("containers", container)
     if folder is None:
-        return "", ""
+        return {}
     with folder:
         try:
             document = parsed(folder.read("config.v2.json", limits.config_size), "config.v2.json", limits)
         except (RootDamaged, LimitExceeded):
-            return "", ""
-    if not isinstance(document, dict):
-        return "", ""
-    return text(document.get("Name")).lstrip("/"), text(document.get("Image"))
+            return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _repositories(raw: bytes, limits: Limits) -> dict[str, object]:
@@ -366,6 +431,15 @@ def _repositories(raw: bytes, limits: Limits) -> dict[str, object]:
     if not isinstance(repositories, dict):
         raise RootDamaged("repositories.json is damaged: it has no list of repositories")
     return repositories
+
+
+def _is_there(root: Folder, path: Path) -> bool:
+    """Return whether a directory is there."""
+    folder = root.there(*path)
+    if folder is None:
+        return False
+    folder.close()
+    return True
 
 
 def _filled(place: tuple[str | None, ...] | None, cache_id: str) -> Path:

@@ -82,7 +82,7 @@ class Held:
     """All that one engine keeps in one place of a root.
 
     ``copies`` has for each layer the places where it may be had, the likeliest first. ``unlisted`` gives one more for
-    any layer, where there are layers that no list names. ``notes`` say what concerns no single image: left-overs, lost
+    any layer that may be among those that no list names. ``notes`` say what concerns no single image: left-overs, lost
     lists, a daemon that is still at work. ``is_damaged`` says that there may be images that are not found.
     """
 
@@ -93,7 +93,7 @@ class Held:
     containers: list[ForeignContainer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_damaged: bool = False
-    unlisted: Callable[[DiffID], LayerCopy] | None = None
+    unlisted: Callable[[DiffID], LayerCopy | None] | None = None
 
     def offer(self, diff_id: DiffID, copies: Iterable[LayerCopy]) -> None:
         """Note more places where a layer may be had, as far as there is room for them."""

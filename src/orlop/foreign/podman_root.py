@@ -12,6 +12,7 @@ is needed:
   not they.
 - Without ``layers.json``, or for a layer that it does not describe, the tar-splits themselves are taken: their digests
   are computed, once, as soon as a layer is needed that is not found otherwise.
+- Where a layer is whole, but not the one that the list calls it, the list is wrong: then all of its layers are read.
 
 A list of images for several platforms is an image of its own with a manifest, but without a config or layers. Its names
 are given to those of its images that are in the root.
@@ -28,8 +29,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -48,9 +48,10 @@ from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 
     from orlop.foreign.disk import Folder
+    from orlop.foreign.held import LayerCopy
     from orlop.foreign.rebuilt import Path
     from orlop.foreign.unreadable import UnreadableLayer
     from orlop.model.digest import DiffID
@@ -126,13 +127,15 @@ class _DriverRoot:
         self._held = Held(f"podman {driver}")
         self._layers: dict[str, _Layer] = {}
         self._by_diff: dict[str, list[_Layer]] = {}
-        self._unnamed = Unnamed(limits)
+        self._unnamed = Unnamed(limits, self._held.copies)
         # The IDs of what a list has that is not to outlast a restart.
         self._volatile: set[str] = set()
         self._lists: list[_List] = []
         # By the numbers of images; and how many names that are.
         self._given: dict[int, _Given] = {}
         self._named = 0
+        # Whether the whole list of images could be read.
+        self._is_listed = False
         # Of each image; it may be another name than that of its config.
         self._folders: list[str] = []
 
@@ -146,6 +149,8 @@ class _DriverRoot:
             self._name(images, by_manifest)
         self._take_names()
         self._find_unnamed({str(diff_id) for diff_id in self._held.copies})
+        # Images of another store may have them, too.
+        self._held.unlisted = self._unnamed.layer
         self._note_lost()
         self._note_artifacts()
         # Images in another store may have them.
@@ -170,11 +175,12 @@ class _DriverRoot:
             return left, False
         return [], False
 
-    def _both_lists(self, kind: str) -> list[dict[str, object]]:
-        """Return what is left of a list, and of the one of what is volatile."""
+    def _both_lists(self, kind: str) -> tuple[list[dict[str, object]], bool]:
+        """Return what is left of a list, and of the one of what is volatile; and whether the former is whole."""
         volatile = self._list(kind, f"{_VOLATILE}{kind}.json")[0]
         self._volatile = {text(entry.get("id")) for entry in volatile}
-        return self._list(kind, f"{kind}.json")[0] + volatile
+        listed, is_whole = self._list(kind, f"{kind}.json")
+        return listed + volatile, is_whole
 
     def _has_any(self, kind: str) -> bool:
         """Return whether anything lies beside a list that is in no other: until there is, none is written."""
@@ -186,7 +192,7 @@ class _DriverRoot:
         return any(name.partition(".")[0] not in self._volatile for name in names)
 
     def _read_layers(self) -> None:
-        for entry in self._both_lists("layers"):
+        for entry in self._both_lists("layers")[0]:
             layer = _layer(entry)
             self._layers.setdefault(layer.id, layer)
             if layer.is_incomplete:
@@ -204,9 +210,6 @@ class _DriverRoot:
             with folder:
                 splits = [name.removesuffix(_SPLIT) for name in folder.names() if name.endswith(_SPLIT)]
             self._unnamed.copies += [self._copy(one) for one in splits if one not in known]
-        if self._unnamed.copies:
-            # Images of another store may have them, too.
-            self._held.unlisted = partial(UnnamedLayer, self._unnamed)
 
     def _copy(self, layer: str) -> UnpackedLayer | UnreadableLayer:
         place = _FILES.get(self._driver) or MOUNTED.get(self._driver, ("", None))
@@ -216,8 +219,8 @@ class _DriverRoot:
         return UnpackedLayer(self._root, (f"{self._driver}-layers", f"{layer}{_SPLIT}"), files, beside=self._beside)
 
     def _images(self) -> Iterator[ForeignImage]:
-        listed, is_whole = self._list("images", "images.json")
-        folder = None if is_whole else self._root.there(f"{self._driver}-images")
+        listed, self._is_listed = self._list("images", "images.json")
+        folder = None if self._is_listed else self._root.there(f"{self._driver}-images")
         if folder is not None:
             known = {entry.get("id") for entry in listed}
             found: list[str] = []
@@ -329,12 +332,12 @@ class _DriverRoot:
             yield from (key.removeprefix(_MANIFEST) for key in keys if key.startswith(_MANIFEST))
 
     def _note_lost(self) -> None:
-        """Note layers without images: the store makes the directory of these first of all."""
+        """Note layers without images. Where a list says that there are no images, they may never have been whole."""
         count = sum(1 for layer in self._layers.values() if layer.diff_id)
         if self._held.images or not count:
             return
         self._held.notes.append(f"no image is left that has one of the layers in layers.json ({count})")
-        if self._root.state(f"{self._driver}-images") is None:
+        if not self._is_listed:
             self._held.is_damaged = True
 
     def _note_artifacts(self) -> None:
@@ -363,47 +366,79 @@ class _DriverRoot:
         return layers[0].size if layers else None
 
     def _containers(self) -> Iterator[ForeignContainer]:
-        for entry in self._both_lists("containers"):
+        listed, is_whole = self._both_lists("containers")
+        for entry in listed:
             names = texts(entry.get("names"))
-            layer = self._layers.get(text(entry.get("layer")))
-            below = "" if layer is None else layer.parent
-            files = lower = None
-            problem = f"what it has changed cannot be told apart with {self._driver}"
-            if self._driver == "overlay" or (self._driver in _WHOLE and below):
-                files, problem = self._files_of(text(entry.get("layer"))), ""
-                lower = self._files_of(below) if self._driver in _WHOLE else None
             name, image = names[0] if names else "", text(entry.get("image"))
-            yield ForeignContainer(text(entry.get("id")), name, image, self._held.place, files, problem, lower)
+            yield self._container(text(entry.get("id")), text(entry.get("layer")), name, image)
+        if not is_whole:
+            known = {text(entry.get("layer")) for entry in listed}
+            yield from (self._container(layer, layer) for layer in self._writable() if layer not in known)
+
+    def _container(self, container: str, top: str, name: str = "", image: str = "") -> ForeignContainer:
+        layer = self._layers.get(top)
+        below = "" if layer is None else layer.parent
+        files = lower = None
+        problem = f"what it has changed cannot be told apart with {self._driver}"
+        if self._driver == "overlay" or (self._driver in _WHOLE and below):
+            files, problem = self._files_of(top), ""
+            lower = self._files_of(below) if self._driver in _WHOLE else None
+        return ForeignContainer(container, name, image, self._held.place, files, problem, lower)
+
+    def _writable(self) -> list[str]:
+        """Return the layers that only a container can have: nothing lies above them, and nothing says what they are."""
+        split = {
+            copy.split[-1].removesuffix(_SPLIT) for copy in self._unnamed.copies if isinstance(copy, UnpackedLayer)
+        }
+        taken = split.union(layer.parent for layer in self._layers.values())
+        layers = self._layers.values()
+        return [one.id for one in layers if not (one.diff_id or one.is_incomplete or one.id in taken) and one.id]
 
     def _files_of(self, layer: str) -> Path:
         return tuple(layer if part is None else part for part in _FILES[self._driver])
 
 
 class Unnamed:
-    """Layers that no list describes as an image wants them, and what they are, once somebody needs to know."""
+    """Layers that no list describes as an image wants them, and what they are, once somebody needs to know.
 
-    def __init__(self, limits: Limits) -> None:
-        self.copies: list[UnpackedLayer | UnreadableLayer] = []
+    ``listed`` has those that a list describes. They are read as well once one of them has turned out to be another one.
+    """
+
+    def __init__(self, limits: Limits, listed: Mapping[DiffID, Sequence[LayerCopy]]) -> None:
+        self.copies: list[LayerCopy] = []
+        self._listed = listed
         self._limits = limits
-        self._known: dict[str, UnpackedLayer | UnreadableLayer] = {}
+        self._known: dict[str, LayerCopy] = {}
         self._read = 0
         self._lock = Lock()
 
-    def find(self, diff_id: DiffID, check: Callable[[], object]) -> UnpackedLayer | UnreadableLayer | None:
+    def layer(self, diff_id: DiffID) -> UnnamedLayer | None:
+        """Return a layer that may be among them, or nothing where it cannot be."""
+        return UnnamedLayer(self, diff_id) if self.copies or self._listed.get(diff_id) else None
+
+    def find(self, diff_id: DiffID, check: Callable[[], object]) -> LayerCopy | None:
         """Return the layer of a diff ID. All of them are read the first time, those with damaged files twice.
 
         ``check`` is called now and then; what it raises ends it, and the next call reads them anew.
         """
         with self._lock:
-            for most in (1, sys.maxsize):
-                if self._read < most and str(diff_id) not in self._known:
-                    self._read_all(most, check)
-                    self._read = most
+            for number, (copies, most) in enumerate(self._readings(diff_id), 1):
+                if self._read < number and str(diff_id) not in self._known:
+                    self._read_all(copies, most, check)
+                    self._read = number
             return self._known.get(str(diff_id))
 
-    def _read_all(self, most: int, check: Callable[[], object]) -> None:
+    def _readings(self, diff_id: DiffID) -> Iterator[tuple[Iterable[LayerCopy], int]]:
+        """Yield what is read in turn, and how many attempts at each layer."""
+        yield self.copies, 1
+        yield self.copies, sys.maxsize
+        if any(isinstance(copy, UnpackedLayer) and copy.is_another for copy in self._listed.get(diff_id, ())):
+            for most in (1, sys.maxsize):
+                yield chain.from_iterable(self._listed.values()), most
+
+    def _read_all(self, copies: Iterable[LayerCopy], most: int, check: Callable[[], object]) -> None:
         """Note the diff IDs of the first attempts at each layer."""
-        for copy in self.copies:
+        for copy in copies:
             meter = Meter(self._limits)
             check()
             for reader in islice(copy.attempts(meter, check), most):

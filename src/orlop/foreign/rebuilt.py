@@ -68,7 +68,8 @@ class Gap(NamedTuple):
 class UnpackedLayer:
     """A layer's tar-split and the directory of its files, both by their paths below a root.
 
-    ``reason`` is why the layer could not be rebuilt, once that was tried. Where the directory is a guess, it is either
+    ``reason`` is why the layer could not be rebuilt, once that was tried; ``is_another`` says that all of it was there,
+    and that it is another layer. Where the directory is a guess, it is either
     right or it is not: nothing else is tried. ``beside`` are other roots where the tar-split may be, at the same path.
     """
 
@@ -78,6 +79,7 @@ class UnpackedLayer:
     is_guess: bool = False
     beside: Sequence[Folder] = field(default=(), compare=False)
     reason: str = field(default="", compare=False)
+    is_another: bool = field(default=False, compare=False)
 
     @property
     def digest(self) -> None:
@@ -142,12 +144,14 @@ class UnpackedLayer:
                 self.reason = first.reason + (f", and {count - 1} more are damaged" if count > 1 else "")
             if all(damage.content in found for damage in damages):
                 yield Rebuilt(self._chunks(meter, found, to_damage=to_damage))
+                self.is_another = True
         elif to_damage:
             yield Rebuilt(self._chunks(meter, to_damage=True))
         elif hollow:
             yield Rebuilt(self._chunks(meter, literal=True))
             self.reason = "it has members with a size but no content, of which its tar cannot be made again"
         else:
+            self.is_another = True
             self.reason = "its tar-split and its files fit each other, but they are not those of this layer"
 
     def surviving(self, meter: Meter) -> Generator[bytes | Gap]:

@@ -72,6 +72,7 @@ class ForeignRoot:
         try:
             self.held: tuple[Held, ...] = tuple(self._read())
             self._name_containers()
+            self._note_lost()
         except BaseException:
             self.close()
             raise
@@ -114,6 +115,16 @@ class ForeignRoot:
                     if name:
                         held.containers[number] = container._replace(name=name, image=image)
                         break
+
+    def _note_lost(self) -> None:
+        """Note that there are no images, though there are containers that were made of one."""
+        for held in () if self.images else self.held:
+            count = sum(1 for container in held.containers if container.image)
+            if count:
+                held.notes.append(
+                    f"no image is here, but there are containers of images ({count}): are these in another directory?"
+                )
+                held.is_damaged = True
 
     def _is_known(self, folder: Folder) -> bool:
         """Return whether a directory was met before, by another way."""
@@ -218,8 +229,9 @@ class ForeignRoot:
         for held in self.held:
             yield from (one for one in held.copies.get(layer.diff_id, ()) if layer.digest in {None, one.digest})
         for held in self.held if layer.digest is None else ():
-            if held.unlisted is not None:
-                yield held.unlisted(layer.diff_id)
+            unlisted = None if held.unlisted is None else held.unlisted(layer.diff_id)
+            if unlisted is not None:
+                yield unlisted
 
     def has(self, layer: OfferedLayer) -> bool:
         """Return whether there is any place where a layer may be had."""

@@ -7,7 +7,8 @@ compressed layer takes up.
 
 Findings are of four kinds that are never mixed: facts of the config, waste, risks, and secrets, which are looked for in
 every layer, seen or hidden, and in the config. Each has a rule by which it can be allowed; a secret has a fingerprint
-beside it that stays the same when an image is built again.
+beside it that stays the same when an image is built again. Beside a baseline (`orlop.inside.baseline`), only new ones
+count.
 """
 
 from __future__ import annotations
@@ -18,19 +19,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter, PathNotFound
+from orlop.inside.accounts import accounts_in
+from orlop.inside.baseline import compared
 from orlop.inside.caches import caches_in
 from orlop.inside.credentials import keeper_of
-from orlop.inside.masked import is_secret_variable
+from orlop.inside.finding import SEVERITIES, AuditFinding
+from orlop.inside.masked import Mask, is_secret_variable
 from orlop.inside.merge import clean
 from orlop.inside.oddities import KINDS
 from orlop.inside.packages import package_sizes
 from orlop.inside.programs import SMALLEST, Program
 from orlop.inside.secrets import RULES, secrets_of
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from orlop.inside.credentials import Keeper
     from orlop.inside.info import ImageLayer
@@ -39,32 +43,11 @@ if TYPE_CHECKING:
     from orlop.inside.view import ImageFiles
     from orlop.streams.tar_header import TarEntry
 
-__all__ = ["SEVERITIES", "Audit", "AuditFinding", "LayerBytes", "audit"]
-
-SEVERITIES: Final = ("info", "low", "medium", "high")
-"""From the least to the most severe."""
+__all__ = ["Audit", "LayerBytes", "audit"]
 
 _LISTED: Final = 1000
+_OF_CONTENTS: Final = frozenset({"stored-credentials", "empty-password", "sent-again", "second-root", "unknown-owner"})
 _WORTH_TELLING: Final = 1 << 20
-
-
-class AuditFinding(NamedTuple):
-    """Something to look at.
-
-    ``rule`` is its stable name, ``kind`` one of ``fact``, ``waste``, ``risk`` and ``secret``, ``severity`` one of
-    `SEVERITIES`. ``layer`` is a number from 1, 0 for the config; ``path`` is empty for the config; ``seen`` tells
-    whether a container sees it; ``size`` are the bytes that it is about; ``fingerprint`` is that of a secret.
-    """
-
-    rule: str
-    kind: str
-    severity: str
-    text: str
-    layer: int = 0
-    path: str = ""
-    seen: bool = True
-    size: int = 0
-    fingerprint: str = ""
 
 
 class LayerBytes(NamedTuple):
@@ -81,7 +64,9 @@ class Audit:
 
     Of the bytes that are ``overwritten``, ``unchanged`` are those of files whose content a later layer has again at the
     same path: only their mode, owner, time or attributes were changed, or nothing. It is 0 if contents were not read.
-    ``folders`` and ``packages`` have the bytes below directories, and of packages (`orlop.inside.packages`).
+    ``folders`` and ``packages`` have the bytes below directories, and of packages (`orlop.inside.packages`). With a
+    baseline, ``findings`` are those that it does not have, ``known`` those that it has, and ``gone`` those that only it
+    has.
     """
 
     layers: list[LayerBytes] = field(default_factory=list)
@@ -92,6 +77,8 @@ class Audit:
     folders: dict[str, int] = field(default_factory=dict)
     packages: dict[str, int] = field(default_factory=dict)
     findings: list[AuditFinding] = field(default_factory=list)
+    known: list[AuditFinding] = field(default_factory=list)
+    gone: list[AuditFinding] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -109,21 +96,31 @@ class Audit:
         return 1 - self.hidden / self.size if self.size else 1.0
 
 
-def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()) -> Audit:
+def audit(
+    files: ImageFiles,
+    *,
+    contents: bool = True,
+    visible_only: bool = False,
+    allow: Sequence[str] = (),
+    baseline: Iterable[AuditFinding] | None = None,
+) -> Audit:
     """Audit an image.
 
     Args:
         files: the view of all its layers.
         contents: read all layers, for secrets and duplicated content; else tables of contents alone.
+        visible_only: leave out findings about what the view does not show. All bytes are counted all the same.
         allow: findings that are left out: a rule, ``RULE:PATTERN`` with a pattern of paths, or a fingerprint.
+        baseline: what an earlier audit found: only other findings are among the ``findings`` then.
 
     Raises:
         InvalidFilter: a pattern is malformed. Beside it, what reading layers raises.
     """
+    allowed = _allowed(allow)
     found = Audit()
     found.findings += _of_config(files)
-    for _, node_finding in zip(range(_LISTED), _of_view(files), strict=False):
-        found.findings.append(node_finding)
+    found.findings += _listed(_of_view(files))
+    found.findings += accounts_in(files) if contents else ()
     for one in files.findings:
         text = KINDS.get(one.kind, one.kind)
         found.findings.append(
@@ -134,16 +131,45 @@ def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()
         found.findings.append(
             AuditFinding(cache.rule, "waste", "low", text, cache.layer + 1, cache.path, size=cache.size)
         )
-    count = _Count(found, files, _seen(files), contents=contents)
+    count = _Count(found, files, _seen(files), contents=contents, visible_only=visible_only)
     for index, layer in enumerate(files.layers):
         count.add(index, layer)
     found.folders = _folders(files)
     found.packages = package_sizes(files, count.programs) if contents else {}
-    found.findings = _with_shipped(files, found.findings)
-    allowed = _allowed(allow)
-    found.findings = [one for one in found.findings if not allowed(one)]
-    found.findings.sort(key=lambda one: (-SEVERITIES.index(one.severity), one.rule, one.path, one.layer))
+
+    def is_told(one: AuditFinding) -> bool:
+        return (one.seen or not visible_only) and not allowed(one)
+
+    found.findings = [one for one in _with_shipped(files, found.findings) if is_told(one)]
+    found.findings.sort(key=_by_severity)
+    if baseline is not None:
+        before = [one for one in baseline if is_told(one)]
+        found.findings, found.known, gone = compared(found.findings, before)
+        found.gone = sorted((one for one in gone if contents or not _is_of_content(one)), key=_by_severity)
     return found
+
+
+def _by_severity(one: AuditFinding) -> tuple[int, str, str, int]:
+    return -SEVERITIES.index(one.severity), one.rule, one.path, one.layer
+
+
+def _is_of_content(one: AuditFinding) -> bool:
+    """Return whether something can only be found if contents are read."""
+    return one.rule in _OF_CONTENTS or (one.rule in RULES and one.layer > 0)
+
+
+def _listed(findings: Iterable[AuditFinding]) -> Iterator[AuditFinding]:
+    """Yield findings, of each rule `_LISTED` at most, and then how many more there are."""
+    counts: dict[str, int] = {}
+    more: dict[str, AuditFinding] = {}
+    for one in findings:
+        counts[one.rule] = counts.get(one.rule, 0) + 1
+        if counts[one.rule] <= _LISTED:
+            yield one
+        else:
+            more[one.rule] = one
+    for rule, one in more.items():
+        yield one._replace(text=f"{one.text}; so it is with {counts[rule] - _LISTED:,} more", layer=0, path="", size=0)
 
 
 def _seen(files: ImageFiles) -> list[dict[int, TarEntry]]:
@@ -162,11 +188,21 @@ def _seen(files: ImageFiles) -> list[dict[int, TarEntry]]:
 class _Count:
     """The bytes of the layers, counted one after another."""
 
-    def __init__(self, found: Audit, files: ImageFiles, seen: Sequence[dict[int, TarEntry]], *, contents: bool) -> None:
+    def __init__(
+        self,
+        found: Audit,
+        files: ImageFiles,
+        seen: Sequence[dict[int, TarEntry]],
+        *,
+        contents: bool,
+        visible_only: bool,
+    ) -> None:
         self._found = found
         self._files = files
         self._seen = seen
         self._contents = contents
+        self._visible_only = visible_only
+        self._masked = Mask(files.config)
         self.programs: dict[tuple[int, int], str] = {}
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
         self._digests: set[bytes] = set()
@@ -195,14 +231,14 @@ class _Count:
         found.layers.append(LayerBytes(layer, sum(one.size for one in counted), hidden))
         if hidden >= _WORTH_TELLING:
             text = f"{hidden:,} bytes of this layer are overwritten or removed by later ones"
-            found.findings.append(
-                AuditFinding("hidden-bytes", "waste", "low", text, layer.number, "", seen=False, size=hidden)
-            )
+            found.findings.append(self._of_layer("hidden-bytes", text, layer, hidden)._replace(seen=False))
         if self._contents:
-            self._read(index, entries)
+            self._read(index, layer, entries)
 
-    def _read(self, index: int, entries: list[TarEntry]) -> None:
+    def _read(self, index: int, layer: ImageLayer, entries: list[TarEntry]) -> None:
         again = _Again()
+        if self._visible_only:
+            entries = [one for one in entries if one.header_offset in self._seen[index] or self._is_overwritten(one)]
         with self._files.places([(index, entry) for entry in entries]) as contents:
             for entry in entries:
                 shown = entry.header_offset in self._seen[index]
@@ -215,11 +251,12 @@ class _Count:
                     chunks = program.look_into(chunks)
                 if keeper is not None:
                     chunks = keeper.look_into(chunks)
-                for secret in secrets_of(chunks):
+                is_told = shown or not self._visible_only
+                for secret in secrets_of(chunks) if is_told else _nothing_of(chunks):
                     where = "" if shown else ", which no container sees and anyone can still read"
                     text = f"{RULES[secret.rule].text} ({secret.shown}){where}"
                     self._found.findings.append(_secret(secret, text, layer=index + 1, path=path, seen=shown))
-                if keeper is not None and keeper.count:
+                if keeper is not None and keeper.count and is_told:
                     self._found.findings.append(_kept(keeper, index + 1, path, seen=shown))
                 if program.module:
                     self.programs[index, entry.header_offset] = program.module
@@ -233,9 +270,15 @@ class _Count:
                     self._below[path] = digest.digest(), entry
         self._found.unchanged += again.size
         if again.size >= _WORTH_TELLING:
-            self._found.findings.append(
-                AuditFinding("sent-again", "waste", "low", again.text, index + 1, "", size=again.size)
-            )
+            self._found.findings.append(self._of_layer("sent-again", again.text, layer, again.size))
+
+    def _of_layer(self, rule: str, text: str, layer: ImageLayer, size: int) -> AuditFinding:
+        """Return a finding about a whole layer. Its fingerprint is that of the step, the same in other builds."""
+        fingerprint = _fingerprint(rule, self._masked(layer.created_by) or str(layer.number))
+        return AuditFinding(rule, "waste", "low", text, layer.number, size=size, fingerprint=fingerprint)
+
+    def _is_overwritten(self, entry: TarEntry) -> bool:
+        return f"/{clean(entry.name)}" in self._overwritten
 
 
 class _Again:
@@ -262,6 +305,11 @@ class _Again:
         what = " and ".join(fact for fact in ("mode", "owner", "time", "attributes") if fact in self._facts)
         only = f"only their {what} changed" if what else "nothing of them changed"
         return f"files with {self.size:,} bytes are here again with the content that they had before; {only}"
+
+
+def _fingerprint(rule: str, text: str) -> str:
+    """Return what tells a finding from others. The text must not be a secret: a short one could be guessed by it."""
+    return hashlib.sha256(f"{rule}\0{text}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _secret(secret: Secret, text: str, *, layer: int, path: str, seen: bool) -> AuditFinding:
@@ -294,8 +342,7 @@ def _with_shipped(files: ImageFiles, findings: list[AuditFinding]) -> list[Audit
 
 def _kept(keeper: Keeper, layer: int, path: str, *, seen: bool) -> AuditFinding:
     where = "" if seen else ", which no container sees and anyone can still read"
-    fingerprint = hashlib.sha256(f"{keeper.rule}\0{path}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    text = f"{keeper.text} ({keeper.count}){where}"
+    text, fingerprint = f"{keeper.text} ({keeper.count}){where}", _fingerprint(keeper.rule, path)
     return AuditFinding(keeper.rule, "secret", "high", text, layer, path, seen=seen, fingerprint=fingerprint)
 
 
@@ -303,6 +350,13 @@ def _hashed(chunks: Iterator[bytes], update: Callable[[bytes], object]) -> Itera
     for chunk in chunks:
         update(chunk)
         yield chunk
+
+
+def _nothing_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
+    """Read a content for what else is to be known of it."""
+    for _ in chunks:
+        pass
+    yield from ()
 
 
 def _of_config(files: ImageFiles) -> Iterator[AuditFinding]:
@@ -321,8 +375,7 @@ def _of_config(files: ImageFiles) -> Iterator[AuditFinding]:
         name, _, value = variable.partition("=")
         if is_secret_variable(name, value):
             text = f"the variable {name} may hold a secret ({len(value)} characters)"
-            digest = hashlib.sha256(f"env\0{variable}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
-            yield AuditFinding("secret-variable", "secret", "medium", text, fingerprint=digest)
+            yield AuditFinding("secret-variable", "secret", "medium", text, fingerprint=_fingerprint("env", name))
 
 
 def _of_view(files: ImageFiles) -> Iterator[AuditFinding]:
@@ -338,6 +391,11 @@ def _of_view(files: ImageFiles) -> Iterator[AuditFinding]:
         if mode & 0o002 and node.type in {TYPE_FILE, TYPE_DIR} and not sticky:
             text = "anyone may write to it"
             yield AuditFinding("world-writable", "risk", "medium", text, layer, path, size=node.size)
+        if node.type in {TYPE_CHAR, TYPE_BLOCK} and (node.attributes.devmajor or node.attributes.devminor):
+            yield AuditFinding("device", "risk", "low", "it is a device", layer, path)
+        if path.endswith("/.ssh/authorized_keys") and node.size:
+            text = "who has a key that it names may log in over SSH"
+            yield AuditFinding("authorized-keys", "risk", "medium", text, layer, path, size=node.size)
         if path.startswith("/etc/ssh/ssh_host_") and path.endswith("_key") and node.type != TYPE_SYMLINK:
             text = "all containers of this image have the same host key of SSH"
             yield AuditFinding("ssh-host-key", "secret", "high", text, layer, path, size=node.size)

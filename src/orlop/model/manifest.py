@@ -41,7 +41,7 @@ MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
 """The media types of indexes."""
 _SCHEMA_VERSION: Final = 2
-_MAX_DEPTH: Final = 900
+MAX_DEPTH: Final = 900
 """How deep a document may be nested: what rows say of it is found with SQLite, which reads no more than 1000 levels."""
 _LEADING: Final = frozenset({"manifests", "config", "layers", "blobs", "subject"})
 """The members of which rows are kept, in lower case."""
@@ -318,7 +318,7 @@ def _strange(entry: object) -> str:
 def _read(raw: bytes) -> _Members:
     """Read an object of schema version 2."""
     try:
-        value = gojson.loads(raw, keys=gojson.Keys.FOLDED, max_depth=_MAX_DEPTH)
+        value = gojson.loads(raw, keys=gojson.Keys.FOLDED, max_depth=MAX_DEPTH)
     except InvalidJSON as error:
         raise InvalidManifest(f"invalid manifest: {error}") from error
     document = _Members(value, "the document")

@@ -12,6 +12,7 @@ from orlop.page.rows import MOST_ROWS
 
 if TYPE_CHECKING:
     from orlop.inside.audit import Audit
+    from orlop.inside.finding import AuditFinding
     from orlop.inside.view import ImageFiles
     from orlop.model.container import ContainerConfig
 
@@ -77,18 +78,9 @@ def image_document(name: str, files: ImageFiles, report: Audit, paths: dict[str,
         ],
         "steps": _steps(files, masked),
         "findings": [
-            {
-                "rule": one.rule,
-                "kind": one.kind,
-                "severity": one.severity,
-                "text": one.text,
-                "layer": one.layer,
-                "path": one.path,
-                "seen": one.seen,
-                "size": one.size,
-                "fingerprint": one.fingerprint,
-            }
-            for one in report.findings
+            *(_finding(one, "") for one in report.findings),
+            *(_finding(one, "known") for one in report.known),
+            *(_finding(one, "gone") for one in report.gone),
         ],
         "paths": paths,
     }
@@ -97,6 +89,22 @@ def image_document(name: str, files: ImageFiles, report: Audit, paths: dict[str,
 def to_json(document: dict[str, Any]) -> str:
     """Return a document as ASCII. Bytes of names that are not UTF-8 are lone surrogates, as Python has them."""
     return json.dumps(document, ensure_ascii=True, separators=(",", ":"))
+
+
+def _finding(one: AuditFinding, state: str) -> dict[str, Any]:
+    """Return a finding; ``state`` tells where it is besides, if it was compared with a baseline."""
+    return {
+        "rule": one.rule,
+        "kind": one.kind,
+        "severity": one.severity,
+        "text": one.text,
+        "layer": one.layer,
+        "path": one.path,
+        "seen": one.seen,
+        "size": one.size,
+        "fingerprint": one.fingerprint,
+        "state": state,
+    }
 
 
 def _process(config: ContainerConfig | None, masked: Mask) -> dict[str, Any]:

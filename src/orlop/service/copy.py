@@ -338,15 +338,23 @@ class Copy:
     def _referring(self, source: Source, roots: list[Root]) -> dict[Digest, list[Root]]:
         return referring(source, roots) if self._with_referrers else {}
 
-    def _to_files(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
-        roots = _told_apart(roots, place, is_named=bool(place.name))
-        roots = [replace(root, name=_renamed(root, place)) for root in roots]
+    def layout_content(self, source: Source, roots: list[Root], place: Place) -> LayoutContent:
+        """Return what a layout has to hold of some roots of an opened place. Raises as `run` does."""
+        return self._gathered(source, [replace(root, name=_renamed(root, place)) for root in roots])[0]
+
+    def _gathered(self, source: Source, roots: list[Root]) -> tuple[LayoutContent, list[Root]]:
+        """Return what files have to hold of some roots, and what refers to these."""
         gathering = Gathering(source)
         gathering.add(roots)
         referrers = _each(self._referring(source, roots))
         gathering.add(referrers)
-        tops = [*roots, *map(beside, referrers)]
-        self._write(place, file_targets.content_of(source, gathering.graph(), tops))
+        return file_targets.content_of(source, gathering.graph(), [*roots, *map(beside, referrers)]), referrers
+
+    def _to_files(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
+        roots = _told_apart(roots, place, is_named=bool(place.name))
+        roots = [replace(root, name=_renamed(root, place)) for root in roots]
+        content, referrers = self._gathered(source, roots)
+        self._write(place, content)
         copied = (
             CopiedImage(
                 root.descriptor.digest,

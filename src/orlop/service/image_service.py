@@ -11,11 +11,13 @@ from orlop.store.opening import open_store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import BinaryIO, Self
 
     from orlop.archive.save_report import SaveReport
+    from orlop.inside.audit import Audit
+    from orlop.inside.finding import AuditFinding
     from orlop.inside.view import ImageFiles
     from orlop.intake.report import LoadReport
     from orlop.model.digest import ImageID
@@ -384,6 +386,30 @@ class ImageService(RegistryVerbs, SpaceVerbs):
 
         asked = ImageName.parse(name)
         return files(self._store, asked, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links)
+
+    def audit(
+        self,
+        name: Name,
+        *,
+        platform: Platform | str | None = None,
+        resolve_links: bool = False,
+        contents: bool = True,
+        visible_only: bool = False,
+        allow: Sequence[str] = (),
+        baseline: Iterable[AuditFinding] | None = None,
+    ) -> Audit:
+        """Audit an image: where its bytes are, which of them are hidden, and what somebody should look at.
+
+        Only findings that a ``baseline`` does not have count, such as those of an earlier audit, or of a report
+        (`orlop.inside.baseline.read_reports`). For the rest see `orlop.inside.audit.audit`.
+
+        Raises:
+            InvalidFilter: a pattern of ``allow`` is malformed. Beside it, what `files` raises.
+        """
+        from orlop.inside.audit import audit  # noqa: PLC0415 - one verb needs one verb's code
+
+        with self.files(name, platform=platform, resolve_links=resolve_links) as files:
+            return audit(files, contents=contents, visible_only=visible_only, allow=allow, baseline=baseline)
 
     def tag(self, source: Name, target: str | Reference) -> None:
         """Add a name to an image, an index or an artifact; a name that pointed elsewhere moves. Atomic, idempotent.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from orlop.inside.audit import Audit
+    from orlop.inside.finding import AuditFinding
     from orlop.inside.view import ImageFiles
     from orlop.model.names import Name
     from orlop.model.reference import Reference
@@ -143,6 +145,22 @@ class OutsideService(Generic[I]):
         from orlop.service.files import outside_files  # noqa: PLC0415 - most looks are not inside
 
         return outside_files(self._find(name), layer=layer, up_to=up_to, resolve_links=resolve_links)
+
+    def audit(
+        self,
+        name: Name | None = None,
+        *,
+        resolve_links: bool = False,
+        contents: bool = True,
+        visible_only: bool = False,
+        allow: Sequence[str] = (),
+        baseline: Iterable[AuditFinding] | None = None,
+    ) -> Audit:
+        """Audit an image, see `orlop.ImageService.audit`. Raises what `files` raises."""
+        from orlop.inside.audit import audit  # noqa: PLC0415 - few looks are audits
+
+        with self.files(name, resolve_links=resolve_links) as files:
+            return audit(files, contents=contents, visible_only=visible_only, allow=allow, baseline=baseline)
 
     def _lineage(self, image: I) -> Iterator[tuple[ImageID, tuple[Reference, ...]]]:
         made: I | None = image

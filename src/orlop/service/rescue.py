@@ -289,9 +289,18 @@ def opened_root(root: str | os.PathLike[str], limits: Limits | None) -> ForeignR
 def _report(foreign: ForeignRoot, names: Sequence[Name], images: Iterable[RescuedImage]) -> RescueReport:
     """Return the report on images, which are all unless there are names."""
     places = tuple(held.place for held in foreign.held)
-    notes = tuple(f"{held.place}: {note}" for held in foreign.held for note in held.notes)
-    is_partial = not names and any(held.is_damaged for held in foreign.held)
-    return RescueReport(foreign.path, places, tuple(images), foreign.containers, (*foreign.notes, *notes), is_partial)
+    partial = is_partial(foreign, names)
+    return RescueReport(foreign.path, places, tuple(images), foreign.containers, notes_on(foreign), partial)
+
+
+def notes_on(foreign: ForeignRoot) -> tuple[str, ...]:
+    """Return what concerns no single image of a root."""
+    return (*foreign.notes, *(f"{held.place}: {note}" for held in foreign.held for note in held.notes))
+
+
+def is_partial(foreign: ForeignRoot, names: Sequence[Name]) -> bool:
+    """Return whether there may be images that are not found, where all are asked for."""
+    return not names and any(held.is_damaged for held in foreign.held)
 
 
 class _Examination:

@@ -12,7 +12,7 @@ from orlop.foreign.changes import changes_chunks
 from orlop.foreign.images import RootLayer
 from orlop.foreign.rebuilt import UnpackedLayer
 from orlop.foreign.survivors import Lost, surviving_chunks
-from orlop.service.rescue import damaged_images, opened_root
+from orlop.service.rescue import damaged_images, is_partial, notes_on, opened_root
 from orlop.service.rescue_names import selected_images
 from orlop.service.rescue_places import check_outside
 from orlop.streams.files import explaining, make_directories
@@ -42,6 +42,20 @@ class PartsOfImage:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PartsReport:
+    """The images that were taken apart, and of the root what an `orlop.service.rescue.RescueReport` has of it."""
+
+    images: tuple[PartsOfImage, ...]
+    notes: tuple[str, ...]
+    is_partial: bool
+
+    @property
+    def damaged(self) -> tuple[PartsOfImage, ...]:
+        """The images of which something is lost."""
+        return tuple(image for image in self.images if image.problems)
+
+
 def rescue_parts(
     target: str | os.PathLike[str],
     root: str | os.PathLike[str],
@@ -49,7 +63,7 @@ def rescue_parts(
     *,
     limits: Limits | None = None,
     progress: Progress | None = None,
-) -> list[PartsOfImage]:
+) -> PartsReport:
     """Write what can be had of images that another engine left below a directory, a directory for each image.
 
     A directory is named by the digits of the image ID. In it are ``config.json``, and for each layer ``NUMBER.tar``, if
@@ -72,7 +86,8 @@ def rescue_parts(
     with opened_root(root, limits) as foreign:
         check_outside(foreign, top)
         wanted = selected_images(foreign, names) if names else damaged_images(foreign, progress)
-        return [_parts(foreign, image, top, progress) for image in wanted]
+        images = tuple(_parts(foreign, image, top, progress) for image in wanted)
+        return PartsReport(images, notes_on(foreign), is_partial(foreign, names))
 
 
 def _parts(foreign: ForeignRoot, image: ForeignImage, top: str, progress: Progress | None) -> PartsOfImage:

@@ -95,12 +95,14 @@ class SpaceVerbs:
 
         return pinned(self._store)
 
-    def gc(self, *, dry_run: bool = False) -> GcReport:
+    def gc(self, *, release: bool = False, dry_run: bool = False) -> GcReport:
         """Remove leftovers of crashes, and content that nothing in the store references. Atomic, idempotent.
 
-        Content that any process works with stays.
+        Content that any process works with stays. After a repair that could not read all rows, content that no row
+        needs stays, too.
 
         Args:
+            release: let go of what such a repair has held, so that this collection and later ones take it.
             dry_run: change nothing; return what would be removed.
 
         Raises:
@@ -109,4 +111,4 @@ class SpaceVerbs:
         """
         from orlop.store.upkeep.gc import collect_garbage  # noqa: PLC0415 - one verb needs one verb's code
 
-        return collect_garbage(self._store, dry_run=dry_run)
+        return collect_garbage(self._store, release=release, dry_run=dry_run)

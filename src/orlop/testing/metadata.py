@@ -367,12 +367,12 @@ class MetadataContract(Contract):
         with metadata.snapshot() as before:
             with metadata.write() as rows:
                 keep(rows)
-            assert before.needs() == (0, [], [])
+            assert before.needs() == (0, [], [], False)
         with metadata.snapshot() as snapshot:
             with metadata.write() as rows:
                 rows.delete_image(image())
             snapshot.require_sound()
-            assert snapshot.needs() == (1, [_BLOB], [_DIFF])
+            assert snapshot.needs() == (1, [_BLOB], [_DIFF], False)
 
     def test_a_look_finds_what_is_wrong_and_a_mender_puts_it_right(self, metadata: Metadata) -> None:
         """``problems`` and ``require_sound`` agree, and forgive what they are told to."""

@@ -77,6 +77,11 @@ class ContentSource:
         """See `Source.referrers`."""
         return self._referring.get(subject, ())
 
+    @property
+    def referring(self) -> Mapping[Digest, Sequence[Root]]:
+        """What refers to manifests, by these."""
+        return self._referring
+
     def _find(self, want: Descriptor) -> Blob:
         found = self._blobs.get(want.digest)
         if found is None:

@@ -21,7 +21,7 @@ from orlop.page.document import image_document, image_paths, to_json
 from orlop.page.html import asset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from orlop.api.engine.call import Call
     from orlop.inside.view import ImageFiles
@@ -143,8 +143,8 @@ def _check_entries(name: str, files: ImageFiles) -> None:
             )
 
 
-def _data(path: str, make: Callable[[Call], dict[str, Any]]) -> Endpoint:
-    """Make an endpoint of data. It is made for one request at a time, since it may be the tree of a large image."""
+def _data(path: str, make: Callable[[Call], dict[str, Any]]) -> tuple[Endpoint, Endpoint]:
+    """Make the endpoints of data. It is made for one request at a time, since it may be the tree of a large image."""
 
     def made(call: Call) -> bytes:
         return to_json(make(call)).encode("ascii")
@@ -152,15 +152,19 @@ def _data(path: str, make: Callable[[Call], dict[str, Any]]) -> Endpoint:
     async def serve(call: Call) -> Response:
         return Response(await call.context.workers.alone(made, call), media_type="application/json", headers=_HEADERS)
 
-    return Endpoint("GET", path, serve)
+    return Endpoint("GET", path, serve), Endpoint("HEAD", path, serve)
+
+
+def _part(path: str, serve: Callable[[Call], Awaitable[Response]]) -> tuple[Endpoint, Endpoint]:
+    return Endpoint("GET", path, serve, asks_since=None), Endpoint("HEAD", path, serve, asks_since=None)
 
 
 ENDPOINTS: Final = (
-    Endpoint("GET", "/ui", _to_index, asks_since=None),
-    Endpoint("GET", "/ui/", _index, asks_since=None),
-    Endpoint("GET", "/ui/page.js", _script, asks_since=None),
-    Endpoint("GET", "/ui/page.css", _style, asks_since=None),
-    _data("/ui/images", _images),
-    _data("/ui/image", _image),
+    *_part("/ui", _to_index),
+    *_part("/ui/", _index),
+    *_part("/ui/page.js", _script),
+    *_part("/ui/page.css", _style),
+    *_data("/ui/images", _images),
+    *_data("/ui/image", _image),
 )
 """What a server answers below ``/ui``, if it shows the page."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import look_options, looked_into
+from orlop.cli.inside import look_options, looked_up
 from orlop.cli.statuses import FOUND
 
 TYPE_CHECKING = False
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     from orlop.cli.inside import Look
     from orlop.cli.session import Session
+    from orlop.cli.show.sarif import Reported
     from orlop.inside.audit import Audit
-    from orlop.inside.masked import Mask
+    from orlop.inside.finding import AuditFinding
 
 _FIELDS: Final = (
+    "Format",
     "Image",
     "Size",
     "Hidden",
@@ -29,6 +31,8 @@ _FIELDS: Final = (
     "Folders",
     "Packages",
     "Findings",
+    "Known",
+    "Gone",
 )
 _SHOWN: Final = 10
 
@@ -52,6 +56,13 @@ _SHOWN: Final = 10
     " these on each line, where ' #' begins a comment. May be repeated.",
 )
 @option(
+    "--baseline",
+    metavar="FILE",
+    help="Do not count findings that an earlier report has, made with --format json or --sarif. What is gone since then"
+    " is shown.",
+)
+@option("--visible-only", is_flag=True, help="Skip findings about files that a container does not see.")
+@option(
     "--no-content", "tables_only", is_flag=True, help="Read no layers: skip secrets in files, and duplicate content."
 )
 @option("--sarif", "as_sarif", is_flag=True, help="Print the findings as SARIF 2.1.0.")
@@ -71,6 +82,8 @@ def audit(
     *,
     limits: tuple[str, ...],
     allow: tuple[str, ...],
+    baseline: str | None,
+    visible_only: bool,
     tables_only: bool,
     as_sarif: bool,
     html: str | None,
@@ -93,42 +106,73 @@ def audit(
         raise WrongUsage("it shows one image, and cannot be used with another format", "--html")
     exceeded = [_limit(one) for one in limits]
     allowed = [word for one in allow for word in _allowed(one)]
+    before = None if baseline is None else _baseline(baseline)
     records: Any = None
     if form:
         from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
 
         records = Records(form, _FIELDS)
     from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show nothing
+    from orlop.cli.show.sarif import Reported, sarif  # noqa: PLC0415 - as above
     from orlop.inside.audit import audit as audited  # noqa: PLC0415 - as above
     from orlop.inside.masked import Mask  # noqa: PLC0415 - as above
 
     reports = []
     for name in names or (None,):
-        with looked_into(session, name, look, target=None if html == "-" else html) as files:
+        with looked_up(session, name, look, target=None if html == "-" else html) as (files, inspected):
             shown = name or str(files.config.id)
             paths: dict[str, Any] = {}
             if html is not None:
                 from orlop.page.document import image_paths  # noqa: PLC0415 - few audits make a page
 
                 paths = image_paths(files)
-            reports.append((shown, audited(files, contents=not tables_only, allow=allowed)))
-            masked = Mask(files.config)
+            known = None if before is None else _findings(before, shown)
+            report = audited(files, contents=not tables_only, visible_only=visible_only, allow=allowed, baseline=known)
+            reports.append(Reported(shown, report, inspected(), Mask(files.config)))
             if html is not None:
                 from orlop.cli.page import write_page  # noqa: PLC0415 - few audits make one
 
-                titled = (name or look.archive or shown, reports[-1][1], paths)
+                titled = (name or look.archive or shown, reports[-1].audit, paths)
                 write_page(session, html, titled, files, (compare, look))
         if html is not None:
             continue
         if records is not None:
-            records.print(_record(*reports[-1], masked))
+            records.print(_record(reports[-1]))
         elif not as_sarif:
-            show.write_lines(_lines(*reports[-1], masked))
+            show.write_lines(_lines(reports[-1]))
     if as_sarif:
-        from orlop.cli.show.sarif import sarif  # noqa: PLC0415 - only where it is asked for
+        show.write_lines([sarif(reports, compared=before is not None)])
+    return FOUND if any(limit(report.audit) for limit in exceeded for report in reports) else 0
 
-        show.write_lines([sarif((name, finding) for name, report in reports for finding in report.findings)])
-    return FOUND if any(limit(report) for limit in exceeded for _, report in reports) else 0
+
+def _baseline(path: str) -> dict[str, list[AuditFinding]]:
+    """Return what a file with reports says. Raises `WrongUsage` and `InvalidJSON`."""
+    from orlop.errors import InvalidJSON  # noqa: PLC0415 - only where the option is given
+    from orlop.inside.baseline import LARGEST, read_reports  # noqa: PLC0415 - as above
+
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise WrongUsage(f"cannot read {path!r}: {error.strerror}", "--baseline") from error
+    if len(data) > LARGEST:
+        raise InvalidJSON(f"cannot use the baseline {path!r}: it has more than {LARGEST:,} bytes")
+    try:
+        return read_reports(data)
+    except InvalidJSON as error:
+        raise InvalidJSON(f"cannot use the baseline {path!r}: {error}") from error
+
+
+def _findings(reports: dict[str, list[AuditFinding]], image: str) -> list[AuditFinding]:
+    """Return what a baseline says of an image; nothing, with a warning, if it does not know the image."""
+    from orlop.inside.baseline import report_of  # noqa: PLC0415 - only where the option is given
+
+    found = report_of(reports, image)
+    if found is None:
+        from orlop.cli.show.output import complain  # noqa: PLC0415 - as above
+
+        complain(f"Warning: the baseline has no report of {image!r}, whose findings are all new")
+    return found or []
 
 
 def _allowed(text: str) -> Iterator[str]:
@@ -147,7 +191,7 @@ def _allowed(text: str) -> Iterator[str]:
 
 def _limit(text: str) -> Callable[[Audit], bool]:
     """Return what tells whether an audit exceeds a limit. Raises `WrongUsage`."""
-    from orlop.inside.audit import SEVERITIES  # noqa: PLC0415 - only where the option is given
+    from orlop.inside.finding import SEVERITIES  # noqa: PLC0415 - only where the option is given
 
     name, _, value = text.partition("=")
     if text in SEVERITIES:
@@ -174,10 +218,13 @@ def _limit(text: str) -> Callable[[Audit], bool]:
     )
 
 
-def _record(name: str, report: Audit, masked: Mask) -> dict[str, object]:
+def _record(reported: Reported) -> dict[str, object]:
     from orlop.cli.show.files import exact  # noqa: PLC0415 - as in `audit`
+    from orlop.inside.baseline import FORMAT  # noqa: PLC0415 - as above
 
+    name, report, _, masked = reported
     return {
+        "Format": FORMAT,
         "Image": name,
         "Size": report.size,
         "Hidden": report.hidden,
@@ -198,27 +245,34 @@ def _record(name: str, report: Audit, masked: Mask) -> dict[str, object]:
         ],
         "Folders": {exact(path)[0]: size for path, size in report.folders.items()},
         "Packages": {exact(package)[0]: size for package, size in report.packages.items()},
-        "Findings": [
-            {
-                "Rule": one.rule,
-                "Kind": one.kind,
-                "Severity": one.severity,
-                "Text": one.text,
-                "Layer": one.layer,
-                "Path": exact(one.path)[0],
-                "PathBytes": exact(one.path)[1],
-                "Seen": one.seen,
-                "Size": one.size,
-                "Fingerprint": one.fingerprint,
-            }
-            for one in report.findings
-        ],
+        "Findings": [_finding(one) for one in report.findings],
+        "Known": [_finding(one) for one in report.known],
+        "Gone": [_finding(one) for one in report.gone],
     }
 
 
-def _lines(name: str, report: Audit, masked: Mask) -> Iterator[str]:
+def _finding(one: AuditFinding) -> dict[str, object]:
+    from orlop.cli.show.files import exact  # noqa: PLC0415 - as in `audit`
+
+    path, exact_path = exact(one.path)
+    return {
+        "Rule": one.rule,
+        "Kind": one.kind,
+        "Severity": one.severity,
+        "Text": one.text,
+        "Layer": one.layer,
+        "Path": path,
+        "PathBytes": exact_path,
+        "Seen": one.seen,
+        "Size": one.size,
+        "Fingerprint": one.fingerprint,
+    }
+
+
+def _lines(reported: Reported) -> Iterator[str]:
     from orlop.cli.show.units import human_size  # noqa: PLC0415 - as in `audit`
 
+    name, report, _, masked = reported
     yield f"{name}: {human_size(report.size)} in {len(report.layers)} layers"
     again = f" ({human_size(report.unchanged)} of it by the same content)" if report.unchanged else ""
     yield (
@@ -238,6 +292,14 @@ def _lines(name: str, report: Audit, masked: Mask) -> Iterator[str]:
     if report.packages:
         yield f"{human_size(report.size - report.hidden - sum(report.packages.values())):>8} in no package"
     for one in report.findings:
-        where = " ".join([*([one.path] if one.path else []), *([f"(layer {one.layer})"] if one.layer else [])])
-        allowed_by = f" [{one.fingerprint}]" if one.fingerprint else ""
-        yield f"{one.severity}: {one.rule}: {where + ': ' if where else ''}{one.text}{allowed_by}"
+        yield _line(one)
+    if report.known:
+        yield f"known: {len(report.known)} findings of the baseline"
+    for one in report.gone:
+        yield f"gone: {_line(one)}"
+
+
+def _line(one: AuditFinding) -> str:
+    where = " ".join([*([one.path] if one.path else []), *([f"(layer {one.layer})"] if one.layer else [])])
+    allowed_by = f" [{one.fingerprint}]" if one.fingerprint else ""
+    return f"{one.severity}: {one.rule}: {where + ': ' if where else ''}{one.text}{allowed_by}"

@@ -18,16 +18,19 @@ _FIELDS: Final = ("Root", "DryRun", "Garbage", "Freed")
 
 @command(epilog="Example: orlop gc --dry-run")
 @option("-n", "--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@option("--release", is_flag=True, help="Also remove what is held since a repair could not read all rows.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Freed}}.")
-def gc(session: Session, *, dry_run: bool, form: str | None) -> None:
+def gc(session: Session, *, dry_run: bool, release: bool, form: str | None) -> None:
     """Remove unreferenced content and leftovers of crashes.
 
     All images stay, even those without a name; use `orlop prune` to remove images. Other commands can use the store
     meanwhile, and content that they are working with stays.
+
+    After a repair that could not read all rows, content that no row needs stays until --release.
     """
     records = _records(form) if form else None
     with session.open() as images:
-        report = images.gc(dry_run=dry_run)
+        report = images.gc(release=release, dry_run=dry_run)
     if records is not None:
         garbage = [
             {"Kind": one.kind, "Subject": one.subject, "Size": one.size, "Reason": one.reason} for one in report.garbage

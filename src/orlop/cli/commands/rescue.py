@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.cli.show.records import Records
     from orlop.model.progress import Progress
     from orlop.service.rescue import RescuedImage, RescueReport
+    from orlop.service.rescue_parts import PartsReport
 
 _FIELDS: Final = ("ID", "Names", "Place", "State", "Size", "Problems")
 _STORE: Final = "store"
@@ -108,6 +109,11 @@ def rescue(
         # A name from the root must not pass itself off as another line.
         text = "".join(line.replace("\n", " ") + "\n" for line in _lines(report, containers=containers))
         output.write(terminal.harmless_text(text) if output.is_terminal() else text)
+    return _ended(report)
+
+
+def _ended(report: RescueReport | PartsReport) -> int:
+    """Print what concerns no single image, and return the exit status."""
     for note in report.notes:
         output.complain(terminal.harmless(f"note: {note}"))
     return DAMAGED if report.damaged or report.is_partial else 0
@@ -128,12 +134,14 @@ def _take_apart(session: Session, root: str, names: tuple[str, ...], parts: str,
 
     session.log()
     with output.progress(quiet=quiet) as progress:
-        found = rescue_parts(parts, root, names, limits=session.limits, progress=progress)
-    for image in found:
+        report = rescue_parts(parts, root, names, limits=session.limits, progress=progress)
+    for image in report.images:
         lines = [f"{image.directory}: {', '.join(image.files) or 'nothing'}", *(f"  {one}" for one in image.problems)]
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
         output.write(terminal.harmless_text(text) if output.is_terminal() else text)
-    return DAMAGED if any(image.problems for image in found) else 0
+    if not report.images:
+        output.write(terminal.harmless(f"{root}: no image is damaged, so there is nothing to take apart") + "\n")
+    return _ended(report)
 
 
 def _report(

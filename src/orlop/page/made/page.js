@@ -869,7 +869,7 @@ function showFacts(document_) {
 const { image, sums, layers, findings } = document_;
 showText(byId("title"), image.name);
 document.title = byId("title").textContent;
-const severe = ["high", "medium", "low", "info"].map((one) => [findings.filter((found) => found.severity === one).length, one]);
+const severe = ["high", "medium", "low", "info"].map((one) => [findings.filter((found) => found.severity === one && !found.state).length, one]);
 const facts = [
 ["Image ID", image.id.slice(0, 19)],
 ["Platform", image.platform],
@@ -951,8 +951,8 @@ return [table(...rows), element("h3", { textContent: "What layers did" }), eleme
 }
 function showFindings(app) {
 const { findings } = app.document;
-const shown = findings.slice(0, MOST_LISTED).map((one) => element("li", { data: { rule: one.rule, severity: one.severity } },
-element("strong", { className: one.severity, textContent: `${one.severity}: ${one.rule}` }), " ",
+const shown = findings.slice(0, MOST_LISTED).map((one) => element("li", { data: { rule: one.rule, severity: one.severity, state: one.state } },
+one.state ? `${one.state}, ` : "", element("strong", { className: one.severity, textContent: `${one.severity}: ${one.rule}` }), " ",
 one.layer ? element("span", { className: `chip c${(one.layer - 1) % 8}`, textContent: String(one.layer) }) : "",
 element("br"), one.path ? pathButton(app, one.path) : "", " ", showText(element("span"), one.text)));
 if (findings.length > MOST_LISTED) shown.push(element("li", { textContent: `and ${grouped(findings.length - MOST_LISTED)} more` }));

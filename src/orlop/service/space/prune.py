@@ -12,6 +12,7 @@ from orlop.service.space.inventory import take_inventory
 from orlop.service.space.prune_plan import Rules, make_plan
 from orlop.service.space.remove import Removal, StoreGround
 from orlop.service.space.verdict import PruneReport
+from orlop.store.upkeep.lost_rows import require_no_lost_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PruneReport", "prune"]
 
+_UNKNOWN: Final = "nothing is pruned, since names and pins may be missing"
 _FORGIVEN: Final = ("config-damaged",)
 """What is wrong with an image or a name that may go, and says nothing of what others need."""
 
@@ -48,6 +50,7 @@ def prune(
     if dry_run:
         store.metadata.require_sound(but=_FORGIVEN)
         with store.metadata.read() as rows:
+            require_no_lost_rows(store, rows, _UNKNOWN)
             plan = _planned(store, rows, rules)
         return _report(plan, plan.lines, dry_run=True)
     return store.with_reserve(partial(_pruned, store, rules))
@@ -56,6 +59,7 @@ def prune(
 def _pruned(store: Store, rules: Rules) -> PruneReport:
     store.metadata.require_sound(but=_FORGIVEN)
     with store.metadata.write() as rows:
+        require_no_lost_rows(store, rows, _UNKNOWN)
         plan = _planned(store, rows, rules)
         store.blobs.sweep_trash(rows)
         removal = Removal(StoreGround(store))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.versions import Version
@@ -35,6 +35,11 @@ class TagChoice:
     excluded: tuple[Pattern, ...] = ()
     versions: VersionRange | None = None
     newest: int | None = None
+    _named: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep the listed tags so that each is found at once, as there may be very many."""
+        object.__setattr__(self, "_named", frozenset(self.listed))
 
     @property
     def is_list(self) -> bool:
@@ -43,7 +48,7 @@ class TagChoice:
 
     def covers(self, tag: str) -> bool:
         """Return whether a tag is one of those that are spoken of, if perhaps not one of the newest."""
-        if tag in self.listed:
+        if tag in self._named:
             return True
         if self.is_list or _KEPT_BY_TAG.fullmatch(tag) is not None:
             return False
@@ -53,11 +58,12 @@ class TagChoice:
 
     def chosen(self, tags: Iterable[str]) -> list[str]:
         """Return the tags that are wanted: those that are listed, whether there or not, then the others, sorted."""
-        found = sorted({tag for tag in tags if tag not in self.listed and self.covers(tag)})
+        found = sorted({*tags} - self._named)
+        found = [tag for tag in found if self.covers(tag)]
         if self.newest is not None:
             versions = {tag: version for tag in found if (version := Version.of(tag)) is not None}
-            newest = sorted(versions, key=lambda tag: (versions[tag].key, tag))[-self.newest :]
-            found = [tag for tag in found if tag in set(newest)]
+            newest = {*sorted(versions, key=lambda tag: (versions[tag].key, tag))[-self.newest :]}
+            found = [tag for tag in found if tag in newest]
         return [*self.listed, *found]
 
     def _is_wanted_version(self, tag: str) -> bool:

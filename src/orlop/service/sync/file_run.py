@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
     from orlop.service.copy import Copy
     from orlop.service.sync.plan import SyncEntry
-    from orlop.service.sync.run import EntryRun, Named, Part
+    from orlop.service.sync.run import EntryRun, Part
+    from orlop.service.sync.tags import Named
     from orlop.transfer.source import Root, Source
 
 
@@ -75,7 +76,7 @@ class FileRun:
             for part in parts:
                 for one in part.wanted:
                     part.run.tell(one, SyncAction.UNCHANGED, "is the same")
-                _drop(part)
+                part.run.drop(part.dropped)
         else:
             self._write(parts)
 
@@ -102,7 +103,7 @@ class FileRun:
                 lacking = self._target.lacking(source, [(one.name, root)])
                 size = sum(each.size for each in lacking if self._is_first(each))
                 part.run.tell(one, SyncAction.COPIED, "is written with all others", root.descriptor.digest, size)
-            _drop(part)
+            part.run.drop(part.dropped)
 
     def _carried(self, parts: Sequence[Part], opened: Sequence[Sequence[tuple[Named, Source, Root]]]) -> None:
         """Write the file of what is wanted and of what stays; in a dry run, find out whether that could be done."""
@@ -156,11 +157,6 @@ class FileRun:
         is_first = part.digest not in self._counted
         self._counted.add(part.digest)
         return is_first
-
-
-def _drop(part: Part) -> None:
-    for one in part.dropped:
-        part.run.drop(one, ())
 
 
 def _require_apart(parts: Sequence[Part]) -> None:

@@ -18,7 +18,7 @@ go into one repository; a tag that any of them wants, or speaks of, stays.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +39,8 @@ from orlop.registry.interruption import inherited, interrupted_by
 from orlop.service.sync.report import SyncAction, SyncedTag
 from orlop.service.sync.sources import Item
 from orlop.service.sync.state import Known
+from orlop.service.sync.tags import Look, Named, Taken
+from orlop.service.sync.targets import OpenedTag
 from orlop.streams.pipeline import in_parallel
 from orlop.transfer.graph import Gathering, referring
 from orlop.transfer.narrowed import WithManifest, narrowed
@@ -47,7 +49,7 @@ from orlop.transfer.registry_source import RegistrySource
 from orlop.transfer.signatures import grows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from orlop.model.reference import Reference
     from orlop.service.copy import Copy
@@ -61,25 +63,6 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 4
 _UNREACHABLE: Final = 3
 """After how many tags in a row for which a registry cannot be reached a run gives up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A tag of the source, and the name that it gets at the target."""
-
-    item: Item
-    name: Reference
-    is_there: bool = False
-    """Whether the source still has a tag that is to be removed, as it is not among the newest any more."""
-
-
-@dataclass(slots=True)
-class Look:
-    """What a tag leads to at the source and at the target, or why that is not known."""
-
-    found: str = ""
-    there: str | None = None
-    error: OrlopError | None = None
 
 
 @dataclass(slots=True)
@@ -169,9 +152,10 @@ class EntryRun:
         order = sorted(wanted, key=lambda one: self._state.known(self.entry.shown, one.item.shown) is not None)
         for one in order:
             self._do(one, looks[one])
-        going = {one for one in dropped if self._is_going(one)}
-        for one in dropped:
-            self.drop(one, {other.item.tag for other in going if other.name.name == one.name.name})
+        if dropped:
+            # Whether a tag failed is known only then.
+            self.target.settle()
+        self.drop(dropped)
 
     # What is wanted.
 
@@ -187,8 +171,11 @@ class EntryRun:
         repositories = self._source.repositories()
         if not repositories:
             raise NotFound(f"{entry.source} has no tags: nothing is copied, and nothing is removed")
+        by_repository: dict[Reference | None, dict[str, None]] = {}
+        for item in there:
+            by_repository.setdefault(item.repository, {})[item.tag] = None
         for repository in repositories:
-            tags = [item.tag for item in there if item.repository == repository]
+            tags = by_repository.get(repository, {})
             if entry.mirror and not tags:
                 raise NotFound(f"{entry.source} has no tags: nothing is copied, and nothing is removed")
             at = entry.repository_at(repository)
@@ -196,9 +183,10 @@ class EntryRun:
             removed: list[str] = []
             if entry.mirror:
                 listed = set(self._tags_at(at))
-                removed = sorted(tag for tag in listed if entry.choice.covers(tag) and tag not in chosen)
-                removed += [tag for tag in chosen if tag in listed and tag not in tags]
-                chosen = [tag for tag in chosen if tag not in removed]
+                is_chosen, is_lost = set(chosen), {tag for tag in chosen if tag in listed and tag not in tags}
+                removed = sorted(tag for tag in listed if entry.choice.covers(tag) and tag not in is_chosen)
+                removed += [tag for tag in chosen if tag in is_lost]
+                chosen = [tag for tag in chosen if tag not in is_lost]
             wanted += [self._named(repository, tag, at) for tag in chosen]
             for tag in removed:
                 one = Named(Item(repository, tag), at.with_tag(tag), is_there=tag in tags)
@@ -325,15 +313,31 @@ class EntryRun:
         if self.dry_run:
             self._plan(one, source, root, more, reason)
             return
+        taken = Taken(one, root, more, Known(self.how, look.found, "", self._about_of(source, root)), reason)
         before = self._moved()
+        taken.size = lambda: self._moved() - before
         with self.copying() as copy:
-            copy.carry(source, [root], _place_of(one.item), self.target.place(one.name))
-        self._note(one, root, more)
-        # A registry may name by another algorithm what it was given, and a list of signatures have more than came.
-        is_told = self.entry.target.kind is Kind.REGISTRY and digest.algorithm == "sha256" and not grows(one.item.tag)
-        made = str(digest) if is_told else self.target.found(one.name) or ""
-        self._keep(one, Known(self.how, look.found, made, self._about_of(source, root)))
-        self.tell(one, SyncAction.COPIED, reason, digest, self._moved() - before)
+            tag = OpenedTag(source, root, _place_of(one.item), one.name)
+            self.target.take(copy, tag, partial(self._ended, taken))
+        size = taken.size()
+        taken.size = lambda: size
+
+    def _ended(self, taken: Taken, error: OrlopError | None) -> None:
+        """Note that a tag is there now, or that it could not be put there."""
+        one, digest = taken.one, taken.root.descriptor.digest
+        try:
+            if error is not None:
+                raise error
+            self._note(one, taken.root, taken.about)
+            # A registry may name by another algorithm what it was given, and a list of signatures have more than came.
+            is_told = self.entry.target.kind is Kind.REGISTRY and digest.algorithm == "sha256"
+            made = str(digest) if is_told and not grows(one.item.tag) else self.target.found(one.name) or ""
+            self._keep(one, replace(taken.known, made=made))
+        except OrlopError as failure:
+            self._stop.note(failure)
+            self._fail(one, failure)
+        else:
+            self.tell(one, SyncAction.COPIED, taken.reason, digest, taken.size())
 
     def _plan(self, one: Named, source: Source, root: Root, about: Sequence[Root], reason: str) -> None:
         """Report that a tag would be copied, with some of what refers to it."""
@@ -405,26 +409,38 @@ class EntryRun:
     def _is_going(self, one: Named) -> bool:
         return self._delete and one.name.name not in self._failed and not self._is_of_another(one.name)
 
-    def drop(self, one: Named, going: Collection[str]) -> None:
-        """Remove a tag, one of those of its repository that are ``going``, or report why it stays."""
-        why = "it is not among the newest any more" if one.is_there else "the source has dropped it"
+    def drop(self, dropped: Iterable[Named]) -> None:
+        """Remove tags, or report why they stay."""
+        going: dict[Reference, Named] = {}
+        for one in dropped:
+            if self._stays(one):
+                continue
+            if self.dry_run:
+                self._noted.take(self.target, one.name, None)
+                self.tell(one, SyncAction.REMOVED, _why(one))
+            else:
+                going[one.name] = one
+        if not going:
+            return
+        for name, error in self.target.remove(tuple(going), self._at):
+            if error is not None:
+                self.tell(going[name], SyncAction.FAILED, str(error), error=error)
+                continue
+            self._state.forget(self.entry.shown, going[name].item.shown)
+            self.tell(going[name], SyncAction.REMOVED, _why(going[name]))
+
+    def _stays(self, one: Named) -> bool:
+        """Return whether a dropped tag stays, and report why."""
         if self._is_of_another(one.name):
-            self.tell(one, SyncAction.DROPPED, f"{why}; it stays, as another [[sync]] is about it, too")
+            stays = "it stays, as another [[sync]] is about it, too"
         elif not self._delete:
-            self.tell(one, SyncAction.DROPPED, f"{why}; --delete removes it here")
+            stays = "--delete removes it here"
         elif one.name.name in self._failed:
-            self.tell(one, SyncAction.DROPPED, f"{why}; it stays, as other tags failed")
-        elif self.dry_run:
-            self._noted.take(self.target, one.name, None)
-            self.tell(one, SyncAction.REMOVED, why)
+            stays = "it stays, as other tags failed"
         else:
-            try:
-                self.target.remove(one.name, self._at.get(one.name.name, {}), going)
-            except OrlopError as error:
-                self.tell(one, SyncAction.FAILED, str(error), error=error)
-                return
-            self._state.forget(self.entry.shown, one.item.shown)
-            self.tell(one, SyncAction.REMOVED, why)
+            return False
+        self.tell(one, SyncAction.DROPPED, f"{_why(one)}; {stays}")
+        return True
 
     def tell(
         self,
@@ -446,6 +462,10 @@ def _how(entry: SyncEntry) -> str:
     """Return what decides how a tag is copied, so that what was copied otherwise is copied again."""
     platforms = "all" if entry.platforms is None else ",".join(sorted(map(str, entry.platforms)))
     return f"{platforms}{' referrers' if entry.referrers else ''}"
+
+
+def _why(dropped: Named) -> str:
+    return "it is not among the newest any more" if dropped.is_there else "the source has dropped it"
 
 
 def _place_of(item: Item) -> Place:

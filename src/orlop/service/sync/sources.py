@@ -9,6 +9,7 @@ from orlop.model.attached import attached_to
 from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 from orlop.registry.places import Places
+from orlop.transfer.content_source import ContentSource
 from orlop.transfer.places import Kind, Place
 from orlop.transfer.registry_source import RegistrySource
 
@@ -170,16 +171,22 @@ class StoreRepository:
     """A repository of a store.
 
     Args:
-        copy: opens images in the store.
+        copy: opens images in the store, which stay open with it.
+        looking: returns a copy that opens an image for one look.
         name: of the repository.
         tags: returns its tags.
     """
 
-    def __init__(self, copy: Copy, name: Reference, tags: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self, copy: Copy, looking: Callable[[], Copy], name: Reference, tags: Callable[[], Iterable[str]]
+    ) -> None:
         self._copy = copy
+        self._looking = looking
         self._name = name
         self._tags = tags
         self._opened: dict[Item, tuple[Source, Root]] = {}
+        self._digests: dict[Item, Digest] = {}
+        self._referring: dict[Digest, dict[Digest, Descriptor]] = {}
 
     def items(self) -> Iterable[Item]:
         """See `SyncSource.items`."""
@@ -191,15 +198,25 @@ class StoreRepository:
 
     def digest(self, item: Item) -> Digest:
         """See `SyncSource.digest`."""
-        return self.opened(item)[1].descriptor.digest
+        if item not in self._digests:
+            with self._looking() as looking:
+                self._digests[item] = self._look(looking, item)[1].descriptor.digest
+        return self._digests[item]
 
     def opened(self, item: Item) -> tuple[Source, Root]:
         """See `SyncSource.opened`."""
         if item not in self._opened:
-            place = Place(Kind.STORE, "", self._name.with_tag(item.tag).familiar)
-            source, roots = self._copy.opened(place)
-            self._opened[item] = source, roots[0]
+            self._opened[item] = self._look(self._copy, item)
         return self._opened[item]
+
+    def _look(self, copy: Copy, item: Item) -> tuple[Source, Root]:
+        """Open a tag, and note what refers to what it leads to."""
+        source, roots = copy.opened(Place(Kind.STORE, "", self._name.with_tag(item.tag).familiar))
+        if isinstance(source, ContentSource):
+            for subject, referring in source.referring.items():
+                known = self._referring.setdefault(subject, {})
+                known.update((root.descriptor.digest, root.descriptor) for root in referring)
+        return source, roots[0]
 
     def pass_over(self, item: Item) -> bool:
         """See `SyncSource.pass_over`: there is one place."""
@@ -208,8 +225,7 @@ class StoreRepository:
 
     def has_referrers(self, subject: Digest) -> Iterable[Descriptor]:
         """See `SyncSource.has_referrers`."""
-        sources = {id(source): source for source, _ in self._opened.values()}
-        return [root.descriptor for source in sources.values() for root in source.referrers(subject)]
+        return list(self._referring.get(subject, {}).values())
 
 
 class FirstOf:

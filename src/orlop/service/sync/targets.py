@@ -5,33 +5,51 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from orlop.archive.oci_directory import check_layout
-from orlop.archive.oci_forget import forget_names
-from orlop.archive.oci_tar import blob_path
-from orlop.errors import Conflict, NotInRegistry, RegistryUnsupported
+from orlop.errors import Conflict, NotInRegistry, OrlopError, RegistryUnsupported
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import INDEX_TYPES, Index, parse_manifest
 from orlop.model.names import ImageName
+from orlop.model.values import dataclass
 from orlop.service.push import tags_of
 from orlop.service.space.remove import remove
 from orlop.service.sync.whole import names_in
 from orlop.transfer.file_targets import check_directory
 from orlop.transfer.graph import Gathering
-from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import Kind, Place
 from orlop.transfer.registry_target import RegistryTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.reference import Reference
     from orlop.registry.client import RegistryClient
     from orlop.registry.registries import Registries
+    from orlop.service.copy import Copy
     from orlop.store.root import Store
     from orlop.transfer.source import Root, Source
+
+
+Then: TypeAlias = "Callable[[OrlopError | None], None]"
+Removed: TypeAlias = "tuple[Reference, OrlopError | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTag:
+    """A tag of a source.
+
+    Attributes:
+        source: where it is read. root: what it leads to.
+        place: where that is, by which it can be pulled.
+        name: what it is called at the target.
+    """
+
+    source: Source
+    root: Root
+    place: Place
+    name: Reference
 
 
 class SyncTarget(Protocol):
@@ -62,16 +80,27 @@ class SyncTarget(Protocol):
     def check(self) -> None:
         """Raise `TargetExists` or `InvalidArchive` where something else stands in its place."""
 
-    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
-        """Remove a tag, and no other one.
+    def take(self, copy: Copy, tag: OpenedTag, then: Then) -> None:
+        """Copy a tag. It may become visible together with others, see `settle`.
 
         Args:
-            name: it.
-            others: what other tags of its repository lead to, as far as that is known.
-            going: tags of the repository that are all removed, before or after this one.
+            copy: a new copy, whose block has begun.
+            tag: what is copied.
+            then: called once it is there, or with why it could not be put there.
 
         Raises:
-            Conflict: that cannot be done without another one. What writing raises.
+            OrlopError: it cannot be copied; ``then`` is not called.
+        """
+
+    def settle(self) -> None:
+        """Make visible what was taken, and wait for it."""
+
+    def remove(self, names: Sequence[Reference], others: Mapping[str, Mapping[str, str]]) -> Iterable[Removed]:
+        """Remove tags, and no other ones; yield each with the error that kept it, if any did.
+
+        Args:
+            names: they.
+            others: what other tags of their repositories lead to, by these, as far as that is known.
         """
 
 
@@ -127,8 +156,23 @@ class RegistryTags:
     def check(self) -> None:
         """See `SyncTarget.check`: a registry has room for every name."""
 
-    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
-        """See `SyncTarget.remove`."""
+    def take(self, copy: Copy, tag: OpenedTag, then: Then) -> None:
+        """See `SyncTarget.take`: it is there when this returns."""
+        copy.carry(tag.source, [tag.root], tag.place, self.place(tag.name))
+        then(None)
+
+    def settle(self) -> None:
+        """See `SyncTarget.settle`: nothing waits."""
+
+    def remove(self, names: Sequence[Reference], others: Mapping[str, Mapping[str, str]]) -> Iterable[Removed]:
+        """See `SyncTarget.remove`: where a tag cannot go without another one, it stays, for a `Conflict`."""
+        going: dict[str, set[str]] = {}
+        for name in names:
+            going.setdefault(name.name, set()).add(name.tag or "")
+        return one_by_one(names, lambda name: self._remove(name, others.get(name.name, {}), going[name.name]))
+
+    def _remove(self, name: Reference, others: Mapping[str, str], going: Collection[str]) -> None:
+        """Remove a tag, one of those of its repository that are ``going``."""
         client, repository = self._registries.to_push(name)
         try:
             client.delete_tag(repository, name.tag or "")
@@ -162,89 +206,6 @@ class RegistryTags:
                     " delete the tag there by other means"
                 )
         client.delete_manifest(repository, digest)
-
-
-class LayoutNames:
-    """Names in an OCI layout in a directory."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._seen: tuple[int, ...] = ()
-        self._tops: list[Root] = []
-        self._all_names: set[Reference] = set()
-
-    def place(self, name: Reference) -> Place:
-        """See `SyncTarget.place`."""
-        return Place(Kind.LAYOUT, self._path, str(name))
-
-    def found(self, name: Reference) -> str | None:
-        """See `SyncTarget.found`."""
-        return self._names().get(name)
-
-    def tags(self, repository: Reference) -> Iterable[str]:
-        """See `SyncTarget.tags`."""
-        self._read()
-        return [name.tag for name in self._all_names if name.name == repository.name and name.tag is not None]
-
-    def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
-        """See `SyncTarget.lacking`."""
-        gathering = Gathering(source)
-        gathering.add(root for _, root in roots)
-        graph = gathering.graph()
-        everything = [*(node.descriptor for node in graph.nodes), *graph.blobs]
-        return [one for one in everything if not self._has(one)]
-
-    def unattached(self, source: Source, name: Reference, referring: Mapping[Digest, Sequence[Root]]) -> Iterable[Root]:
-        """See `SyncTarget.unattached`: each has an entry of its own, with the tag that attaches it."""
-        del source, name
-        there = {(root.descriptor.digest, root.address) for root in self._read()}
-        listed = {digest for digest, _ in there}
-        return [
-            root
-            for roots in referring.values()
-            for root in roots
-            if (root.descriptor.digest not in listed) or (root.tag and (root.descriptor.digest, root.tag) not in there)
-        ]
-
-    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
-        """See `SyncTarget.has_list`: nobody adds to one in a layout."""
-        del source, name, root
-        return False
-
-    def check(self) -> None:
-        """See `SyncTarget.check`."""
-        check_layout(self._path)
-
-    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
-        """See `SyncTarget.remove`."""
-        del others, going
-        forget_names(self._path, [name])
-
-    def _has(self, one: Descriptor) -> bool:
-        if not one.digest.is_valid:
-            return False
-        try:
-            return os.stat(os.path.join(self._path, blob_path(one.digest))).st_size == one.size
-        except OSError:
-            return False
-
-    def _names(self) -> dict[Reference, str]:
-        """Return what the names lead to."""
-        return {root.name: str(root.descriptor.digest) for root in self._read() if root.name is not None}
-
-    def _read(self) -> list[Root]:
-        """Return the entries; they are read again where the index has changed."""
-        try:
-            state = os.stat(os.path.join(self._path, "index.json"))
-        except FileNotFoundError:
-            self._seen, self._tops, self._all_names = (), [], set()
-            return []
-        seen = state.st_ino, state.st_size, state.st_mtime_ns
-        if seen != self._seen:
-            with opened_layout(self._path) as layout:
-                self._tops, self._all_names = list(layout.tops()), layout.names()
-            self._seen = seen
-        return self._tops
 
 
 class StoreNames:
@@ -302,10 +263,18 @@ class StoreNames:
     def check(self) -> None:
         """See `SyncTarget.check`: a store has room for every name."""
 
-    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
+    def take(self, copy: Copy, tag: OpenedTag, then: Then) -> None:
+        """See `SyncTarget.take`: it is there when this returns."""
+        copy.carry(tag.source, [tag.root], tag.place, self.place(tag.name))
+        then(None)
+
+    def settle(self) -> None:
+        """See `SyncTarget.settle`: nothing waits."""
+
+    def remove(self, names: Sequence[Reference], others: Mapping[str, Mapping[str, str]]) -> Iterable[Removed]:
         """See `SyncTarget.remove`."""
-        del others, going
-        remove(self._store, ImageName.parse(name))
+        del others
+        return one_by_one(names, lambda name: remove(self._store, ImageName.parse(name)))
 
 
 class OneFile:
@@ -354,9 +323,29 @@ class OneFile:
         if self._place.kind is Kind.DIRECTORY:
             check_directory(self._place.path)
 
-    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
-        """See `SyncTarget.remove`: it is not in the file that was written."""
-        del name, others, going
+    def take(self, copy: Copy, tag: OpenedTag, then: Then) -> None:
+        """See `SyncTarget.take`: it is there when this returns."""
+        copy.carry(tag.source, [tag.root], tag.place, self.place(tag.name))
+        then(None)
+
+    def settle(self) -> None:
+        """See `SyncTarget.settle`: nothing waits."""
+
+    def remove(self, names: Sequence[Reference], others: Mapping[str, Mapping[str, str]]) -> Iterable[Removed]:
+        """See `SyncTarget.remove`: they are not in the file that was written."""
+        del others
+        return [(name, None) for name in names]
+
+
+def one_by_one(names: Iterable[Reference], remove_one: Callable[[Reference], object]) -> Iterable[Removed]:
+    """Remove tags one after the other, and yield each with the error that kept it, if any did."""
+    for name in names:
+        try:
+            remove_one(name)
+        except OrlopError as error:
+            yield name, error
+        else:
+            yield name, None
 
 
 def _has_part(client: RegistryClient, repository: str, index: Digest, part: Digest) -> bool:

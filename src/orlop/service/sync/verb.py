@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,12 @@ from orlop.registry.budget import CountingTransport, Spending
 from orlop.service.copy import Copy
 from orlop.service.push import tags_of
 from orlop.service.sync.file_run import FileRun
+from orlop.service.sync.layout_target import LayoutNames
 from orlop.service.sync.noted import NotedTags
 from orlop.service.sync.report import SyncAction, SyncedTag, SyncReport
 from orlop.service.sync.run import EntryRun
 from orlop.service.sync.sources import Files, RegistryRepository, StoreRepository
-from orlop.service.sync.targets import LayoutNames, OneFile, RegistryTags, StoreNames
+from orlop.service.sync.targets import OneFile, RegistryTags, StoreNames
 from orlop.transfer.places import Kind
 
 if TYPE_CHECKING:
@@ -71,7 +73,9 @@ class Sync:
         self._plan = plan
         self._store_root = store_root
         self._temporary = temporary
-        self._open_store = store
+        self._opening = store
+        self._opened: Opened | None = None
+        self._stack = ExitStack()
         self._state = state
         self._sessions = sessions
         self._progress = progress
@@ -89,6 +93,7 @@ class Sync:
         self._registries = registries.through(counting)
         self._tags: list[SyncedTag] = []
         self._noted = NotedTags()
+        self._layouts: dict[str, LayoutNames] = {}
 
     def run(self, *, dry_run: bool = False, delete: bool = False) -> SyncReport:
         """Do it. What fails, fails for its tag, or its entry, and is in the report.
@@ -97,15 +102,17 @@ class Sync:
             dry_run: find out what would be done, and change nothing.
             delete: remove what mirrored sources have dropped.
         """
-        for entries in self._plan.together():
-            with ExitStack() as stack:
-                runs: list[EntryRun] = []
-                for entry in entries:
-                    try:
-                        runs.append(self._entry_run(entry, stack, dry_run=dry_run, delete=delete))
-                    except OrlopError as error:
-                        self._fail(entry, error)
-                self._go(runs, len(entries), dry_run=dry_run)
+        with self._stack:
+            for entries in self._plan.together():
+                with ExitStack() as stack:
+                    runs: list[EntryRun] = []
+                    for entry in entries:
+                        try:
+                            runs.append(self._entry_run(entry, stack, dry_run=dry_run, delete=delete))
+                        except OrlopError as error:
+                            self._fail(entry, error)
+                    self._go(runs, len(entries), dry_run=dry_run)
+            self._settle()
         (counting,) = self._counting
         return SyncReport(tuple(self._tags), dry_run, counting.fetched, counting.sent)
 
@@ -120,6 +127,23 @@ class Sync:
                 run.run()
             except OrlopError as error:
                 self._fail(run.entry, error)
+
+    def _open_store(self) -> AbstractContextManager[Opened]:
+        """Return the store, for a block: it is opened once, and stays open until the run ends."""
+        if self._opened is None:
+            self._opened = self._stack.enter_context(self._opening())
+            self._stack.callback(self._forget_store)
+        return nullcontext(self._opened)
+
+    def _forget_store(self) -> None:
+        self._opened = None
+
+    def _settle(self, *paths: str) -> None:
+        """Make visible what was taken into layouts: into all, or those that are at the given paths."""
+        places = {os.path.realpath(path) for path in paths}
+        for path, layout in self._layouts.items():
+            if not paths or os.path.realpath(path) in places:
+                layout.settle()
 
     def _fail(self, entry: SyncEntry, error: OrlopError) -> None:
         self._tell(SyncedTag(str(entry.source), str(entry.target), SyncAction.FAILED, str(error), error=error))
@@ -169,12 +193,15 @@ class Sync:
         name = Reference.parse(place.name) if place.name else None
         if place.kind is Kind.REGISTRY and name is not None:
             return RegistryRepository(self._registries, name)
+        if place.path:
+            self._settle(place.path)
         copy = stack.enter_context(self._copying(referrers=entry.referrers))
         if place.kind is Kind.ROOT:
             copy.keep_outside(place, entry.target)
         if place.kind is Kind.STORE and name is not None:
             store = stack.enter_context(self._open_store()).store
-            return StoreRepository(copy, name, partial(_tags, store, name))
+            looking = partial(self._copying, referrers=entry.referrers)
+            return StoreRepository(copy, looking, name, partial(_tags, store, name))
         source, roots = copy.opened(type(place)(place.kind, place.path, ""))
         return Files(source, roots, name, fallback="latest")
 
@@ -182,7 +209,11 @@ class Sync:
         if place.kind is Kind.REGISTRY:
             return RegistryTags(self._registries)
         if place.kind is Kind.LAYOUT:
-            return LayoutNames(place.path)
+            if place.path not in self._layouts:
+                # It may be there already, under another spelling of its path.
+                self._settle(place.path)
+                self._layouts[place.path] = LayoutNames(place.path, self._progress)
+            return self._layouts[place.path]
         if place.kind is Kind.STORE:
             return StoreNames(stack.enter_context(self._open_store()).store)
         return OneFile(place)

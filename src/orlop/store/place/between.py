@@ -13,6 +13,7 @@ from orlop.store.place.copy import CopyReport, backup_source, leave_mark
 from orlop.store.place.new_root import part_name, remove_tree, target_of
 from orlop.store.place.transfer import Transfer, empty, fingerprint
 from orlop.store.upkeep.gc import collect_garbage
+from orlop.store.upkeep.lost_rows import require_no_lost_rows
 from orlop.streams.directory import Directory
 from orlop.streams.files import explaining
 
@@ -46,6 +47,9 @@ def back_up_between(
         source = backup_source(directory) if os.path.isdir(path) else None
     if source not in {None, store.root}:
         raise TargetExists(f"{path} holds the backup of {source}; name a new directory, or the backup of {store.root}")
+    if source is not None:
+        with store.metadata.read() as rows:
+            require_no_lost_rows(store, rows, "an earlier backup may have more, and stays as it is")
     with _target(store, path, allow_network=allow_network, allow_foreign=allow_foreign)() as kept:
         report, _ = _copied(store, kept, progress, refresh=source is not None)
         if source is None:
@@ -58,6 +62,8 @@ def move_between(store: Store, target: Root, *, allow_network: bool, progress: P
     """See `orlop.stores.move`. A directory goes; a store beyond this machine stays, and is empty."""
     if store.leases.others():
         raise StoreInUse(f"the store at {store.root} is in use by another program; wait until it ends")
+    with store.metadata.read() as rows:
+        require_no_lost_rows(store, rows, "what no row names would not come along")
     with _target(store, target, allow_network=allow_network)() as kept:
         report, expected = _copied(store, kept, progress)
     if store.is_local:

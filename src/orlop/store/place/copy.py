@@ -21,9 +21,10 @@ from orlop.store.leases import EVERYTHING
 from orlop.store.local import local_store, unsafe_at
 from orlop.store.place.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.trust import DATABASE
+from orlop.store.upkeep.lost_rows import require_no_lost_rows
 from orlop.store.upkeep.quarantine import Quarantine
 from orlop.streams.directory import Directory, ForeignFile
-from orlop.streams.files import SHARED, NewFile, explained, explaining, remove_leftover
+from orlop.streams.files import CHUNK, SHARED, NewFile, explained, explaining, remove_leftover
 from orlop.streams.pipeline import in_parallel
 from orlop.streams.toc import read_toc
 
@@ -154,6 +155,8 @@ def _copied(
             copied = _copy_all(store, saved, partial(_put_in, new), link=link, progress=progress)
             for diff in saved.diffs:
                 _copy_toc(store, new, diff)
+            if saved.lost_some:
+                _copy_unnamed(store, new, saved)
         if mark:
             _write_mark(store, new)
         if alone is not None:
@@ -216,6 +219,8 @@ def _refreshed(
         raise TargetExists(msg)
     with opened() as kept:
         kept.require_writable()
+        with store.metadata.read() as found:
+            require_no_lost_rows(store, found, "an earlier backup may have more, and stays as it is")
         kept.leases.alive()
         kept.blobs.sweep_ingests()
         # Not in a directory below: SQLite finds the files that it makes beside it by their paths.
@@ -383,6 +388,24 @@ def _refresh_toc(store: Store, kept: Store, brought: list[Entry], diff: DiffRow)
             ingest.sync()
             with kept.metadata.write() as rows:
                 ingest.commit_toc(rows, diff.diff_id)
+
+
+def _copy_unnamed(store: Store, new: NewRoot, saved: SavedRows) -> None:
+    """Copy the blobs that no row names, as they are: a lost row may have named them."""
+    for digest in set(store.blobs.digests()) - {blob.digest for blob in saved.blobs}:
+        source = store.files.blobs.file(digest)
+        make_room_for(new.directory, digest, new.modes.directory)
+        with (
+            explaining("read", source.path),
+            suppress(FileNotFoundError, ForeignFile),
+            os.fdopen(source.open(), "rb") as content,
+            NewFile(new.directory.place(blob_name(digest)), shown=new.target.path) as file,
+        ):
+            while chunk := content.read(CHUNK):
+                file.write(chunk)
+            file.set_mode(new.modes.content)
+            file.sync()
+            file.close()
 
 
 def _toc(store: Store, diff: DiffRow) -> bytes | None:

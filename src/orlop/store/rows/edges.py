@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.model.digest import Digest
+from orlop.model.manifest import MAX_DEPTH
 from orlop.store.rows.content import CHILD, CONFIG, LAYER, SUBJECT, EdgeRow
 
 if TYPE_CHECKING:
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 _ROLES: Final = {"manifests": CHILD, "config": CONFIG, "subject": SUBJECT, "layers": LAYER, "blobs": LAYER}
 _LONGEST: Final = 255
 """The characters that a digest may have."""
+_PARTS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""Strings, the last of which may not end, and brackets."""
+_STEPS: Final = {"{": 1, "[": 1, "}": -1, "]": -1}
 
 
 class _Members(list[tuple[str, Any]]):
@@ -24,19 +30,48 @@ def edges_of(digest: Digest, raw: bytes) -> list[EdgeRow]:
     """Return where a manifest or an index leads, sorted by role and position.
 
     A key counts in either case, as readers of manifests take it, so that the long s is an s too. Of two keys that
-    stand for one thing one edge is kept. What is not JSON leads nowhere.
+    stand for one thing one edge is kept. What is not JSON, or nested deeper than a document that is taken in, leads
+    nowhere.
     """
-    try:
-        document = json.loads(raw.decode("utf-8", "replace"), object_pairs_hook=_Members)
-    except (ValueError, RecursionError):
-        return []
     found: dict[tuple[str, int], EdgeRow] = {}
-    for role, position, item in _items(document):
+    for role, position, item in _items(_document(raw)):
         edge = _edge(digest, role, position, item)
         if edge is not None:
             before = found.get((role, position), edge)
             found[role, position] = min(before, edge, key=lambda one: str(one.child))
     return [found[key] for key in sorted(found)]
+
+
+def _document(raw: bytes) -> object:
+    """Return what a document holds; nothing where it is not JSON, or nested too deep."""
+    text = raw.decode("utf-8", "replace")
+    if _is_deep(text):
+        return None
+    try:
+        try:
+            return _read(text)
+        except RecursionError:
+            # The caller's frames count as well, so that it would depend on these what can be read: a thread has none.
+            with ThreadPoolExecutor(1) as fresh:
+                return fresh.submit(_read, text).result()
+    except ValueError:
+        return None
+
+
+def _read(text: str) -> object:
+    return json.loads(text, object_pairs_hook=_Members)
+
+
+def _is_deep(text: str) -> bool:
+    """Return whether objects and arrays nest deeper than `MAX_DEPTH`."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for part in _PARTS.finditer(text):
+        depth += _STEPS.get(part[0], 0)
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _items(document: Any) -> Iterator[tuple[str, int, _Members]]:

@@ -13,6 +13,7 @@ from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
 from orlop.store.rows.rows import (
     EVERYTHING,
     LEFT,
+    LOST_ROWS,
     MAX_SIZE,
     PINNED,
     ChainRow,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYTHING",
     "LEFT",
+    "LOST_ROWS",
     "MAX_SIZE",
     "PINNED",
     "BlobRow",

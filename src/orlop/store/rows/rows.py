@@ -35,6 +35,9 @@ PINNED: Final = "pinned"
 LEFT: Final = "left"
 """The lease without an owner for what was released and only a removal takes."""
 
+LOST_ROWS: Final = "until-999999999999999999-lost rows"
+"""The lease without an owner for what rows may have named that a repair could not read: `EVERYTHING`, and for ever."""
+
 
 class ImageRow(NamedTuple):
     """What a list of images needs, without the config: ``created`` in seconds and nanoseconds since 1970."""

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 
 class SavedRows(NamedTuple):
-    """What rows need: the number of images, and the blobs and layers that must lie beside them."""
+    """What rows need: the number of images, and the blobs and layers that must lie beside them.
+
+    ``lost_some`` says that a repair could not read all rows, so that what these do not name is held, too.
+    """
 
     images: int
     blobs: list[BlobRow]
     diffs: list[DiffRow]
+    lost_some: bool
 
 
 class Snapshot(ABC):

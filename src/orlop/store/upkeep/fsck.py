@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import StoreDamaged
 from orlop.store.graph.garbage import unneeded
 from orlop.store.upkeep.fsck_files import FilesLook
+from orlop.store.upkeep.lost_rows import ADVICE, has_lost_rows
 from orlop.store.upkeep.problem import DAMAGE, NOTE, Problem
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class _Look:
     def _unneeded(self) -> Iterator[Problem]:
         """Yield what nothing needs, which is not damage: the next collection, or the removal of an image, takes it."""
         with self._store.metadata.read() as rows:
+            if has_lost_rows(rows):
+                message = f"a repair could not read all rows, so content that no row needs is held; {ADVICE}"
+                yield Problem(NOTE, "held", self._store.root, message)
             found = unneeded(rows)
         for kind, digests, sentence in (
             ("chain-unneeded", found.chains, "nothing needs the layer {} any more"),

@@ -14,7 +14,8 @@ The order matters:
 2. The rows are looked through for what nothing but leases of the dead needs, in a view of one moment.
 3. Under the lock, unfinished files are listed before the living owners are: an owner that begins in between then counts
    as alive, and its files are not on the list.
-4. Rows of dead leases go. From here on the rows alone say what is needed.
+4. Rows of dead leases go. From here on the rows alone say what is needed. Where a repair has lost rows they do not:
+   then what they do not name stays, until it is released (`lost_rows`).
 5. Trash is looked at before more of it is made. What a row still names goes back to its place: its removal was not
    committed.
 6. Unfinished files of dead owners go, and files that no row names, unless somebody holds everything: a backup brings
@@ -41,6 +42,8 @@ from orlop.model.logger import Logger
 from orlop.store.blobs.incoming import LIFE
 from orlop.store.graph.garbage import falling, unneeded
 from orlop.store.leases import EVERYTHING, LEFT
+from orlop.store.rows.metadata import LOST_ROWS
+from orlop.store.upkeep.lost_rows import ADVICE, has_lost_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,16 +95,16 @@ class GcReport:
         return sum(one.size for one in self.garbage)
 
 
-def collect_garbage(store: Store, *, dry_run: bool = False) -> GcReport:
+def collect_garbage(store: Store, *, release: bool = False, dry_run: bool = False) -> GcReport:
     """See `orlop.service.ImageService.gc`."""
     store.require_writable()
-    return store.with_reserve(partial(_collected, store, dry_run=dry_run))
+    return store.with_reserve(partial(_collected, store, release=release, dry_run=dry_run))
 
 
-def _collected(store: Store, *, dry_run: bool) -> GcReport:
+def _collected(store: Store, *, release: bool, dry_run: bool) -> GcReport:
     # Nothing is garbage because of a row that is wrong.
     store.metadata.require_sound()
-    collection = _Collection(store)
+    collection = _Collection(store, release=release)
     if dry_run:
         collection.foresee()
     else:
@@ -114,8 +117,9 @@ def _collected(store: Store, *, dry_run: bool) -> GcReport:
 class _Collection:
     """One collection under way; the files go when its writes are durable."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, release: bool) -> None:
         self._store = store
+        self._release = release
         self._write: WritableRows | None = None
         """The write that takes what is found; in a dry run there is none, and nothing is changed."""
         self._has_strays = False
@@ -159,6 +163,9 @@ class _Collection:
         unfinished = self._store.blobs.unfinished()
         alive = self._store.leases.alive(sweep=self._write is not None)
         self._leases(rows, alive)
+        if self._is_for_lost_rows(rows):
+            what = "a repair could not read all rows of %s, so content that no row needs stays; %s"
+            _log.warning(what, self._store.root, ADVICE)
         # What is left is looked at before more of it is made.
         self._trash(rows)
         for leftover in unfinished:
@@ -171,6 +178,10 @@ class _Collection:
         # Who holds everything may bring files before their rows, as a backup does.
         if self._has_strays and not self._is_held(rows, EVERYTHING):
             self._strays(rows)
+
+    def _is_for_lost_rows(self, rows: Rows) -> bool:
+        """Return whether everything is held for rows that were lost, and goes on to be."""
+        return not self._release and has_lost_rows(rows)
 
     def _is_held(self, rows: Rows, digest: Digest) -> bool:
         return not self._ended.issuperset(rows.leases_of(digest))
@@ -203,13 +214,19 @@ class _Collection:
         self._tell_manifests(garbage.manifests)
 
     def _dead(self, rows: Rows, alive: set[str]) -> Iterable[str]:
-        return (name for name in rows.leases() if not self._store.leases.is_alive(name, alive))
+        return (
+            name
+            for name in rows.leases()
+            if (self._release and name == LOST_ROWS) or not self._store.leases.is_alive(name, alive)
+        )
 
     def _leases(self, rows: Rows, alive: set[str]) -> None:
         for name in self._dead(rows, alive):
             if self._write is not None:
                 self._write.delete_lease(name)
-            if name != LEFT:
+            if name == LOST_ROWS:
+                self._tell("lease", name, "what a repair has held is let go")
+            elif name != LEFT:
                 self._tell("lease", name, "its owner has died, or its time has passed")
 
     def _tell_layers(self, chains: Iterable[ChainID]) -> None:
@@ -229,7 +246,7 @@ class _Collection:
 
     def _trash(self, rows: Rows) -> None:
         """Take what was on its way out; what a crash kept from coming back comes back."""
-        for leftover in self._store.blobs.trash(rows):
+        for leftover in () if self._is_for_lost_rows(rows) else self._store.blobs.trash(rows):
             self._clear("trash", leftover, "its removal was interrupted")
         if self._write is not None:
             self._store.blobs.put_back(rows)

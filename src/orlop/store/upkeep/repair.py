@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.model.progress import LayerDone, LayerProgress
+from orlop.store.upkeep.lost_rows import hold_for_lost_rows
 from orlop.store.upkeep.objects_repair import ObjectsRepair
 from orlop.store.upkeep.repair_files import FilesRepair, is_whole
 from orlop.store.upkeep.repair_rows import RowsRepair
@@ -119,12 +120,24 @@ class Repairer:
                 frozenset(manifests),
             )
 
+    def _hold_for_lost_rows(self) -> None:
+        """Hold everything where rows tell of parents or manifests that are lost: these named content as well.
+
+        A name whose image is gone does not tell of a loss: other programs leave such names.
+        """
+        with self._store.metadata.write() as rows:
+            mender = self._store.metadata.mender()
+            named = {name.image for name in rows.references()}
+            if mender.missing_manifests() or not named.issuperset(mender.missing_images()):
+                hold_for_lost_rows(rows)
+
     def _subjects(self, *kinds: str) -> list[str]:
         return [one.subject for one in self._problems if one.kind in kinds]
 
     def finish(self) -> None:
         """Put right what follows from all that is there now, and cut what leads to nothing."""
         self._rows.put_images_right()
+        self._hold_for_lost_rows()
         self._rows.cut_parents()
         self._rows.forget_nowhere()
         self._rows.forget_loose_ends()

@@ -12,6 +12,7 @@ from orlop.model.digest import DiffID, Digest
 from orlop.model.limits import NO_LIMITS
 from orlop.store.trust import BLOBS_ON_DEMAND
 from orlop.store.upkeep.fsck_content import Unreadable, examine, open_content, place_of
+from orlop.store.upkeep.lost_rows import hold_for_lost_rows
 from orlop.store.upkeep.problem import Repair
 from orlop.store.upkeep.quarantine import Quarantine
 from orlop.store.upkeep.repair_part import RepairPart
@@ -221,6 +222,8 @@ class FilesRepair(RepairPart):
                 aside = self._quarantine.take(file)
                 message = f"{file.path}, which the earlier database does not name, was set aside as {aside}"
                 self._done(Repair("earlier", str(digest), message))
+            # What the later writes named may be among what these rows do not need, too.
+            hold_for_lost_rows(rows)
             # Else a loss of power could leave them where the next collection takes them.
             self._quarantine.sync()
             self._store.files.rows.take_as_last()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orlop.model.digest import DiffID
 from orlop.store.rows.postgres.check import require_sound
-from orlop.store.rows.rows import DiffRow
+from orlop.store.rows.rows import LOST_ROWS, DiffRow
 from orlop.store.rows.snapshot import SavedRows, Snapshot
 
 if TYPE_CHECKING:
@@ -31,4 +31,5 @@ class PostgresSnapshot(Snapshot):
         """Return what the rows need."""
         found = self.rows.rows("SELECT id, size, content_size, entries, partial FROM diff ORDER BY id")
         diffs = [DiffRow(DiffID.unchecked(row[0]), *row[1:]) for row in found]
-        return SavedRows(self.rows.counts()["images"], self.rows.blobs(), diffs)
+        lost_some = bool(self.rows.lease_digests(LOST_ROWS))
+        return SavedRows(self.rows.counts()["images"], self.rows.blobs(), diffs, lost_some)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import StoreInUse
 from orlop.store.rows.file import FileSnapshot
+from orlop.store.rows.metadata import LOST_ROWS
 from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
@@ -25,12 +26,13 @@ __all__ = ["SQLiteSnapshot", "claim", "finish_rows", "give_page_size", "succeed"
 
 # What only an operation at work needs is not a part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
-    "DELETE FROM lease",
+    # What a repair has held is held in the copy, too.
+    f"DELETE FROM lease WHERE lease <> '{LOST_ROWS}'",  # noqa: S608 - a constant
     """WITH RECURSIVE needed (id) AS (
         SELECT chain FROM image WHERE chain IS NOT NULL
         UNION SELECT chain.parent FROM chain JOIN needed ON chain.id = needed.id WHERE chain.parent IS NOT NULL)
-    DELETE FROM chain WHERE id NOT IN needed""",
-    "DELETE FROM diff WHERE id NOT IN (SELECT diff FROM chain)",
+    DELETE FROM chain WHERE id NOT IN needed AND NOT EXISTS (SELECT 1 FROM lease)""",
+    "DELETE FROM diff WHERE id NOT IN (SELECT diff FROM chain) AND NOT EXISTS (SELECT 1 FROM lease)",
     f"DELETE FROM manifest WHERE digest IN ({UNREACHED})",  # noqa: S608 - constants
     f"DELETE FROM blob WHERE {UNNEEDED_BLOB}",  # noqa: S608 - constants
 )
@@ -128,4 +130,5 @@ def _needs(connection: sqlite3.Connection) -> SavedRows:
     images = int(connection.execute("SELECT count(*) FROM image").fetchone()[0])
     blobs = [blob_row(row) for row in connection.execute("SELECT * FROM blob ORDER BY digest")]
     diffs = [diff_row(row) for row in connection.execute("SELECT * FROM diff ORDER BY id")]
-    return SavedRows(images, blobs, diffs)
+    (lost_some,) = connection.execute("SELECT EXISTS (SELECT 1 FROM lease WHERE lease = ?)", (LOST_ROWS,)).fetchone()
+    return SavedRows(images, blobs, diffs, bool(lost_some))

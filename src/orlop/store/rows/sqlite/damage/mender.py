@@ -9,6 +9,7 @@ from orlop.errors import StoreDamaged
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.rows.judging import chain_of
 from orlop.store.rows.sql_mender import SQLMender, named
+from orlop.store.rows.sqlite.damage.budget import bounded
 from orlop.store.rows.sqlite.damage.check import has_lost_rows, integrity_faults, no_digest, parent_loops, row_problems
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import LOST_LINKS
@@ -96,8 +97,9 @@ class SQLiteMender(SQLMender):
             word = {"missing": "was made again", "changed": "was made again", "foreign": "was removed"}[what]
             done.append((name, f"the {kind} {name!r} {word}"))
         if faults := integrity_faults(self._connection):
-            self._require_no_lost_rows()
-            self._run("REINDEX")
+            with bounded(self._connection):
+                self._require_no_lost_rows()
+                self._run("REINDEX")
             done.append(("metadata.db", f"all indexes were made again from their tables ({faults[0]})"))
         return done
 

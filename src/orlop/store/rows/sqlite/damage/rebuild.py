@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
 from orlop.store.rows.file import RowRepair
-from orlop.store.rows.metadata import RowProblem
+from orlop.store.rows.metadata import EVERYTHING, LOST_ROWS, RowProblem
 from orlop.store.rows.sqlite.damage.check import KEYS, integrity_faults, row_problems
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
@@ -107,14 +107,15 @@ class DatabaseRepair:
         with explaining_sqlite(self._path), explaining("repair", self._path):
             # These open the database's file themselves, which must not be done once it is locked.
             log, journal = log_fault(self._path), journal_fault(self._path)
+            cut = False
             if log or journal:
                 with self._alone() as database:
-                    self._mend_log(database, log, journal)
-                if self._is_sound():
-                    return
-            if not self._put_in_order():
+                    cut = self._mend_log(database, log, journal)
+            if not ((log or journal) and self._is_sound()) and not self._put_in_order():
                 with self._alone() as database:
                     self._salvage(database)
+            elif cut:
+                self._hold()
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
@@ -146,33 +147,42 @@ class DatabaseRepair:
 
     # The log.
 
-    def _mend_log(self, database: int, fault: str | None, journal: str | None) -> None:
-        """Put the log in place with which the database is worth most; the old one is kept."""
+    def _mend_log(self, database: int, fault: str | None, journal: str | None) -> bool:
+        """Put the log in place with which the database is worth most; the old one is kept.
+
+        Returns:
+            whether a part of the log is lost by that, if it is the database's own.
+        """
+        cut = False
         aside = self._keep(database)
         if journal:
             with suppress(FileNotFoundError):
                 os.unlink(f"{self._path}-journal")
         log = read_log(self._path)
         if log is not None and fault:
-            self._place(f"{self._path}-wal", self._best_log(database, log))
+            best, cut = self._best_log(database, log)
+            self._place(f"{self._path}-wal", best)
         # It says how long the old one was.
         with suppress(FileNotFoundError):
             os.unlink(f"{self._path}-shm")
         fsync_directory(self._root)
         message = f"{fault or journal}: what is whole of it was taken, and the old files are kept as {', '.join(aside)}"
         self._done(RowRepair("log-cut", "metadata.db-wal", message))
+        return cut
 
-    def _best_log(self, database: int, log: Log) -> bytes:
-        """Return the log with which the database is worth most: one that is whole, for one that is cut."""
+    def _best_log(self, database: int, log: Log) -> tuple[bytes, bool]:
+        """Return the log with which the database is worth most, and whether a part of its own log is lost by that."""
         from orlop.store.rows.sqlite.damage.cut import mended_logs  # noqa: PLC0415 - few repairs mend a log
 
         witness = read_witness(self._path)
         if log.lost(witness) == 0 and not is_own(os.pread(database, DATABASE_HEADER, 0), log, witness):
             # Rows of another database, or moment, may be sound too: what they name tells, and by itself the file.
-            return min((b"", log.data), key=lambda one: self._wrong_with(database, one))
+            return min((b"", log.data), key=lambda one: self._wrong_with(database, one)), False
         page = int.from_bytes(os.pread(database, 2, 16), "big")
         best, least = b"", (-1, 0)
+        longest = 32 + log.lost(witness) * (24 + log.page)
         for number, mended in enumerate(mended_logs(log, witness, page if page > 1 else 1 << 16)):
+            longest = max(longest, len(mended))
             if number >= _MOST and mended:
                 continue
             wrong = self._wrong_with(database, mended)
@@ -180,7 +190,7 @@ class DatabaseRepair:
                 best, least = mended, wrong
             if wrong[0] == 0:
                 break
-        return best
+        return best, len(best) < longest
 
     def _wrong_with(self, database: int, log: bytes) -> tuple[int, int]:
         """Return how much is wrong with the database together with a log, and then with the blobs that it names."""
@@ -204,6 +214,11 @@ class DatabaseRepair:
         blobs = os.path.join(self._root, "blobs")
         folders = [name for name in os.listdir(blobs) if os.path.isdir(os.path.join(blobs, name))]
         return {f"{folder}:{name}" for folder in folders for name in os.listdir(os.path.join(blobs, folder))}
+
+    def _hold(self) -> None:
+        """Hold everything: what is lost of a log may have named content that no other row names."""
+        with self._metadata.write() as rows:
+            rows.put_lease(LOST_ROWS, [EVERYTHING])
 
     # Indexes and triggers.
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orlop.model.digest import Digest
+from orlop.store.rows.sqlite.damage.budget import Budget
 from orlop.store.rows.sqlite.damage.columns import COLUMNS, Column, is_valid
 from orlop.store.rows.sqlite.damage.pages import tree_roots
 from orlop.store.rows.sqlite.damage.unopened import DATABASE_HEADER
@@ -35,6 +36,9 @@ _MOST_COLUMNS: Final = 9
 _SAMPLE: Final = 64
 _MOST_KEYS: Final = 50_000
 _ENOUGH: Final = 0.8
+_AT_ONCE: Final = 256
+_LONGEST: Final = 1 << 16
+"""The bytes of a value that are looked at: all of what is judged by its content is shorter, or text."""
 
 _KEYS: Final = {"image": "id", "manifest": "digest", "blob": "digest", "diff": "id", "chain": "id"}
 """The tables to which others refer, and their first columns; they are found first."""
@@ -196,25 +200,61 @@ def _columns(connection: sqlite3.Connection, name: str, *, is_keyed: bool) -> tu
 
 def _trees(path: str, page: int, roots: Iterable[int]) -> Iterator[_Tree]:
     """Yield the trees that have records, with the first of them."""
+    budget = Budget(os.stat(path).st_size)
     with open(path, "rb") as file:
         kinds = {root: os.pread(file.fileno(), 1, (root - 1) * page)[0] in _OF_ROWIDS for root in roots}
-    for root, has_rowids in kinds.items():
-        records = tuple(_records(path, root, "*", _SAMPLE, has_rowids=has_rowids))
-        if records:
-            yield _Tree(root, has_rowids, records)
+    waiting = list(kinds.items())
+    for start in range(0, len(waiting), _AT_ONCE):
+        with _tables(path, waiting[start : start + _AT_ONCE]) as (connection, tables):
+            for root, table in tables.items():
+                records = tuple(_records(connection, table, "*", _SAMPLE, budget))
+                if records:
+                    yield _Tree(root, kinds[root], records)
 
 
-def _records(path: str, root: int, what: str, most: int, *, has_rowids: bool) -> Iterator[tuple[Any, ...]]:
-    """Yield the first records of a tree, as far as they can be read."""
-    table = _PLAIN if has_rowids else _KEYED
-    with closing(_opened(path)) as connection:
-        connection.execute("UPDATE sqlite_schema SET rootpage = ? WHERE name = ?", (root, table))
-    with closing(_opened(path)) as connection, suppress(sqlite3.Error):
-        yield from connection.execute(f"SELECT {what} FROM {table} LIMIT {most}")  # noqa: S608 - constants
+@contextmanager
+def _tables(path: str, trees: Iterable[tuple[int, bool]]) -> Iterator[tuple[sqlite3.Connection, dict[int, str]]]:
+    """Open a database with a table for each tree, of which is known whether it has rowids; return them by their roots.
+
+    SQLite reads the schema once, so that many trees are looked at with one connection.
+    """
+    tables = {root: f"{_PLAIN if has_rowids else _KEYED}_{root}" for root, has_rowids in trees}
+    with closing(_opened(path)) as connection, connection:
+        for root, table in tables.items():
+            connection.execute(
+                """INSERT INTO sqlite_schema SELECT type, ?1, ?1, ?2, replace(sql, name, ?1)
+                FROM sqlite_schema WHERE name = ?3""",
+                (table, root, table.rpartition("_")[0]),
+            )
+    try:
+        with closing(_opened(path)) as connection:
+            yield connection, tables
+    finally:
+        with closing(_opened(path)) as connection, connection:
+            connection.executemany("DELETE FROM sqlite_schema WHERE name = ?", [(table,) for table in tables.values()])
+
+
+def _records(
+    connection: sqlite3.Connection, table: str, what: str, most: int, budget: Budget
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the first records of a tree, as far as they can be read; of long values their beginnings."""
+    with suppress(sqlite3.Error):
+        for record in connection.execute(f"SELECT {what} FROM {table} LIMIT {most}"):  # noqa: S608 - constants
+            if not budget.has(record):
+                return
+            yield tuple(_beginning(value) for value in record)
+
+
+def _beginning(value: object) -> object:
+    if isinstance(value, bytes) and len(value) > _LONGEST:
+        return type(value)(value[:_LONGEST])
+    return value
 
 
 def _keys(path: str, tree: _Tree) -> set[bytes]:
-    return {key for (key,) in _records(path, tree.root, "c0", _MOST_KEYS, has_rowids=tree.has_rowids)}
+    budget = Budget(os.stat(path).st_size)
+    with _tables(path, [(tree.root, tree.has_rowids)]) as (connection, tables):
+        return {key for (key,) in _records(connection, tables[tree.root], "c0", _MOST_KEYS, budget)}
 
 
 # What fits what.

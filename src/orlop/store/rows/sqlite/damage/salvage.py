@@ -12,7 +12,9 @@ The old database is read from a copy, and nothing in it is believed:
 - what follows from a config is made from it. Rows of layers are taken as far as they can be read: the repair of rows
   goes on from there, with the blobs that lie beside the database.
 
-What must not happen: a row in the new database that the old one neither held nor implied.
+What must not happen: a row in the new database that the old one neither held nor implied; and that a collection takes
+what rows named that could not be read. So the new database holds everything, until the user lets go of it: see
+`upkeep.lost_rows`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from orlop.model.digest import Digest
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.image_facts import image_facts, manifest_type
 from orlop.store.rows.judging import chain_of, digest_of, is_name
-from orlop.store.rows.rows import PINNED
+from orlop.store.rows.rows import EVERYTHING, LOST_ROWS, PINNED
+from orlop.store.rows.sqlite.damage.budget import Budget
 from orlop.store.rows.sqlite.damage.carve import carved
 from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_count, is_valid, raw
 from orlop.store.rows.sqlite.damage.pages import page_size
@@ -125,8 +128,12 @@ class _Found:
         """Yield rows from both ends, as far as they can be read from there."""
         for direction in ("ASC", "DESC"):
             words = ", ".join(f"{word} {direction}" for word in order.split(", "))
+            budget = Budget(len(self._content))
             with suppress(*_UNREADABLE):
-                yield from self._connection.execute(f"{statement} ORDER BY {words}")
+                for row in self._connection.execute(f"{statement} ORDER BY {words}"):
+                    if not budget.has(row):
+                        break
+                    yield row
 
     def _table(self, table: str) -> dict[Row, Row]:
         """Return the rows of a table whose values are such as its columns hold, by their keys."""
@@ -322,6 +329,8 @@ def _fill(connection: sqlite3.Connection, found: _Found) -> None:
     for table in ("lease", "event"):
         for row in found.tables[table].values():
             put(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - constants
+    # Nobody can tell which rows are missing, so whatever nothing names now may be what they named.
+    put("INSERT INTO lease VALUES (?, ?) ON CONFLICT DO NOTHING", (LOST_ROWS, str(EVERYTHING)))
     put("DELETE FROM sqlite_sequence")
     put("INSERT INTO sqlite_sequence VALUES ('event', ?)", (found.event,))
 
