@@ -313,7 +313,7 @@ class Following:
         self._opened()
 
     def _opened(self) -> None:
-        """Tell the download, once, that it need not wait for this reader."""
+        """Note, once, that the download need not wait for this reader."""
         if not self._has_opened:
             self._has_opened = True
             self._download.follow(-1)
