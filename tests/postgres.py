@@ -30,6 +30,7 @@ from orlop.model.digest import ImageID
 from orlop.store.rows.metadata import ReferenceRow
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.tables import SCHEMA_VERSION
+from tests.leftovers import end_with_us
 from tests.needs import need
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def the_server() -> Postgres:
     """Return the server of this process; the first to ask starts it."""
     # A socket's path has at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="orlop-pg-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    end_with_us(folder)
     server = Postgres(folder)
     server.start()
     pid = os.getpid()
@@ -267,7 +269,7 @@ logfile = {folder}/log
     if os.geteuid() == 0:
         for path in (folder, *folder.iterdir()):
             os.chown(path, _NOBODY, _NOBODY)
-    process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], **server.user)
+    process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], cwd=folder, **server.user)
     pid = os.getpid()
     atexit.register(lambda: process.kill() if os.getpid() == pid else None)
     until = time.monotonic() + _STARTING

@@ -28,6 +28,7 @@ from orlop.errors import StorageError
 from orlop.store.blobs.s3.bucket import Bucket
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.settings import Credentials, S3Settings
+from tests.leftovers import end_with_us
 from tests.needs import missing
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def the_server() -> S3Server:
     if _OTHER.hostname:
         return S3Server(f"{_OTHER.scheme}://{_OTHER.netloc.rpartition('@')[2]}")
     folder = Path(tempfile.mkdtemp(prefix="orlop-seaweed-"))
+    end_with_us(folder)
     server = Seaweed(folder)
     owner = os.getpid()
 
