@@ -89,11 +89,33 @@ def test_a_container_of_containerd_storage_is_listed_and_copied_out(docker, tmp_
     assert (tmp_path / "again.tar").read_bytes() == (tmp_path / "work.tar").read_bytes()
 
 
-def test_without_the_list_of_snapshots_no_container_is_found_and_images_are(docker):
+def test_without_the_list_of_snapshots_only_the_names_of_containers_are_found_and_images_are(docker):
+    before = {(one.id, one.name) for one in look(docker).containers}
     (docker / "containerd/daemon/io.containerd.snapshotter.v1.overlayfs/metadata.db").write_bytes(b"junk")
     report = look(docker)
-    assert report.containers == ()
+    assert {(one.id, one.name) for one in report.containers} == before
+    assert all(one.files is None and "its layer is lost" in one.problem for one in report.containers)
     assert {image.state for image in report.images} == {"complete"}
+
+
+def test_containers_that_the_database_has_lost_are_found_by_their_snapshots(data, tmp_path):
+    root = unpack(data, "containerd-2.1", tmp_path / "disk")
+    before = {one.files for one in look(root).containers}
+    assert len(before) > 1
+    (root / "io.containerd.metadata.v1.bolt/meta.db").write_bytes(b"")
+    report = look(root)
+    assert {one.files for one in report.containers} == before
+    assert {image.state for image in report.images} == {"complete"}
+
+
+@pytest.mark.parametrize("how", ["gone", "empty"])
+def test_without_the_list_of_layers_a_store_of_images_has_its_tar_splits_too(data, tmp_path, how):
+    root = unpack(data, "podman-5.8-imagestore", tmp_path / "disk")
+    layers = root / "images/overlay-layers/layers.json"
+    layers.unlink()
+    if how == "empty":
+        layers.write_bytes(b"")
+    assert [image.state for image in look(root, verify=True).images] == ["whole", "whole"]
 
 
 def test_the_names_of_a_list_of_images_go_to_its_images(podman, data, tmp_path):
@@ -232,11 +254,14 @@ def test_with_each_page_of_the_list_of_snapshots_damaged_in_turn_nothing_wrong_i
     for place in used:
         path.write_bytes(raw[:place] + fill * 4096 + raw[place + 4096 :])
         found = look(docker)
-        assert set(found.containers) <= set(whole.containers)
+        there = {one for one in found.containers if one.files is not None}
+        assert there <= set(whole.containers)
+        # Those whose snapshots are not known are in the settings.
+        assert {one.id for one in found.containers} == {one.id for one in whole.containers}
         # A size is right, or it is not known; of an older transaction there may be fewer snapshots.
         if place >= 2 * 4096:
             assert all(one.image.size in {None, sizes[one.image.id, one.image.names]} for one in found.images)
-        seen.add(len(found.containers))
+        seen.add(len(there))
     assert seen == {0, 1}
 
 

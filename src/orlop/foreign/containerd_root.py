@@ -58,7 +58,7 @@ def read_containerd_root(root: Folder, limits: Limits) -> Iterator[Held]:
         notes.append("a daemon is using this root: meta.db is locked; what it changes meanwhile may be missed")
     notes += content.unfinished
     snapshots = Snapshots(root, limits)
-    containers = snapshots.containers()
+    containers = snapshots.containers(is_damaged=bool(damage))
     remains = Remains(content, lambda: children(root, limits), lambda: sizes(root, limits))
     reader = _NamespaceReader(content, snapshots, remains)
     spaces: dict[str, list[NamedTarget]] = {space: [] for space in containers}

@@ -37,7 +37,7 @@ from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_con
 from orlop.model.digest import ImageID, chain_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.held import LayerCopy
@@ -64,7 +64,6 @@ _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
 _INIT: Final = "-init"
 """So ends the name of what a container began with."""
 _REMOVING: Final = re.compile("([0-9a-f]{64})-.*-removing").fullmatch
-_UNMOUNTED: Final = "its layer is lost: it may be one of those whose container is not known"
 _GUESSES: Final = 64
 # Of so many chains of one layer directories are guessed: what fits the tar-split of one fits that of the others.
 _GUESSED: Final = 3
@@ -338,27 +337,14 @@ class _DriverRoot:
         return not cache_id or not _is_there(self._root, _filled(_FILES.get(self._driver), cache_id))
 
     def _containers(self) -> Iterator[ForeignContainer]:
-        known: set[str] = set()
         mounts: set[str] = set()
         folder = self._database("layerdb", "mounts")
         if folder is not None:
             with folder:
                 for name, here in folder.each(folder.names()):
-                    known.add(name)
                     mounts.add(mount := _said(here, "mount-id"))
                     yield self._container(name, mount, _said(here, "init-id"))
-        yield from self._unmounted(known, mounts)
-
-    def _unmounted(self, known: Container[str], mounts: Container[str]) -> Iterator[ForeignContainer]:
-        """Yield the containers whose mounts are lost: what has their settings, and then what has their files."""
-        folder = self._root.there("containers")
-        if folder is None:
-            return
-        with folder:
-            names = [name for name in folder.names() if _HEX(name) and name not in known]
-        for name in names:
-            if _settings_of(self._root, name, self._limits).get("Driver") == self._driver:
-                yield self._container(name, "", "")
+        # What has lost its mount.
         layers = dict.fromkeys(_layer_names(self._root, self._driver))
         for name in layers:
             own = name.removesuffix(_INIT)
@@ -370,7 +356,7 @@ class _DriverRoot:
         name, image = name_of_container(self._root, container, self._limits)
         is_whole = self._driver in _WHOLE
         if not mount or (is_whole and not before) or self._driver not in _CHANGES:
-            problem = f"what it has changed cannot be told apart with {self._driver}" if mount else _UNMOUNTED
+            problem = f"what it has changed cannot be told apart with {self._driver}" if mount else "its layer is lost"
             return ForeignContainer(container, name, image, place, None, problem)
         files = _CHANGES[self._driver]
         lower = _filled(files, before) if is_whole else None
@@ -397,22 +383,22 @@ class _DriverRoot:
                 break
 
 
-def has_containers(root: Folder) -> bool:
-    """Return whether a directory has the settings of containers, which lie in directories named by their IDs."""
+def containers_of(root: Folder) -> list[str]:
+    """Return the IDs of the containers whose settings a data root has."""
     folder = root.there("containers")
     if folder is None:
-        return False
+        return []
     with folder:
-        return any(map(_HEX, folder.names()))
+        return [name for name in folder.names() if _HEX(name)]
 
 
 def name_of_container(root: Folder, container: str, limits: Limits) -> tuple[str, str]:
     """Return the name and the image of a container, as its settings in a data root have them, or nothing."""
-    settings = _settings_of(root, container, limits)
+    settings = settings_of(root, container, limits)
     return text(settings.get("Name")).lstrip("/"), text(settings.get("Image"))
 
 
-def _settings_of(root: Folder, container: str, limits: Limits) -> dict[str, object]:
+def settings_of(root: Folder, container: str, limits: Limits) -> dict[str, object]:
     """Return the settings of a container, or nothing where they cannot be read."""
     folder = root.there("containers", container)
     if folder is None:

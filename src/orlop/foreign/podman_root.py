@@ -26,39 +26,32 @@ from __future__ import annotations
 
 import base64
 import re
-import sys
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import chain, islice
-from threading import Lock
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
-from orlop.foreign.disk import go_on
 from orlop.foreign.documents import objects, parsed, salvaged_entries, text, texts
 from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids, said_size
 from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
+from orlop.foreign.unnamed import Unnamed
 from orlop.foreign.unreadable import MOUNTED, is_filled, note_on, unreadable
 from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
 from orlop.intake.platforms import chosen
 from orlop.model.digest import ImageID
 from orlop.model.manifest import Index, parse_manifest
-from orlop.store.blobs.ingest import measure_layer
-from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from orlop.foreign.disk import Folder
-    from orlop.foreign.held import LayerCopy
     from orlop.foreign.rebuilt import Path
     from orlop.foreign.unreadable import UnreadableLayer
     from orlop.model.digest import DiffID
     from orlop.model.image import Image
     from orlop.model.limits import Limits
     from orlop.model.reference import Reference
-    from orlop.streams.compression import Readable
 
 _FILES: Final[dict[str, tuple[str | None, ...]]] = {
     "btrfs": ("btrfs", "subvolumes", None),
@@ -73,7 +66,6 @@ _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
 _VOLATILE: Final = "volatile-"
 """So begins the list of what is not to outlast a restart, which may be there after all."""
 _MANIFEST: Final = "manifest-"
-_LOST: Final = "it is in no list of layers, and no tar-split gives it"
 
 
 def drivers(root: Folder) -> list[str]:
@@ -134,7 +126,8 @@ class _DriverRoot:
         # By the numbers of images; and how many names that are.
         self._given: dict[int, _Given] = {}
         self._named = 0
-        # Whether the whole list of images could be read.
+        # Whether the whole list of layers could be read, and that of images.
+        self._knows_layers = False
         self._is_listed = False
         # Of each image; it may be another name than that of its config.
         self._folders: list[str] = []
@@ -192,7 +185,8 @@ class _DriverRoot:
         return any(name.partition(".")[0] not in self._volatile for name in names)
 
     def _read_layers(self) -> None:
-        for entry in self._both_lists("layers")[0]:
+        listed, self._knows_layers = self._both_lists("layers")
+        for entry in listed:
             layer = _layer(entry)
             self._layers.setdefault(layer.id, layer)
             if layer.is_incomplete:
@@ -209,7 +203,18 @@ class _DriverRoot:
         if folder is not None:
             with folder:
                 splits = [name.removesuffix(_SPLIT) for name in folder.names() if name.endswith(_SPLIT)]
-            self._unnamed.copies += [self._copy(one) for one in splits if one not in known]
+            # With an image store of its own they are beside the containers.
+            lost = [] if self._knows_layers else self._directories()
+            self._unnamed.copies += [self._copy(one) for one in dict.fromkeys(splits + lost) if one not in known]
+
+    def _directories(self) -> list[str]:
+        """Return the names of the directories in which files of layers are."""
+        place = _FILES.get(self._driver, (None,))
+        folder = self._root.there(*(part for part in place[: place.index(None)] if part))
+        if folder is None:
+            return []
+        with folder:
+            return [name for name in folder.names() if _HEX(name)]
 
     def _copy(self, layer: str) -> UnpackedLayer | UnreadableLayer:
         place = _FILES.get(self._driver) or MOUNTED.get(self._driver, ("", None))
@@ -396,81 +401,6 @@ class _DriverRoot:
 
     def _files_of(self, layer: str) -> Path:
         return tuple(layer if part is None else part for part in _FILES[self._driver])
-
-
-class Unnamed:
-    """Layers that no list describes as an image wants them, and what they are, once somebody needs to know.
-
-    ``listed`` has those that a list describes. They are read as well once one of them has turned out to be another one.
-    """
-
-    def __init__(self, limits: Limits, listed: Mapping[DiffID, Sequence[LayerCopy]]) -> None:
-        self.copies: list[LayerCopy] = []
-        self._listed = listed
-        self._limits = limits
-        self._known: dict[str, LayerCopy] = {}
-        self._read = 0
-        self._lock = Lock()
-
-    def layer(self, diff_id: DiffID) -> UnnamedLayer | None:
-        """Return a layer that may be among them, or nothing where it cannot be."""
-        return UnnamedLayer(self, diff_id) if self.copies or self._listed.get(diff_id) else None
-
-    def find(self, diff_id: DiffID, check: Callable[[], object]) -> LayerCopy | None:
-        """Return the layer of a diff ID. All of them are read the first time, those with damaged files twice.
-
-        ``check`` is called now and then; what it raises ends it, and the next call reads them anew.
-        """
-        with self._lock:
-            for number, (copies, most) in enumerate(self._readings(diff_id), 1):
-                if self._read < number and str(diff_id) not in self._known:
-                    self._read_all(copies, most, check)
-                    self._read = number
-            return self._known.get(str(diff_id))
-
-    def _readings(self, diff_id: DiffID) -> Iterator[tuple[Iterable[LayerCopy], int]]:
-        """Yield what is read in turn, and how many attempts at each layer."""
-        yield self.copies, 1
-        yield self.copies, sys.maxsize
-        if any(isinstance(copy, UnpackedLayer) and copy.is_another for copy in self._listed.get(diff_id, ())):
-            for most in (1, sys.maxsize):
-                yield chain.from_iterable(self._listed.values()), most
-
-    def _read_all(self, copies: Iterable[LayerCopy], most: int, check: Callable[[], object]) -> None:
-        """Note the diff IDs of the first attempts at each layer."""
-        for copy in copies:
-            meter = Meter(self._limits)
-            check()
-            for reader in islice(copy.attempts(meter, check), most):
-                with suppress(OrlopError):
-                    found = measure_layer(reader, meter=meter, progress=lambda _: check())
-                    self._known.setdefault(str(found.diff.diff_id), copy)
-
-
-@dataclass(slots=True)
-class UnnamedLayer:
-    """A layer that may be among those that no list describes, an `orlop.foreign.held.LayerCopy`."""
-
-    unnamed: Unnamed
-    diff_id: DiffID
-    reason: str = field(default="", compare=False)
-
-    @property
-    def digest(self) -> None:
-        """Nothing: the tar is rebuilt, and has no other form."""
-
-    def problem(self) -> str:
-        """Return that it is not known before layers are read."""
-        return f"{_LOST} so far: layers that no list describes have to be read for that"
-
-    def attempts(self, meter: Meter, check: Callable[[], object] = go_on) -> Generator[Readable]:
-        """Yield its readers, if it is among them."""
-        found = self.unnamed.find(self.diff_id, check)
-        if found is None:
-            self.reason = _LOST
-            return
-        yield from found.attempts(meter, check)
-        self.reason = found.reason
 
 
 def _entries(document: object, name: str) -> list[dict[str, object]]:

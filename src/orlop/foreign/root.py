@@ -19,6 +19,8 @@ from orlop.errors import (
     RootDamaged,
 )
 from orlop.foreign.disk import Folder, go_on
+from orlop.foreign.documents import text
+from orlop.foreign.held import ForeignContainer
 from orlop.foreign.names import words_of
 from orlop.foreign.places import likely_paths, likely_places, links_on, searched_places
 from orlop.intake.offer import Offer
@@ -30,7 +32,7 @@ from orlop.model.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orlop.foreign.held import ForeignContainer, ForeignImage, Held, LayerCopy
+    from orlop.foreign.held import ForeignImage, Held, LayerCopy
     from orlop.foreign.rebuilt import Path
     from orlop.intake.offer import OfferedLayer, OfferedManifest
     from orlop.intake.platforms import PlatformChoice
@@ -51,6 +53,7 @@ _MOST_SETTINGS: Final = 32
 _MOST_OPEN: Final = 128
 # How many are named at most.
 _LINKS: Final = 10
+_LAYER_LOST: Final = "its layer is lost: it may be one of those whose container is not known"
 MOST_LAYERS: Final = 500
 """The layers that an image of a root may have unless a user asks for others: as many as Podman stacks."""
 
@@ -82,12 +85,12 @@ class ForeignRoot:
             raise
 
     def _read(self) -> Iterator[Held]:
-        from orlop.foreign.docker_root import has_containers, is_older  # noqa: PLC0415 - rooms are read as they are met
+        from orlop.foreign.docker_root import containers_of, is_older  # noqa: PLC0415 - rooms are read as they are met
 
         found = False
         for folder in self._places():
             is_known = self._is_known(folder)
-            if not is_known and len(self._settings) < _MOST_SETTINGS and has_containers(folder):
+            if not is_known and len(self._settings) < _MOST_SETTINGS and containers_of(folder):
                 self._settings.append(folder.copy())
             held = () if is_known else tuple(_held_of(folder, self.limits, self._podmans))
             if held:
@@ -109,8 +112,8 @@ class ForeignRoot:
             )
 
     def _name_containers(self) -> None:
-        """Name the containers that have no name where they are."""
-        from orlop.foreign.docker_root import name_of_container  # noqa: PLC0415 - rooms are read as they are met
+        """Name the containers that have no name where they are, and add those that are nowhere."""
+        from orlop.foreign.docker_root import containers_of, name_of_container  # noqa: PLC0415 - as they are met
 
         for held in self.held if self._settings else ():
             for number, container in enumerate(held.containers):
@@ -119,6 +122,21 @@ class ForeignRoot:
                     if name:
                         held.containers[number] = container._replace(name=name, image=image)
                         break
+        known = {container.id for held in self.held for container in held.containers}
+        for folder in self._settings:
+            for lost in containers_of(folder):
+                if lost not in known:
+                    self._add_lost(folder, lost)
+
+    def _add_lost(self, folder: Folder, container: str) -> None:
+        """Add a container of Docker of which nothing but the settings is left, to what its driver has."""
+        from orlop.foreign.docker_root import settings_of  # noqa: PLC0415 - as above
+
+        settings = settings_of(folder, container, self.limits)
+        places = {f"docker {text(settings.get('Driver'))}", "containerd moby"}
+        held = next((held for held in self.held if held.place in places), self.held[0])
+        name, image = text(settings.get("Name")).lstrip("/"), text(settings.get("Image"))
+        held.containers.append(ForeignContainer(container, name, image, held.place, None, _LAYER_LOST))
 
     def _note_lost(self) -> None:
         """Note that there are no images, though there are containers that were made of one."""

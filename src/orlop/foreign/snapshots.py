@@ -3,7 +3,7 @@
 Each snapshotter has a ``metadata.db`` of its own. A snapshot has a key, ``NAMESPACE/NUMBER/NAME``, the key of its
 parent, and the number of its directory. That of an image's layer has the chain ID as its name. A container has an
 active one, named as ``meta.db`` says. Docker keeps a container there only while it runs, but names the snapshot by its
-ID; with a graph driver its containers have no snapshot.
+ID; with a graph driver its containers have no snapshot. Where ``meta.db`` is damaged, whatever is active may be one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orlop.foreign.held import ForeignContainer, said_size
 from orlop.foreign.unreadable import is_filled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from orlop.foreign.bolt import Bucket
     from orlop.foreign.disk import Folder
@@ -29,6 +29,7 @@ _DATABASE: Final = "metadata.db"
 _ACTIVE: Final = b"\x02"
 _DEEPEST: Final = 1000
 _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
+_UNPACKING: Final = re.compile("extract-").match
 _NUMBER: Final = re.compile(rb"[0-9]{1,20}").fullmatch
 # Below the directory of a snapshot; the second kind has all files there, those of its parent, too.
 _FILES: Final[dict[str, Path]] = {
@@ -134,18 +135,24 @@ class Snapshots:
             key = snapshot.parent
         return None
 
-    def containers(self) -> dict[str, list[ForeignContainer]]:
-        """Return the containers of each namespace."""
+    def containers(self, *, is_damaged: bool = False) -> dict[str, list[ForeignContainer]]:
+        """Return the containers of each namespace; with ``is_damaged`` there are some that ``meta.db`` has lost."""
         found: dict[str, dict[str, ForeignContainer]] = {}
-        for one in (*containers(self._root, self._limits), *self._unlisted()):
+        listed = [*containers(self._root, self._limits)]
+        known = {(one.namespace, one.snapshot) for one in listed}
+        for one in (*listed, *self._unlisted(known if is_damaged else None)):
             if one.snapshot:
                 found.setdefault(one.namespace, {}).setdefault(one.id, self._container(one))
         return {namespace: [*known.values()] for namespace, known in found.items()}
 
-    def _unlisted(self) -> Iterator[NamedContainer]:
-        """Yield the containers of Docker, of which the database has those alone that ran."""
+    def _unlisted(self, known: Container[tuple[str, str]] | None) -> Iterator[NamedContainer]:
+        """Yield the containers of Docker, of which the database has those alone that ran.
+
+        With those that are ``known``, yield whatever else may be one: all but what was being unpacked.
+        """
         for (namespace, name), places in self._keys.items():
-            if _HEX(name):
+            is_other = known is not None and (namespace, name) not in known and not _UNPACKING(name)
+            if _HEX(name) or is_other:
                 for place in places.items():
                     if self._found[place].is_active:
                         yield NamedContainer(namespace, name, "", "", place[0], name)
