@@ -445,7 +445,7 @@ def _unknown(place: str) -> OutcomeUnknown:
 
 
 def _last_rows(begun: psycopg.Cursor[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the rows of the last two statements: the number of the last commit and the version, and the sessions that live."""
+    """Return the rows of the last two statements: what tells the last commit and the version, and who lives."""
     answers: list[list[tuple[Any, ...]]] = []
     more: bool | None = True
     while more:
