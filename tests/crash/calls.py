@@ -35,7 +35,7 @@ _NUMBERS: Final = {
         "sync": 162, "mkdirat": 258, "mknodat": 259, "fchownat": 260, "unlinkat": 263, "renameat": 264, "linkat": 265,
         "symlinkat": 266, "fchmodat": 268, "splice": 275, "sync_file_range": 277, "fallocate": 285, "pwritev": 296,
         "syncfs": 306, "renameat2": 316, "copy_file_range": 326, "pwritev2": 328, "openat2": 437,
-        "open": 2, "openat": 257, "ioctl": 16, "seccomp": 317,
+        "open": 2, "openat": 257, "ioctl": 16, "seccomp": 317, "read": 0, "pread64": 17, "getdents64": 217,
     },
     "aarch64": {
         "ioctl": 29, "flock": 32, "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37,
@@ -43,6 +43,7 @@ _NUMBERS: Final = {
         "fchown": 55, "openat": 56, "close": 57, "write": 64, "writev": 66, "pwrite64": 68, "pwritev": 70,
         "sendfile": 71, "splice": 76, "sync": 81, "fsync": 82, "fdatasync": 83, "sync_file_range": 84, "msync": 227,
         "syncfs": 267, "renameat2": 276, "seccomp": 277, "copy_file_range": 285, "pwritev2": 287, "openat2": 437,
+        "read": 63, "pread64": 67, "getdents64": 61,
     },
 }  # fmt: skip
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -55,6 +56,7 @@ _CHANGING: Final = os.O_CREAT | os.O_TRUNC
 _BY_DESCRIPTOR: Final = frozenset((
     "write", "close", "pwrite64", "writev", "sendfile", "flock", "fsync", "fdatasync", "ftruncate", "fchmod", "fchown",
     "splice", "sync_file_range", "fallocate", "pwritev", "syncfs", "copy_file_range", "pwritev2", "ioctl",
+    "read", "pread64", "getdents64",
 ))  # fmt: skip
 # Where the path is among the arguments, and where the other one is; with the descriptor it is relative to before it.
 _BY_PATH: Final = {
@@ -64,6 +66,8 @@ _BY_PATH: Final = {
     "unlinkat": (1, None), "renameat": (1, 3), "linkat": (1, 3), "symlinkat": (2, None), "fchmodat": (1, None),
     "renameat2": (1, 3), "openat2": (1, None), "openat": (1, None),
 }  # fmt: skip
+
+_READING: Final = ("read", "pread64", "getdents64")
 
 _PLAIN: Final = {
     "renameat": "rename", "renameat2": "rename", "mkdirat": "mkdir", "linkat": "link", "symlinkat": "symlink",
@@ -151,6 +155,7 @@ def watched(
     *,
     with_data: bool = False,
     closes: bool = False,
+    reads: bool = False,
 ) -> Ended:
     """Run ``act`` in a forked child and ask ``judge`` about each call that touches something below ``scope``.
 
@@ -160,13 +165,14 @@ def watched(
         judge: called with a call and its number, the first is 1; the child waits meanwhile.
         with_data: whether calls carry what is written.
         closes: whether a close is a call as well.
+        reads: whether calls that read files and directories are calls as well.
     """
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         try:
             ours.close()
-            listener = _install(closes=closes)
+            listener = _install(closes=closes, reads=reads)
             socket.send_fds(theirs, [b"!"], [listener])
             os.close(listener)
             theirs.close()
@@ -191,14 +197,14 @@ def watched(
     return ended
 
 
-def _install(*, closes: bool) -> int:
-    """Make every changing call of this process wait for an answer; return the descriptor on which they are told."""
+def _install(*, closes: bool, reads: bool) -> int:
+    """Make every call of this process that counts wait for an answer; return the descriptor on which they are told."""
     machine = platform.machine()
     numbers = dict(_NUMBERS[machine])
     seccomp, control = numbers.pop("seccomp"), numbers.pop("ioctl")
     opens = [(numbers.pop(name), place) for name, place in (("open", 1), ("openat", 2)) if name in numbers]
-    if not closes:
-        del numbers["close"]
+    for name in (*(() if closes else ("close",)), *(() if reads else _READING)):
+        del numbers[name]
     load, equal, any_bit, give = 0x20, 0x15, 0x45, 0x06
     allow, notify = 0x7FFF0000, 0x7FC00000
     program = [(load, 0, 0, 4), (equal, 1, 0, _ARCHITECTURES[machine]), (give, 0, 0, allow), (load, 0, 0, 0)]
@@ -328,6 +334,8 @@ class _Supervisor:
             size = arguments[2]
             position = arguments[3] if name == "pwrite64" else self._position(thread, number)
             data = self._memory(arguments[1], size) if self._with_data else b""
+        elif name == "pread64":
+            size, position = arguments[2:4]
         elif name == "ftruncate":
             size = arguments[1]
         elif name == "fallocate":

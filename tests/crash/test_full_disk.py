@@ -183,6 +183,20 @@ def test_what_needs_room_is_refused_on_a_disk_that_others_have_filled(root: Path
     assert command(root, "tag", "example/tiny:1.0", "new") == (0, "")
 
 
+@pytest.mark.parametrize("verb", ["copy", "backup"])
+def test_a_store_is_copied_from_a_disk_that_others_have_filled(
+    root: Path, disk: Path, tmp_path: Path, verb: str
+) -> None:
+    before = holds(root)
+    fill(disk / "others")
+    for _ in range(2 if verb == "backup" else 1):
+        status, told = command(root, "store", verb, tmp_path / "copy")
+        assert (status, told) == (0, ""), told
+    (disk / "others").unlink()
+    assert holds(tmp_path / "copy") == holds(root) == before
+    assert broken(tmp_path / "copy") == broken(root) == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -34,11 +34,11 @@ def tags(client: Client, query: dict[str, str] | None = None) -> set[str]:
     return {tag for image in client.get("/images/json", query).json for tag in image["RepoTags"]}
 
 
-def test_every_answer_says_who_answers(client):
+def test_every_answer_of_a_route_says_who_answers(client):
     ping = client.get("/_ping")
     assert (ping.status, ping.body) == (200, b"OK")
     assert ping.headers["content-type"] == "text/plain; charset=utf-8"
-    others = [client.get(target) for target in ("/images/json", "/images/nosuch/json", "/nosuch")]
+    others = [client.get(target) for target in ("/images/json", "/images/nosuch/json", "/v1.999/info")]
     for answer in (ping, *others):
         assert answer.headers["api-version"] == "1.55"
         assert answer.headers["ostype"] == "linux"
@@ -77,7 +77,10 @@ def test_what_the_api_does_not_have_is_not_found(client):
         ("GET", "/v1.x/info"),
     ]:
         assert client.ask(method, target).status == 404
-    assert client.get("/nosuch").message == "page not found"
+    absent = client.get("/nosuch")
+    assert absent.message == "page not found"
+    # An engine says what it is only where it has a route.
+    assert not {"api-version", "docker-experimental", "ostype", "server"}.intersection(absent.headers)
 
 
 def test_images_are_listed_and_filtered(client):

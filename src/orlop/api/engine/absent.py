@@ -121,5 +121,6 @@ async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
         NotServed: always but for those.
     """
     if scope["method"] != "OPTIONS":
+        scope["orlop.unknown"] = True
         raise NotServed("page not found")
     await Response()(scope, receive, send)

@@ -158,6 +158,8 @@ async def _refuse(scope: Scope, _receive: Receive, send: Send, error: OrlopError
         headers.append((b"retry-after", b"1"))
     if type(error) in _FINAL:
         headers.append((b"connection", b"close"))
-    send = _with_headers(send)
+    if "orlop.unknown" not in scope:
+        # An engine answers for itself what it has a route for.
+        send = _with_headers(send)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

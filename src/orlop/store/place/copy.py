@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orlop.model.progress import Progress
+    from orlop.store.leases import Hold
     from orlop.store.place.new_root import NewRoot
     from orlop.store.root import Store
     from orlop.store.rows.file import FileSnapshot
@@ -267,14 +268,20 @@ def _kept_rows(store: Store, file: Entry, alone: FileSnapshot | None) -> Iterato
         return
     store.leases.alive()  # sweeps up what dead processes left
     with ExitStack() as view:
-        with store.metadata.write():
-            hold = store.leases.hold([EVERYTHING])
-            snapshot = view.enter_context(database.snapshot())
+        # A full disk takes no more than the lease.
+        hold, snapshot = store.with_reserve(partial(_begun, store, view))
         with hold:
             snapshot.write(file, mode=mode)
             # The log grows as long as anybody looks at this moment.
             view.close()
             yield database.finish(file)
+
+
+def _begun(store: Store, view: ExitStack) -> tuple[Hold, FileSnapshot]:
+    """Hold everything of the moment of a snapshot, which lasts as long as the view; what was begun before ends."""
+    view.close()
+    with store.metadata.write():
+        return store.leases.hold([EVERYTHING]), view.enter_context(store.files.rows.snapshot())
 
 
 def _copy_all(

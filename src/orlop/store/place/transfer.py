@@ -77,7 +77,8 @@ class Transfer:
         self._source.metadata.require_sound()
         if not self._refresh:
             self._require_empty()
-        with self._source.leases.hold(() if self._source.read_only else [EVERYTHING]):
+        everything = () if self._source.read_only else [EVERYTHING]
+        with self._source.with_reserve(partial(self._source.leases.hold, everything)):
             for _ in range(_TRIES):
                 self._bring(self._lacking())
                 found = self._commit()

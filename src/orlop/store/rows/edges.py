@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.model.digest import Digest
@@ -47,19 +48,20 @@ def _document(raw: bytes) -> object:
     text = raw.decode("utf-8", "replace")
     if _is_deep(text):
         return None
+    found: list[object] = []
+
+    def read() -> None:
+        with suppress(ValueError):
+            found.append(json.loads(text, object_pairs_hook=_Members))
+
     try:
-        try:
-            return _read(text)
-        except RecursionError:
-            # The caller's frames count as well, so that it would depend on these what can be read: a thread has none.
-            with ThreadPoolExecutor(1) as fresh:
-                return fresh.submit(_read, text).result()
-    except ValueError:
-        return None
-
-
-def _read(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_Members)
+        read()
+    except RecursionError:
+        # The caller's frames count as well, so that it would depend on these what can be read: a thread has none.
+        fresh = Thread(target=read)
+        fresh.start()
+        fresh.join()
+    return found[0] if found else None
 
 
 def _is_deep(text: str) -> bool:

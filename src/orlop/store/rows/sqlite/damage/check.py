@@ -6,6 +6,7 @@ import sqlite3
 from functools import partial
 from itertools import starmap
 
+from orlop.model.regex import regex
 from orlop.store.rows.judging import LOST_NAMES, chain_problem, image_problem, loops_of, manifest_problem, name_problem
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
@@ -25,6 +26,8 @@ _UNKNOWN: Final = frozenset(("schema", "value-invalid"))
 _DAMAGE: Final = frozenset(
     (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_ERROR)
 )
+_UNREAD: Final = regex(r"failed to get page|error code=(?:10|266|522|8458)\b")
+"""What SQLite's checks say of a page for which the device gave an error: that, or one of the codes of such errors."""
 _BATCH: Final = 256
 """Rows whose content is read in one transaction: logs grow as long as one lasts."""
 
@@ -195,8 +198,23 @@ def integrity_faults(connection: sqlite3.Connection) -> list[str]:
     Raises:
         sqlite3.Error: it cannot be read.
     """
-    lines = [line for (line,) in connection.execute("PRAGMA integrity_check")]
-    return _miscounted(connection) if lines == ["ok"] else lines
+    return _faults(connection, "integrity_check") or _miscounted(connection)
+
+
+def _faults(connection: sqlite3.Connection, check: str) -> list[str]:
+    """Return what one of SQLite's checks finds. Raises `sqlite3.OperationalError` where the device could not be read.
+
+    SQLite reports a page that it cannot read like one that is damaged. What cannot be read at the moment may be whole,
+    and must not be taken for lost.
+    """
+    lines = [line for (line,) in connection.execute(f"PRAGMA {check}")]
+    if lines == ["ok"]:
+        return []
+    if any(_UNREAD.search(line) for line in lines):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+    return lines
 
 
 def _miscounted(connection: sqlite3.Connection) -> list[str]:
@@ -223,8 +241,7 @@ def has_lost_rows(connection: sqlite3.Connection, table: str, index: str, rows: 
 
 
 def _quick_faults(connection: sqlite3.Connection) -> list[str]:
-    lines = [line for (line,) in connection.execute("PRAGMA quick_check")]
-    return [] if lines == ["ok"] else lines
+    return _faults(connection, "quick_check")
 
 
 def _shape(connection: sqlite3.Connection) -> Iterator[RowProblem]:
