@@ -22,6 +22,7 @@ from orlop.store.rows.postgres.keys import PostgresKeys
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sending import Sending
 from orlop.store.rows.postgres.sessions import Session
+from orlop.store.rows.unneeded import Unneeded
 from tests.postgres import sql
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def _questions(rows: PostgresRows) -> None:
         rows.loose_of([digest]),
         rows.standing([ChainID.of(b"1")]),
         rows.names_elsewhere("r.test/a", digest),
+        rows.falling(Unneeded((ChainID.of(b"1"),), (diff,), (digest,), (digest,)), ["one"]),
     )
 
 
@@ -109,7 +111,7 @@ def _changes(rows: PostgresRows) -> None:
 _OF_ALL = frozenset(
     (
         *("all_edges", "blobs", "came", "chains", "contents", "counts", "diff_ids", "heads", "image_ids", "image_rows"),
-        *("metadata_of_all", "opaque_blobs", "protected", "unneeded"),
+        *("metadata_of_all", "opaque_blobs", "protected", "state", "unneeded"),
     )
 )
 """Questions about every row there is."""

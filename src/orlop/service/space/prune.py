@@ -58,9 +58,10 @@ def prune(
 
 def _pruned(store: Store, rules: Rules) -> PruneReport:
     store.metadata.require_sound(but=_FORGIVEN)
+    state, ahead = _planned_ahead(store, rules)
     with store.metadata.write() as rows:
         require_no_lost_rows(store, rows, _UNKNOWN)
-        plan = _planned(store, rows, rules)
+        plan = _planned(store, rows, rules) if ahead is None or rows.state() != state else ahead
         store.blobs.sweep_trash(rows)
         removal = Removal(StoreGround(store))
         removal.lines += [("Deleted", str(layer.chain_id)) for layer in store.layers.prune_dead(rows)]
@@ -69,6 +70,19 @@ def _pruned(store: Store, rules: Rules) -> PruneReport:
         store.content.sweep(rows)
         store.events.pruned(plan.reclaimed)
     return _report(plan, removal.lines, dry_run=False)
+
+
+def _planned_ahead(store: Store, rules: Rules) -> tuple[str | None, Plan | None]:
+    """Return a plan that holds as long as the state of the rows is the one beside it; nothing where none can be told.
+
+    Others need not wait while it is made, which takes long where there are many images.
+    """
+    with store.metadata.read() as rows:
+        state = rows.state()
+        if state is None:
+            return None, None
+        require_no_lost_rows(store, rows, _UNKNOWN)
+        return state, _planned(store, rows, rules)
 
 
 def _planned(store: Store, rows: Rows, rules: Rules) -> Plan:

@@ -235,6 +235,13 @@ class Rows(ContentRows):
         """Return what goes with what `unneeded` told, each sorted, where a database tells it; else nothing."""
         return None
 
+    def state(self) -> str | None:
+        """Return a text that is another one where images, names or content are others.
+
+        Nothing where the database cannot tell that much sooner than it gives all rows. Leases do not count.
+        """
+        return None
+
     @abstractmethod
     def counts(self) -> Mapping[str, int]:
         """Return how many rows there are of each kind.

@@ -13,7 +13,7 @@ from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.rows.metadata import ChainRow, DiffRow, ImageRow, ReferenceRow, parent_of
 from orlop.store.rows.postgres.content import PostgresContentRows, blob_row
 from orlop.store.rows.postgres.passing import columns_of, digests_of, sorted_texts
-from orlop.store.rows.postgres.tables import CHILDREN
+from orlop.store.rows.postgres.tables import CHILDREN, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -349,6 +349,10 @@ class PostgresRows(PostgresContentRows):
         from orlop.store.rows.postgres.garbage import falling_rows  # noqa: PLC0415 - only a dry run asks
 
         return falling_rows(self, unneeded, ended)
+
+    def state(self) -> str:
+        """Return a text that is another one where images, names or content are others."""
+        return str(self.value(STATE))
 
     def counts(self) -> Mapping[str, int]:
         """Return how many rows there are of each kind."""

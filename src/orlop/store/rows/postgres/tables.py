@@ -194,6 +194,18 @@ FREED: Final = f"""WITH {_COUNTED}, form AS (
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = form.blob)"""  # noqa: S608 - constants
 """The forms of some contents that nothing else needs."""
 
+_COMPARED: Final = {
+    **dict.fromkeys(("image", "chain", "diff"), "id"),
+    **dict.fromkeys(("blob", "manifest"), "digest"),
+    **dict.fromkeys(("image_metadata", "reference", "top", "image_manifest", "diff_blob"), "{}::text"),
+}
+"""Tables, and of each what tells its rows apart: whatever else is in them follows from that."""
+_SUMS: Final = (
+    f"(SELECT concat(count(*), ' ', sum(hashtextextended({what.format(table)}, 0))) FROM {table})"  # noqa: S608 - constants
+    for table, what in _COMPARED.items()
+)
+STATE: Final = f"SELECT concat_ws(', ', {', '.join(_SUMS)})"
+
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
