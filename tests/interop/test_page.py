@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -219,6 +220,30 @@ def test_names_and_texts_are_inert(page: Browser) -> None:
     assert MARKUP in page.texts("#panel td")
     assert page.texts("[data-fact=User]") == [MARKUP]
     assert page.run("return document.images.length") == 0
+
+
+def test_findings_tell_whether_a_baseline_has_them(chromium: Browser, tmp_path: Path) -> None:
+    members = {name: tarfile.TarInfo(name) for name in ("known", "gone", "new")}
+    for member in members.values():
+        member.mode = 0o666
+    (tmp_path / "old.tar").write_bytes(image(layer(members["known"], members["gone"]), config=CONFIG))
+    (tmp_path / "new.tar").write_bytes(image(layer(members["known"], members["new"]), config=CONFIG))
+    (tmp_path / "baseline").write_bytes(run("audit", "--archive", tmp_path / "old.tar", "--sarif"))
+    beside = ("--baseline", tmp_path / "baseline")
+    run("audit", "--archive", tmp_path / "new.tar", *beside, "--html", tmp_path / "page.html")
+    chromium.resize(1440, 900)
+    chromium.console()
+    chromium.open((tmp_path / "page.html").as_uri())
+    chromium.until("return document.documentElement.dataset.ready === 'yes'")
+    chromium.press("f")
+    shown = chromium.texts("#findings li")
+    texts = {one.split("/")[-1].split()[0]: one.split("world")[0] for one in shown if "world-writable" in one}
+    assert texts == {"new": "medium: ", "known": "known, medium: ", "gone": "gone, medium: "}
+    facts = chromium.run("return document.querySelector('[data-fact=Findings]').textContent")
+    assert "1 medium" in str(facts)
+    # A path that the image does not have leads nowhere, and does no harm.
+    chromium.click("#findings li[data-state=gone] button")
+    assert chromium.console() == []
 
 
 def test_two_images_are_compared(page: Browser) -> None:

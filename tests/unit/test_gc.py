@@ -274,7 +274,7 @@ def test_a_collection_that_fails_changes_nothing(root: Path, monkeypatch: pytest
             raise sqlite3.OperationalError("disk I/O error")
 
         # What the write does last before its commit fails.
-        monkeypatch.setattr("orlop.store.upkeep.gc._Collection._manifests", full)
+        monkeypatch.setattr("orlop.store.upkeep.gc._Collection._tell_manifests", full)
         with pytest.raises(errors.OrlopError):
             images.gc()
         monkeypatch.undo()

@@ -15,7 +15,7 @@ from orlop.errors import DatabaseDamaged
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.model.store_url import StoreURL
 from orlop.service.space.prune import prune
-from orlop.store.graph.garbage import unneeded
+from orlop.store.graph.garbage import falling, unneeded
 from orlop.store.local import local_store
 from orlop.store.remote import remote_store
 from orlop.store.rows import unneeded as unneeded_rows
@@ -257,10 +257,14 @@ def test_the_server_tells_what_the_graph_tells(one_database: Any, world: Any) ->
     with suppress(_Undone), one_database.write() as rows:
         fill(rows, world)
         told, without = unneeded(rows), unneeded(rows, ended=["lease"])
+        goes, goes_without = falling(rows, told), falling(rows, without, ended=["lease"])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(unneeded_rows, "_DOCUMENTS", 1)
             patch.setattr(PostgresRows, "unneeded", Rows.unneeded)
+            patch.setattr(PostgresRows, "falling", Rows.falling)
             assert (unneeded(rows), unneeded(rows, ended=["lease"])) == (told, without)
+            assert (falling(rows, told), falling(rows, without, ended=["lease"])) == (goes, goes_without)
+        before = found_in(rows)
         for part in told.parts(2):
             rows.forget_manifests(part.manifests)
             rows.forget_blobs(part.blobs)
@@ -269,7 +273,25 @@ def test_the_server_tells_what_the_graph_tells(one_database: Any, world: Any) ->
             for diff_id in part.contents:
                 rows.prune_diff(diff_id)
         assert found_in(rows) == kept(world)
+        gone = {kind: before[kind] - left for kind, left in kept(world).items()}
+        assert gone.pop("manifests") == set(map(str, told.manifests))
+        assert gone == {kind: set(map(str, getattr(goes, kind))) for kind in ("chains", "contents", "blobs")}
         raise _Undone
+
+
+def test_a_dry_run_waits_for_no_writer() -> None:
+    """Beyond one machine it ends while another process holds the lock, and reports what goes."""
+    url = StoreURL.parse(engines.new_url(), engines.variables())
+    with remote_store(url) as store, remote_store(url) as other:
+        with store.metadata.write() as rows:
+            put_garbage(rows)
+            rows.put_lease("dead", [CHAIN, EVERYTHING])
+        with suppress(_Undone), other.metadata.write() as rows:
+            names_the_index(rows)
+            told = collect_garbage(store, dry_run=True).garbage
+            raise _Undone
+        assert {one.kind for one in told} == {"lease", "layer", "blob", "toc", "manifest"}
+        assert sorted(told, key=str) == sorted(collect_garbage(store).garbage, key=str)
 
 
 _ID = "'sha256:' || encode(sha256((%s || number)::bytea), 'hex')"

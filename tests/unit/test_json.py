@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from orlop.cli.main import run
+from tests.unit.images_made import image as made_image
+from tests.unit.images_made import layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,3 +156,58 @@ def test_a_schema_refuses_what_does_not_fit() -> None:
     assert not Draft202012Validator(SCHEMAS["rmi"]).is_valid(image)
     assert Draft202012Validator(SCHEMAS["rmi"]).is_valid({"Untagged": "a:1", "Deleted": ""})
     assert not Draft202012Validator(SCHEMAS["rmi"]).is_valid({"Untagged": "a:1", "Deleted": f"sha256:{64 * '0'}"})
+
+
+INSIDE = {
+    "files": [
+        ["ls", "-R", "made:1"],
+        ["ls", "--layers", "made:1"],
+        ["find", "made:1"],
+        ["find", "made:1", "--layer", "1"],
+    ],
+    "stat": [["stat", "made:1", path] for path in ("/dev/odd", "/a", "/etc", "/caf\udce9")],
+    "grep": [["grep", *more, "^o", "made:1"] for more in ([], ["-l"], ["-L"], ["-c"], ["-v"], ["--layers"])],
+    "diff": [
+        ["diff", "made:1#1", "made:1"],
+        ["diff", "--content", "made:1", "made:1#1"],
+        ["diff", "made:1#1", "made:1#2"],
+    ],
+    "diff-config": [["diff", "--config", "made:1", "other:1"]],
+    "audit": [["audit", "made:1", "other:1"], ["audit", "--no-content", "made:1"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"), [(schema, words) for schema in INSIDE for words in INSIDE[schema]], ids=str
+)
+def test_what_is_inside_fits(
+    tmp_path: Path,
+    capsysbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    schema: str,
+    words: list[str],
+) -> None:
+    monkeypatch.setenv("ORLOP_ROOT", str(tmp_path / "root"))
+    device, odd = tarfile.TarInfo("dev/odd"), tarfile.TarInfo("far")
+    device.type, device.devmajor = tarfile.BLKTYPE, 8
+    odd.pax_headers, odd.mtime, odd.uid = {"SCHILY.xattr.user.café": "1"}, 10**12, -1
+    layers = [
+        layer(device, odd, "etc/", ("etc/was", b"word\n"), ("a", b"no\n"), ("caf\udce9", b"o\xff\n"), "l->caf\udce9"),
+        layer(("a", b"other\n"), "etc/.wh.was", ("b", b"\0o"), "c=>a"),
+    ]
+    for tag, some, user in (("made:1", layers, "me"), ("other:1", layers[:1], "you")):
+        (tmp_path / "made.tar").write_bytes(made_image(*some, tag=tag, config={"User": user}))
+        assert run(["load", "-q", "-i", str(tmp_path / "made.tar")]) == 0
+    capsysbinary.readouterr()
+    assert run([words[0], "--format", "json", *words[1:]]) in {0, 4, 8}
+    check(schema, [json.loads(line) for line in capsysbinary.readouterr().out.splitlines()])
+
+
+def test_every_command_that_prints_json_is_listed_with_a_schema_and_tried() -> None:
+    text = (TOP / "docs" / "json.md").read_text()
+    pages = [page for page in (TOP / "docs" / "commands").glob("*.md") if "`--format FORMAT`" in page.read_text()]
+    names = {page.read_text().partition("\n")[0].removeprefix("# ") for page in pages}
+    assert {"orlop ls", "orlop images", "orlop store info"} <= names
+    table = text.partition("\n\n`orlop import`")[0]
+    assert sorted(name for name in names if not re.search(rf"`{name}\b|`{name.split()[-1]}`", table)) == []
+    assert {*re.findall(r"\(schemas/([a-z-]+)\.json\)", table)} == {*SCHEMAS}

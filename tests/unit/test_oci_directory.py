@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,12 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.archive import oci_directory
+from orlop.archive.oci_layout import LayoutContent, TopEntry
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
+from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.manifest import OCI_MANIFEST
+from orlop.model.reference import Reference
 from tests.layout_walk import files, walked
 from tests.needs import need
 from tests.unit.layouts import LAYER, NAME, REF, Layout, named, sha256, tagged, unpacked
@@ -530,3 +537,19 @@ def test_sha256_is_what_walks_compare(tmp_path: Path, images: orlop.ImageService
     assert sha256(blob.read_bytes()) != f"sha256:{blob.name}"
     with pytest.raises(AssertionError):
         walked(tmp_path / "out")
+
+
+def test_a_layout_is_not_made_too_large_to_be_read_again(tmp_path: Path, images: orlop.ImageService):
+    save(images, tmp_path / "out", APPS[0])
+    before = (tmp_path / "out/index.json").read_bytes()
+    limits = replace(DEFAULT_LIMITS, manifest_size=len(before) + 10)
+    with pytest.raises(errors.LimitExceeded, match="another layout"):
+        oci_directory.LayoutTarget(str(tmp_path / "out"), content_of_other(), None, limits).write()
+    assert (tmp_path / "out/index.json").read_bytes() == before
+    assert is_tidy(tmp_path)
+
+
+def content_of_other() -> LayoutContent:
+    """Return an entry that has no blob: it is refused before anybody asks for one."""
+    entry = Descriptor(OCI_MANIFEST, Digest.of(b"other"), 5)
+    return LayoutContent((TopEntry(entry, Reference.parse("other:1")),), (), (), {}, ())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from orlop.errors import ReadOnlyStore
+from orlop.errors import ReadOnlyStore, StoreTooNew
+from orlop.store.rows.postgres.schema import LOCKS, WRITING
 from orlop.store.rows.postgres.tables import SCHEMA_VERSION, STEPS
 from tests.postgres import database, make_older, opened, tag
 
@@ -63,6 +66,39 @@ def test_each_older_version_becomes_this_one(version: int) -> None:
         tag(metadata, "1")
     assert sorted(shape(url)) == sorted(shape(database()))
     assert sql(url, "SELECT version FROM store") == [(SCHEMA_VERSION,)]
+
+
+def test_a_process_that_is_older_than_an_upgrade_writes_nothing_more() -> None:
+    """It has looked at the version long before, and goes on reading."""
+    url = database()
+    with opened(url) as metadata:
+        tag(metadata, "1")
+        sql(url, "UPDATE store SET version = version + 1")
+        with pytest.raises(StoreTooNew, match="upgrade orlop"):
+            tag(metadata, "2")
+        with metadata.read() as rows:
+            assert rows.counts()["names"] == 1
+        sql(url, "UPDATE store SET version = version - 1")
+        tag(metadata, "2")
+
+
+def test_an_upgrade_waits_for_who_writes() -> None:
+    url = older(min(STEPS))
+    ended: list[str] = []
+    with psycopg.connect(url) as writing, ThreadPoolExecutor() as pool:
+        writing.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, WRITING))
+
+        def upgrade() -> None:
+            with opened(url) as metadata:
+                metadata.update()
+            ended.append("upgrade")
+
+        done = pool.submit(upgrade)
+        time.sleep(0.5)
+        ended.append("write")
+        writing.commit()
+        done.result()
+    assert ended == ["write", "upgrade"]
 
 
 def test_an_upgrade_keeps_the_rights_of_roles() -> None:

@@ -411,6 +411,39 @@ def test_the_least_recently_used_goes_where_the_quota_is_reached(
         assert not orlop.stores.fsck(cached.images.root).problems
 
 
+def test_what_is_larger_than_the_quota_drives_nothing_else_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 1 << 20
+    with caching(tmp_path, monkeypatch, quota=size * 5 // 2) as (cached, ahead):
+        pushed = {tag: cached.push(tag, seed=seed, size=size * seed) for tag, seed in (("a", 1), ("large", 3))}
+        for number, (tag, (_, layer)) in enumerate(pushed.items()):
+            ahead[0] = number * 7200
+            cached.ask(tag)
+            assert cached.read(layer) == cached.content(layer)
+        cached.cache.close()
+        has = cached.images.store.content.has
+        assert [has(layer) for _, layer in pushed.values()] == [True, False]
+        assert not orlop.stores.fsck(cached.images.root).problems
+
+
+def test_layers_whose_manifest_was_evicted_meanwhile_pass_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 1 << 20
+    with caching(tmp_path, monkeypatch, quota=size * 3 // 2) as (cached, _):
+        pushed = [cached.push(tag, seed=seed, size=size) for seed, tag in enumerate("abcd", 1)]
+        for tag in "abcd":
+            cached.ask(tag)
+        # The first two are too much, so the first one goes; then those are read that lead nowhere.
+        for _, layer in pushed:
+            assert cached.read(layer) == cached.content(layer)
+        for _, layer in pushed:
+            assert cached.read(layer) == cached.content(layer)
+        cached.cache.close()
+        has = cached.images.store.content.has
+        assert sum(has(layer) for _, layer in pushed) == 1
+        assert not orlop.stores.fsck(cached.images.root).problems
+
+
 def test_what_a_person_has_is_never_evicted_and_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 1 << 20
     with caching(tmp_path, monkeypatch, quota=size * 3 // 2) as (cached, ahead):

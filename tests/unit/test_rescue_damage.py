@@ -7,13 +7,14 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.errors import DigestMismatch, InvalidRoot
+from orlop.errors import DigestMismatch, InvalidRoot, StorageError
 from orlop.foreign.root import open_root
 from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
@@ -330,6 +331,22 @@ def test_what_is_not_a_root_is_refused(tmp_path):
         look(tmp_path)
     (tmp_path / "image" / "btrfs" / "imagedb").mkdir(parents=True)
     assert "docker btrfs: its layer database is missing" in look(tmp_path).notes[0]
+
+
+@pytest.mark.parametrize(
+    "part", ["overlay2", "image/overlay2", "overlay-layers", "io.containerd.content.v1.content/blobs"]
+)
+def test_who_names_a_part_of_a_root_is_told_the_directory_above(tmp_path, part):
+    top = tmp_path / "top"
+    (top / part).mkdir(parents=True)
+    with pytest.raises(InvalidRoot, match=f"name the directory itself, such as {re.escape(str(top))}$"):
+        look(top / part)
+
+
+def test_a_file_in_place_of_a_root_is_called_one(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="file: not a directory; check the path"):
+        look(tmp_path / "file")
 
 
 class _Interrupted(Exception):

@@ -15,7 +15,7 @@ from orlop.errors import AmbiguousID, ContainerNotFound, DigestMismatch, RootDam
 from orlop.foreign.changes import changes_chunks
 from orlop.foreign.disk import Folder
 from orlop.service.rescue import rescue_container, rescue_store
-from tests.foreign_roots import CONTAINERD, DOCKER, PODMAN, snapshot, unpack
+from tests.foreign_roots import CONTAINERD, DOCKER, PODMAN, make_root, snapshot, unpack
 from tests.socket_files import make_socket
 
 OVERLAY2 = "engine-20.10-overlay2"
@@ -65,6 +65,26 @@ def test_what_is_damaged_is_told_when_it_is_read_and_the_rest_is_shown(overlay2)
             list(files.walk())
         with looked.files("give/odd-whiteouts:1", up_to=1) as files:
             assert list(files.walk())
+
+
+def test_commands_tell_that_a_root_has_lost_images(tmp_path, capfd):
+    make_root(tmp_path, 2, {})
+    command = ["images", "--quiet", "--root-of", str(tmp_path)]
+    assert run(command) == 0
+    out, err = capfd.readouterr()
+    assert (len(out.splitlines()), err) == (2, "")
+    configs = tmp_path / "image/overlay2/imagedb/content/sha256"
+    next(configs.iterdir()).unlink()
+    said = (
+        f"note: images of {tmp_path} are lost, and are not among these; orlop rescue {tmp_path} tells which and why\n"
+    )
+    assert run(command) == 0
+    out, err = capfd.readouterr()
+    assert (len(out.splitlines()), err) == (1, said)
+    shutil.rmtree(configs)
+    (tmp_path / "image/overlay2/repositories.json").unlink()
+    assert run(command) == 0
+    assert capfd.readouterr() == ("", said)
 
 
 def test_commands_look_into_a_root(overlay2, tmp_path, capfdbinary):

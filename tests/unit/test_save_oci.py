@@ -520,7 +520,7 @@ def test_images_that_come_between_two_looks_are_held_too(
             return write(*args, **options)
 
         completed_between_looks(monkeypatch, [lambda: other.load(io.BytesIO(raw))])
-        monkeypatch.setattr(save_oci, "write_layout", removed)
+        monkeypatch.setattr(oci_directory, "write_layout", removed)
         out = saved(images, ["example/app:1.0"], tmp_path / "out")
     assert len(out.found) == 7
     assert not out.absent

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from click.shell_completion import ShellComplete
 
+from orlop.archive.docker_save import LAYOUTS
 from orlop.cli import signals
 from orlop.cli.clicked import command_of
 from orlop.cli.root import orlop as root_command
 from orlop.cli.session import Session
 from orlop.cli.shell.completion import plain_answers
+from orlop.service.saving import DIRECTORY, FORMATS, TAR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +143,16 @@ def test_a_look_inside_imports_only_what_it_needs(command: str, root: str, bare:
 def test_lists_of_images_import_nothing_of_what_is_inside(command: str, root: str, bare: set[str]) -> None:
     modules = imported(_RUN, *command.split(), ORLOP_ROOT=root) - bare
     assert not any(name.startswith("orlop.inside") or name.endswith(".cli.inside") for name in modules)
+
+
+def test_a_push_imports_nothing_that_writes_layouts_or_archives() -> None:
+    modules = imported("import sys, orlop.service.push; print(*sys.modules, file=sys.stderr)")
+    writers = {"oci_directory", "oci_tar", "docker_save", "saved"}
+    assert modules & {f"orlop.archive.{name}" for name in writers} == set()
+
+
+def test_the_formats_of_saves_are_those_that_are_written() -> None:
+    assert {*FORMATS} == {*LAYOUTS, TAR, DIRECTORY}
 
 
 def test_the_names_of_commands_are_completed_without_what_commands_need(root: str, bare: set[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from orlop import errors
 from orlop.registry.patience import Patience
 from orlop.service.sync.plan import SyncPlan
+from orlop.service.sync.sources import RegistryRepository
 from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Failure, Quirks
 from tests.layout_walk import walked
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from orlop.model.digest import Digest
+    from orlop.service.sync.sources import Item
     from tests.unit.pushed import Place
 
 
@@ -391,3 +394,30 @@ def test_a_registry_that_is_away_is_not_tried_for_each_tag(tmp_path: Path, other
     assert len(tries) == 100
     assert {one.action.value for one in report.tags} == {"failed"}
     assert len([one for one in other.requests if one.method == "HEAD"]) <= 16
+
+
+@pytest.mark.parametrize("kind", ["docker", "oci", "oci-archive"])
+@pytest.mark.parametrize("platforms", [[], ["linux/amd64"]])
+def test_a_tag_that_moves_while_it_is_looked_at_and_back_is_copied_again(
+    place: Place, tmp_path: Path, kind: str, platforms: list[str]
+):
+    there = place.there
+    before = add_index(there, "team/app", "1", "amd64", "arm64", text="before")
+    after = add_index(there, "team/app", "2", "amd64", "arm64", text="after")
+    target = f"docker://{there.authority}/mirror/app" if kind == "docker" else f"{kind}:{tmp_path}/to"
+    more = {"platforms": platforms} if platforms else {}
+    text = entry(f"docker://{there.authority}/team/app", target, tags=["1"], **more)
+    tags = there.repository("team/app").tags
+    digest = RegistryRepository.digest
+
+    def moving(self: RegistryRepository, item: Item) -> Digest:
+        found = digest(self, item)
+        tags["1"] = after
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RegistryRepository, "digest", moving)
+        assert [one.action.value for one in sync(place, text, state=tmp_path / "state").tags] == ["copied"]
+    assert [one.action.value for one in sync(place, text, state=tmp_path / "state").tags] == ["unchanged"]
+    tags["1"] = before
+    assert [one.action.value for one in sync(place, text, state=tmp_path / "state").tags] == ["copied"]

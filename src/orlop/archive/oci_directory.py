@@ -30,7 +30,15 @@ from orlop.archive.oci_blobs import MadeLayer, Stored
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_layout import LayoutContent
 from orlop.archive.oci_tar import LAYOUT_FILE, blob_chunks, blob_path
-from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
+from orlop.errors import (
+    InvalidArchive,
+    InvalidDigest,
+    InvalidJSON,
+    LimitExceeded,
+    StoreDamaged,
+    TargetExists,
+    WriteFailed,
+)
 from orlop.model import gojson
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
@@ -75,6 +83,7 @@ def write_layout(
 
     Raises:
         TargetExists: something else is there. InvalidArchive: the layout that is there cannot be read.
+        LimitExceeded: it cannot be read, or could not be read again.
         DigestMismatch, SizeMismatch, ContentNotFound: a layer is damaged. StorageError: the layout cannot be written.
             One that was there is then as before, but for blobs that nothing names.
     """
@@ -317,10 +326,25 @@ class LayoutTarget:
         mine = {str(blob.digest) for blob in self._content.blobs}
         has = lambda digest: digest in mine or _is_in(layout, digest)  # noqa: E731 - it is passed on once
         try:
-            return index_json(self._content.entries, self._content.lacking, before=before, has=has)
+            written = index_json(self._content.entries, self._content.lacking, before=before, has=has)
         except InvalidJSON as error:
             msg = f"cannot read {self._shown}/index.json: {error}; correct it, or name a new directory"
             raise InvalidArchive(msg) from error
+        return self._readable(written)
+
+    def _readable(self, written: WrittenIndex) -> WrittenIndex:
+        """Return what a layout gets as its index, which must not make unreadable what could be read.
+
+        Raises `LimitExceeded`.
+        """
+        limit = self._limits.manifest_size
+        if len(written.raw) > limit:
+            msg = (
+                f"index.json of {self._shown} would have {len(written.raw)} bytes, and nobody could read it: the limit"
+                f" manifest-size is {limit}; write the rest into another layout"
+            )
+            raise LimitExceeded(msg)
+        return written
 
     def _place(self, layout: Directory, part: Directory, relied: frozenset[Digest]) -> None:
         """Rename blobs into the layout, what names others after what it names."""

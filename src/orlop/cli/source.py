@@ -6,6 +6,7 @@ import sys
 
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.limits import archive_limit_option
+from orlop.cli.show import output, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +107,13 @@ def opened(session: Session, archive: str, platform: Platform | None = None) -> 
     import orlop  # noqa: PLC0415 - as for stores
 
     session.log()
-    return orlop.RootService(archive, platform=platform, limits=session.limits or orlop.Limits())
+    service = orlop.RootService(archive, platform=platform, limits=session.limits or orlop.Limits())
+    if not service.is_whole:
+        note = (
+            f"note: images of {archive} are lost, and are not among these; orlop rescue {archive} tells which and why"
+        )
+        output.complain(terminal.harmless(note))
+    return service
 
 
 def opened_archive(session: Session, archive: str, platform: Platform | None = None) -> ArchiveService:

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 # In a data root of Docker: of an engine that leaves images to containerd, and of one that maps the IDs of users.
 _NESTED: Final = re.compile("containerd|daemon|[0-9]{1,10}\\.[0-9]{1,10}").fullmatch
 _NESTING: Final = 3
+# What lies directly in a data root.
+_PART: Final = re.compile(
+    r"image|overlay2?|fuse-overlayfs|vfs|aufs|btrfs|(?:overlay|vfs|btrfs)-\w+|io\.containerd\..*"
+).fullmatch
 # Each is held open, and is looked into for each container without a name.
 _MOST_SETTINGS: Final = 32
 # Roots that are held open; a process may hold about a thousand files, and a disk may have a root for each user.
@@ -100,7 +104,7 @@ class ForeignRoot:
                 raise InvalidRoot(f"{self.path} was written by a Docker Engine before 1.10, which orlop cannot read")
             raise InvalidRoot(
                 f"{self.path} is not a data root of Docker, Podman or containerd, nor a disk on which one was found;"
-                " name the directory itself, such as /mnt/var/lib/docker"
+                f" name the directory itself, such as {_above(self.path) or '/mnt/var/lib/docker'}"
                 + "".join(f"; {self._links[0]} is a link, which is not followed" for _ in self._links[:1])
             )
 
@@ -299,6 +303,13 @@ def open_root(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) 
 def _limits_of_root(limits: Limits) -> Limits:
     """Return limits with room for all layers that an engine has kept, unless other ones are asked for."""
     return replace(limits, layers=MOST_LAYERS) if limits.layers == DEFAULT_LIMITS.layers else limits
+
+
+def _above(path: str) -> str:
+    """Return the directory of which a path names a part, if that is the name of one; nothing is looked at."""
+    parts = os.path.abspath(path).split("/")
+    place = next((place for place, part in enumerate(parts) if _PART(part)), 0)
+    return "/".join(parts[:place])
 
 
 def _with_nested(folder: Folder, depth: int) -> Iterator[Folder]:

@@ -24,7 +24,7 @@ __all__ = ["FORMAT", "LARGEST", "compared", "read_reports", "report_of"]
 
 FORMAT: Final = 1
 """The number of the form of reports. One that is higher comes from a newer orlop, and is refused."""
-LARGEST: Final = 128 << 20
+LARGEST: Final = 64 << 20
 """How many bytes a file with reports may have."""
 
 _KINDS: Final = ("fact", "waste", "risk", "secret")

@@ -54,6 +54,12 @@ class RootService(OutsideService[RootImage]):
             raise
         super().__init__(images, f"the root {self.root.path}")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all images of the root are there: no config is lost, nor a list of all images."""
+        held = self.root.held
+        return not any(one.is_damaged or any(image.offered is None for image in one.images) for one in held)
+
     def close(self) -> None:
         """Close all directories of the root."""
         self.root.close()

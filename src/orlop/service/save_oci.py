@@ -7,11 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_content import layout_content
-from orlop.archive.oci_directory import write_layout
-from orlop.archive.oci_index import index_json
 from orlop.archive.oci_layout import Asked
 from orlop.archive.oci_platforms import Platforms
-from orlop.archive.oci_tar import layout_chunks
 from orlop.archive.save_report import OmittedManifests, SaveReport
 from orlop.errors import Conflict, ImageNotFound, InvalidInput, ReferenceNotFound
 from orlop.model.digest import Digest
@@ -46,6 +43,9 @@ def layout_tar(
     progress: Progress | None,
 ) -> Generator[bytes, None, SaveReport]:
     """Yield the bytes of a tar that is a layout of some images, and return what there is to tell of it."""
+    from orlop.archive.oci_index import index_json  # noqa: PLC0415 - a push writes no layout
+    from orlop.archive.oci_tar import layout_chunks  # noqa: PLC0415 - as above
+
     with _content(store, names, platform, compress, had=had, progress=progress) as content:
         index = index_json(content.entries, content.lacking)
         yield from layout_chunks(content, index.raw, progress)
@@ -63,6 +63,8 @@ def save_directory(
     progress: Progress | None,
 ) -> SaveReport:
     """Write a layout of some images into a directory, or add them to the one that is there."""
+    from orlop.archive.oci_directory import write_layout  # noqa: PLC0415 - as above
+
     if not isinstance(target, (str, os.PathLike)):
         msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to"
         raise InvalidInput(msg)

@@ -6,7 +6,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from orlop.archive.docker_save import LAYOUTS
 from orlop.errors import ImageNotFound, InvalidInput
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
@@ -29,11 +28,13 @@ if TYPE_CHECKING:
 _ALGORITHM: Final = "sha256"
 DOCKER: Final = "docker"
 """The format that an engine of today writes."""
+OLD_DOCKER: Final = "docker-20.10"
+"""The one that engines of then wrote."""
 TAR: Final = "oci"
 """The format of a tar that is an OCI layout."""
 DIRECTORY: Final = "oci-dir"
 """The format of a directory that is one."""
-FORMATS: Final = (*LAYOUTS, TAR, DIRECTORY)
+FORMATS: Final = (DOCKER, OLD_DOCKER, TAR, DIRECTORY)
 """All formats in which images are saved."""
 
 

@@ -67,6 +67,7 @@ _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
     errno.ENOSPC: (NoSpace, "no space left on device; free some or choose another place"),
     errno.EDQUOT: (NoSpace, "the disk quota is used up; free some space or choose another place"),
     errno.ENOENT: (FileNotThere, "no such file or directory; check the path"),
+    errno.ENOTDIR: (StorageError, "not a directory; check the path"),
     errno.EISDIR: (WriteFailed, "it is a directory; name a file"),
     errno.EROFS: (ReadOnlyStore, "the file system is read-only; choose a place that can be written"),
     errno.EXDEV: (StorageError, "it cannot move to another file system; a store lies on one, without mounts in it"),

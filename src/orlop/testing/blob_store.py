@@ -374,6 +374,8 @@ class BlobStoreContract(Contract):
         assert sorted(found) == sorted(kept)
         assert {digest: opened.blobs.size_of(digest).size for digest in found} == kept
         assert opened.blobs.size_of(Digest.of(b"nobody kept this")) == (0, 0)
+        alone = {one: opened.blobs.size_of(one) for one in found} | {_LAYER: opened.blobs.toc_size_of(_LAYER)}
+        assert opened.blobs.sizes_of(alone) == alone
 
     def test_removed_bytes_go_once_the_write_is_durable(self, opened: Opened) -> None:
         """``remove`` takes what was named, and nothing else."""

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 6
 """How many blobs are downloaded at once; registries limit what one client may ask for."""
 _TICK: Final = 0.05
+# For so many seconds a blob that is here stays, whatever the quota is, for those that have yet to open it.
+_OPENED: Final = 10.0
 """Seconds after which a follower looks again, since another process may be the writer."""
 _PARTIAL: Final = "partial"
 _log: Final = Logger(__name__)
@@ -57,12 +59,16 @@ class Downloads:
 
     Args:
         store: where to. While one without files here keeps a blob, its followers wait.
-        stored: called after each commit with the number of bytes, by the thread of the download.
+        stored: called after each commit with the digest and the number of bytes, by the thread of the download. It may
+            remove the blob: whoever follows has it open by then.
         damage: what is known of files that are damaged; they are replaced.
     """
 
     def __init__(
-        self, store: Store, stored: Callable[[int], object] = lambda _: None, damage: Damage | None = None
+        self,
+        store: Store,
+        stored: Callable[[Digest, int], object] = lambda *_: None,
+        damage: Damage | None = None,
     ) -> None:
         self._store = store
         self._damage = damage or Damage(store)
@@ -87,7 +93,9 @@ class Downloads:
                 download = _Download(self._store, want, places, self._check, self._damage)
                 self._running[want.digest] = download
                 self._threads.add(started(partial(self._run, download), name="orlop-proxy"))
-        return Following(self._store, download) if self._store.is_local else FollowingElsewhere(self._store, download)
+            # Before the download can end: it waits for those that follow.
+            kind = Following if self._store.is_local else FollowingElsewhere
+            return kind(self._store, download)
 
     def _run(self, download: _Download) -> None:
         error: BaseException | None = None
@@ -106,8 +114,9 @@ class Downloads:
                 del self._running[download.digest]
         download.end(error)
         if error is None:
+            download.wait_for_followers(self._closed.is_set)
             try:
-                self._stored(download.size)
+                self._stored(download.digest, download.size)
             except OrlopError as why:
                 _log.warning("the cache could not make room: %s", why)
         with self._turn:
@@ -142,6 +151,7 @@ class _Download:
         self._check = check
         self._damage = damage
         self._news = threading.Condition()
+        self._without_file = 0
 
     def run(self) -> None:
         """Fetch the blob and keep it; nothing is fetched where another process has brought it meanwhile."""
@@ -216,6 +226,20 @@ class _Download:
             if not self.has_ended:
                 self._news.wait(_TICK)
 
+    def follow(self, count: int) -> None:
+        """Count followers that have not opened its file yet."""
+        with self._news:
+            self._without_file += count
+            self._news.notify_all()
+
+    def wait_for_followers(self, is_closed: Callable[[], bool]) -> None:
+        """Wait until all followers have its file open, but not for long."""
+        left = _OPENED
+        with self._news:
+            while self._without_file > 0 and left > 0 and not is_closed():
+                self._news.wait(_TICK)
+                left -= _TICK
+
 
 class Following:
     """A reader of a blob under way, for one thread. Close it, or use it in a ``with`` block."""
@@ -226,7 +250,9 @@ class Following:
         self._descriptor = -1
         self._position = 0
         self._has_read = False
+        self._has_opened = False
         self.size = download.size
+        download.follow(1)
 
     def ready(self) -> None:
         """Wait until there is something to read, or nothing is missing.
@@ -283,7 +309,14 @@ class Following:
             self._descriptor = entry.open()
         except FileNotFoundError:
             # It is not begun yet, or just committed.
-            pass
+            return
+        self._opened()
+
+    def _opened(self) -> None:
+        """Tell the download, once, that it need not wait for this reader."""
+        if not self._has_opened:
+            self._has_opened = True
+            self._download.follow(-1)
 
     def _settle(self) -> None:
         """Check that what was read so far is of the file that was verified; open that where nothing was read."""
@@ -298,11 +331,16 @@ class Following:
             return
         if self._has_read:
             raise DigestMismatch(f"the blob {self._download.digest} was started again while it was read; ask again")
-        self.close()
+        self._close()
         self._descriptor = file.open()
+        self._opened()
 
     def close(self) -> None:
         """Stop reading; the download goes on."""
+        self._opened()
+        self._close()
+
+    def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -342,6 +380,7 @@ class FollowingElsewhere(Following):
                 raise ContentNotFound(f"the blob {self._download.digest} went away; ask for it again")
             self._file = self._store.blobs.open_unverified(row)
             self._file.seek(self._position)
+            self._opened()
         data = self._file.read(min(n, self.size - self._position))
         self._position += len(data)
         if not data:
@@ -350,6 +389,7 @@ class FollowingElsewhere(Following):
 
     def close(self) -> None:
         """Stop reading; the download goes on."""
+        super().close()
         file, self._file = self._file, None
         if file is not None:
             file.close()

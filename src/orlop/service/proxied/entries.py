@@ -87,6 +87,16 @@ class Entries:
         with self._store.metadata.write() as rows:
             rows.delete_top(_key(name), f":{name.tag}")
 
+    def drop_loose(self, digest: Digest) -> bool:
+        """Remove a blob to which nothing leads, not even an entry by now, and return whether it went."""
+        with self._store.metadata.read() as rows:
+            if rows.edges_to(digest):
+                return False
+        with self._store.metadata.write() as rows:
+            gone = rows.forget_blobs([digest])
+            self._store.blobs.remove(rows, gone)
+        return bool(gone)
+
     def size(self) -> int:
         """Return how many bytes of blobs are here for the cache alone."""
         with self._store.metadata.read() as rows:
@@ -95,11 +105,12 @@ class Entries:
     def evict(self, most: int) -> int:
         """Forget what was used least recently until no more than so many bytes are left; return how many are.
 
+        What alone has more than that goes first: it cannot stay, whatever else would make room for it.
         Each manifest goes in a write of its own. What a person has named, or is being read, stays in the store.
         """
         with self._store.metadata.read() as rows:
             weight = _Weight(rows)
-        for top in weight.oldest:
+        for top in weight.order(most):
             if weight.total <= most:
                 break
             with self._store.metadata.write() as rows:
@@ -114,13 +125,17 @@ class _Weight:
 
     def __init__(self, rows: Rows) -> None:
         found = [top for top in rows.tops() if top.name.startswith(CACHED) and top.suffix.startswith("@")]
-        self.oldest = sorted(found, key=lambda top: (top.updated, top.name, top.suffix))
+        self._oldest = sorted(found, key=lambda top: (top.updated, top.name, top.suffix))
         self._named: dict[Digest, list[Digest]] = {}
+        # What a manifest leads to, whether it is here yet or not.
+        self._alone: dict[Digest, int] = {}
         self._sizes: dict[Digest, int] = {}
         self._needed: Counter[Digest] = Counter()
         for top in found:
             if top.digest not in self._named:
-                self._named[top.digest] = list(dict.fromkeys(edge.child for edge in rows.edges(top.digest)))
+                sizes = {edge.child: edge.size for edge in rows.edges(top.digest)}
+                self._named[top.digest] = list(sizes)
+                self._alone[top.digest] = sum(size for blob, size in sizes.items() if not rows.diffs_of(blob))
             for blob in self._named[top.digest]:
                 self._needed[blob] += 1
         for blob in self._needed:
@@ -128,6 +143,10 @@ class _Weight:
             if row is not None and not rows.diffs_of(blob):
                 self._sizes[blob] = row.size
         self.total = sum(self._sizes.values())
+
+    def order(self, most: int) -> list[TopRow]:
+        """Return the entries in the order in which they go: those of more than so many bytes, then the oldest."""
+        return sorted(self._oldest, key=lambda top: self._alone[top.digest] <= most)
 
     def drop(self, top: TopRow) -> None:
         """Take an entry away."""

@@ -379,9 +379,9 @@ class PullThrough:
 
     # The quota.
 
-    def _stored(self, size: int) -> None:
+    def _stored(self, digest: Digest, size: int) -> None:
         """Count what was kept, and make room where that is too much. All is counted only where it may matter."""
-        if self._quota is None:
+        if self._quota is None or self._entries.drop_loose(digest):
             return
         with self._counting:
             self._size = self._entries.size() if self._size is None else self._size + size

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidTimestamp
+from orlop.model.digest import DiffID
 from orlop.service.space.remove import Ground
 from orlop.store.graph.remains import Remains
 from orlop.store.graph.snapshot import take_snapshot
@@ -17,7 +18,7 @@ from orlop.store.references import reference_of, suffix_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+    from orlop.model.digest import ChainID, Digest, ImageID
     from orlop.model.reference import Reference
     from orlop.store.blobs.store import StoredSize
     from orlop.store.graph.snapshot import Snapshot
@@ -104,8 +105,10 @@ def take_inventory(store: Store, rows: Rows) -> Inventory:
         images,
         chains={row.chain_id: row for row in sorted(found.stacks.rows, key=lambda row: str(row.chain_id))},
         blobs=blobs,
-        sizes={digest: store.blobs.size_of(digest) for digest in stored},
-        toc_sizes={diff_id: store.blobs.toc_size_of(diff_id) for diff_id in blobs},
+        sizes=store.blobs.sizes_of(stored),
+        toc_sizes={
+            diff_id: size for diff_id, size in store.blobs.sizes_of(blobs).items() if isinstance(diff_id, DiffID)
+        },
         dead=_dead(store, found),
         indexed=_indexed(found, images),
     )

@@ -143,6 +143,7 @@ class EntryRun:
         self._stop = _Stop()
         self._failed: set[str] = set()
         self._at: dict[str, dict[str, str]] = {}
+        self._led: dict[Item, Digest] = {}
 
     def run(self) -> None:
         """Do it. What fails for one tag alone is told; else raises `OrlopError`."""
@@ -304,7 +305,9 @@ class EntryRun:
             more = [each for roots in about.values() for each in roots]
         if (is_same or has_all) and not more:
             if not self.dry_run:
-                self._keep(one, Known(self.how, look.found, look.there or "", self._about_of(source, root)))
+                self._keep(
+                    one, Known(self.how, self._led_to(one, look), look.there or "", self._about_of(source, root))
+                )
             self.tell(one, SyncAction.UNCHANGED, "has all of its signatures" if has_all else reason, digest)
             return
         if about:
@@ -313,7 +316,9 @@ class EntryRun:
         if self.dry_run:
             self._plan(one, source, root, more, reason)
             return
-        taken = Taken(one, root, more, Known(self.how, look.found, "", self._about_of(source, root)), reason)
+        taken = Taken(
+            one, root, more, Known(self.how, self._led_to(one, look), "", self._about_of(source, root)), reason
+        )
         before = self._moved()
         taken.size = lambda: self._moved() - before
         with self.copying() as copy:
@@ -366,6 +371,7 @@ class EntryRun:
     def opened(self, item: Item) -> tuple[Source, Root]:
         """Return what a tag leads to, of the wanted platforms, and where it is read."""
         source, root = self._source.opened(item)
+        self._led[item] = root.descriptor.digest
         if self.entry.platforms is None:
             return source, root
         root, made = narrowed(source, root, self.entry.platforms)
@@ -375,6 +381,11 @@ class EntryRun:
             source.read[root.descriptor.digest] = made
             return source, root
         return WithManifest(source, made), root
+
+    def _led_to(self, one: Named, look: Look) -> str:
+        """Return what a tag of the source led to when it was opened: it may have moved since it was looked at."""
+        opened = self._led.get(one.item)
+        return str(opened) if opened is not None and look.found.startswith(f"{opened.algorithm}:") else look.found
 
     # What is written whole.
 
@@ -402,7 +413,8 @@ class EntryRun:
         """Remember what a file was written of."""
         for one, source, root in opened:
             found = self.target.found(one.name) or ""
-            self._keep(one, Known(self.how, part.wanted[one].found, found, self._about_of(source, root)))
+            led_to = self._led_to(one, part.wanted[one])
+            self._keep(one, Known(self.how, led_to, found, self._about_of(source, root)))
 
     # What goes.
 

@@ -24,16 +24,17 @@ from contextlib import contextmanager
 from itertools import chain
 
 from orlop.errors import DigestMismatch, InvalidInput, SizeMismatch
+from orlop.model.digest import DiffID
 from orlop.model.generic import final
 from orlop.model.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import BinaryIO, ClassVar, Self
 
-    from orlop.model.digest import DiffID, Digest
+    from orlop.model.digest import Digest
     from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
     from orlop.streams.verify import VerifyingReader
 
@@ -333,6 +334,13 @@ class BlobStore(ABC):
     def all_sizes(self) -> Iterable[tuple[Digest, int]]:
         """Return what `sizes` and `toc_sizes` do; the layer of a table of contents is a `DiffID`."""
         return chain(self.sizes(), self.toc_sizes())
+
+    def sizes_of(self, digests: Iterable[Digest]) -> Mapping[Digest, StoredSize]:
+        """Return what `size_of` does for some blobs and, for each `DiffID` among them, what `toc_size_of` does."""
+        return {
+            digest: self.toc_size_of(digest) if isinstance(digest, DiffID) else self.size_of(digest)
+            for digest in digests
+        }
 
     def require_own(self) -> None:  # noqa: B027 - most places are one store's alone
         """Check that what holds the bytes is this store's, where it could be another's.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from orlop.store.graph.documents import Documents
 from orlop.store.rows.rows import EVERYTHING
-from orlop.store.rows.unneeded import Unneeded
+from orlop.store.rows.unneeded import Falling, Unneeded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -33,6 +34,37 @@ def unneeded(rows: Rows, *, ended: Collection[str] = ()) -> Unneeded:
     chains, contents = _layers(rows, held)
     manifests, blobs = _content(rows, held)
     return Unneeded(chains, contents, manifests, blobs)
+
+
+def falling(rows: Rows, garbage: Unneeded, *, ended: Collection[str] = ()) -> Falling:
+    """Return what goes with what nothing needs. Takes what `unneeded` does, and what that gave."""
+    told = rows.falling(garbage, ended)
+    if told is not None:
+        return told
+    held = {str(digest) for name, digests in rows.protected().items() if name not in ended for digest in digests}
+    kept = {row.chain_id: row for row in rows.chains()}
+    needed = {*rows.standing(kept), *(chain for chain in kept if str(chain) in held)}
+    above = Counter(row.parent for row in kept.values())
+    gone = []
+    candidates = set(garbage.contents)
+    waiting = list(garbage.chains)
+    while waiting:
+        row = kept.pop(waiting.pop())
+        gone.append(row.chain_id)
+        candidates.add(row.diff_id)
+        parent = row.parent
+        above[parent] -= 1
+        if parent is not None and above[parent] == 0 and parent not in needed:
+            waiting.append(parent)
+    inside = {row.diff_id for row in kept.values()}
+    forms = rows.contents()
+    contents = {one for one in candidates if one not in inside and str(one) not in held}
+    manifests = set(garbage.manifests)
+    named = {edge.child for edge in rows.all_edges() if edge.parent not in manifests}
+    stays = {blob.digest for one, blob in forms if blob is not None and one not in contents} | named
+    blobs = {blob.digest for one, blob in forms if blob is not None and one in contents} - stays
+    freed = {one for one in blobs if str(one) not in held}
+    return Falling(tuple(sorted(gone)), tuple(sorted(contents)), tuple(sorted({*garbage.blobs, *freed})))
 
 
 def only_leased(rows: Rows, digests: Iterable[Digest]) -> list[Digest]:

@@ -78,10 +78,20 @@ class Condemned(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Which store the rows belong to, and how often it has changed hands: after a restore or a clone it is higher."""
+    """Which store the rows belong to, and how often it has changed hands: after a restore or a clone it is higher.
+
+    ``origin`` tells these rows from a copy of them: it is another one in a database that was cloned, or restored from a
+    dump. It is empty where that cannot be known.
+    """
 
     store: str
     generation: int
+    origin: str = ""
+
+    def is_of(self, other: Identity) -> bool:
+        """Return whether these are the rows that another identity speaks of, as far as both know."""
+        origins = {self.origin, other.origin} - {""}
+        return self[:2] == other[:2] and len(origins) < 2
 
 
 class ObjectKeys(ABC):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import ChainID, DiffID
     from orlop.store.rows.content import BlobRow
-    from orlop.store.rows.unneeded import Unneeded
+    from orlop.store.rows.unneeded import Falling, Unneeded
 
 
 MAX_SIZE = (1 << 63) - 1
@@ -229,6 +229,10 @@ class Rows(ContentRows):
 
     def unneeded(self, ended: Collection[str]) -> Unneeded | None:  # noqa: ARG002 - for those that can tell
         """Return what nothing needs but leases that have ended, where a database tells it; else nothing."""
+        return None
+
+    def falling(self, unneeded: Unneeded, ended: Collection[str]) -> Falling | None:  # noqa: ARG002 - as above
+        """Return what goes with what `unneeded` told, each sorted, where a database tells it; else nothing."""
         return None
 
     @abstractmethod

@@ -45,5 +45,14 @@ class Unneeded:
             yield Unneeded(contents=contents)
 
 
+@dataclass(frozen=True, slots=True)
+class Falling:
+    """What goes with what nothing needs, beside manifests: all layers in their place, contents and blobs."""
+
+    chains: tuple[ChainID, ...] = ()
+    contents: tuple[DiffID, ...] = ()
+    blobs: tuple[Digest, ...] = ()
+
+
 def _pieces(things: tuple[T, ...], most: int) -> Iterator[tuple[T, ...]]:
     return (things[start : start + most] for start in range(0, len(things), most))

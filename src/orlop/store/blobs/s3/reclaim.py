@@ -53,12 +53,12 @@ def init_bucket(bucket: Bucket, keys: ObjectKeys) -> tuple[str, ...]:
     if found is None and _is_elsewhere(bucket, keys):
         what = f"these rows name content, and none of it is in {bucket.where}"
         raise StoreInUse(f"{what}; check that prefix, or run `orlop store init --adopt` if the content is lost")
-    if found is not None and found != mine:
+    if found is not None and not found.is_of(mine):
         raise _foreign(bucket, found, mine)
     require_here(bucket, keys, settle=True)
     if found is None and not bucket.put_new(MARKER, _marker(mine)):
         found = _marked(bucket)
-    if found is not None and found != mine:
+    if found is not None and not found.is_of(mine):
         # Another store was faster, and these rows may have another place.
         keys.unsettle(bucket.where)
         raise _foreign(bucket, found, mine)
@@ -104,7 +104,7 @@ def require_own(bucket: Bucket, keys: ObjectKeys) -> None:
     mine, found = keys.identity(), _marked(bucket)
     if found is None:
         raise StoreNotFound(f"{bucket.where} is not marked as a store's; check that prefix, or run `orlop store init`")
-    if found != mine:
+    if not found.is_of(mine):
         raise _foreign(bucket, found, mine)
     require_here(bucket, keys, settle=True)
 
@@ -128,7 +128,8 @@ def bucket_warnings(bucket: Bucket) -> tuple[str, ...]:
 
 
 def _marker(identity: Identity) -> Pieces:
-    text = json.dumps({"store": identity.store, "generation": identity.generation}, indent=2)
+    fields = {"store": identity.store, "generation": identity.generation}
+    text = json.dumps(fields | ({"rows": identity.origin} if identity.origin else {}), indent=2)
     return Pieces([f"{text}\n".encode()])
 
 
@@ -138,13 +139,16 @@ def _marked(bucket: Bucket) -> Identity | None:
         return None
     try:
         found = json.loads(raw)
-        return Identity(str(found["store"]), int(found["generation"]))
-    except (ValueError, KeyError, TypeError):
+        return Identity(str(found["store"]), int(found["generation"]), str(found.get("rows", "")))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Identity("unknown", 0)
 
 
 def _foreign(bucket: Bucket, found: Identity, mine: Identity) -> StoreInUse:
     what = f"{bucket.where} belongs to generation {found.generation} of the store {found.store}"
+    if found[:2] == mine[:2]:
+        what = f"{what} in another database, and these rows are a copy, or were restored from a dump"
+        return StoreInUse(f"{what}; run `orlop store init --adopt` if they are to have it from now on")
     advice = "use another prefix, or run `orlop store init --adopt` if that store is gone"
     return StoreInUse(f"{what}, and these rows are generation {mine.generation} of {mine.store}; {advice}")
 

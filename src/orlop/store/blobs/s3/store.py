@@ -41,7 +41,7 @@ from orlop.store.rows.keys import TOC
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from orlop.store.blobs.s3.cache import BlockCache
     from orlop.store.blobs.s3.reading import Stream
@@ -234,9 +234,17 @@ class S3BlobStore(BlobStore):
         """Return the size of a blob."""
         return self._size_of(digest, str(digest))
 
+    def sizes_of(self, digests: Iterable[Digest]) -> Mapping[Digest, StoredSize]:
+        """Return the sizes of blobs and tables of contents; the rows are asked once."""
+        names = {digest: f"{TOC if isinstance(digest, DiffID) else ''}{_require_valid(digest)}" for digest in digests}
+        found = self.keys.find_many(names.values()) if names else {}
+        return {digest: self._size(found.get(name)) for digest, name in names.items()}
+
     def _size_of(self, digest: Digest, name: str) -> StoredSize:
         _require_valid(digest)
-        stored = self.keys.find(name)
+        return self._size(self.keys.find(name))
+
+    def _size(self, stored: StoredObject | None) -> StoredSize:
         if stored is None:
             return StoredSize(0, 0)
         size = (self.bucket.size(path_of(stored.key)) or 0) if self._doubting else stored.size

@@ -40,7 +40,7 @@ from orlop.store.rows.postgres.errors import (
 )
 from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
-from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_laid, watch
+from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_known, require_laid, watch
 from orlop.store.rows.postgres.sending import BOUND
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
 
@@ -71,7 +71,7 @@ _ALONE: Final = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; SET LOCAL synchronous_commit = off;"
     f" {_LOCK}; SET LOCAL lock_timeout = '{_SILENCE}'; {_HELD}"
 )
-_WRITE: Final = f"{_ALONE}; {LAST}"
+_WRITE: Final = f"{_ALONE}; SELECT ({LAST}), (SELECT version FROM {SCHEMA}.store)"  # noqa: S608 - constants
 _ASK: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {DURABLE}; {_LOCK}"
 _ASKING: Final = 20.0
 """The seconds for which a server that is away is asked again what became of a commit: it may be starting."""
@@ -207,7 +207,8 @@ class PostgresMetadata(Metadata):
             rows = PostgresRows(begun.connection, self.place, writable=True)
             commit: Commit | None = None
             try:
-                (last,), *alive = _last_rows(begun)
+                (last, version), *alive = _last_rows(begun)
+                require_known(version, self.place)
                 self._require_all(names, alive)
                 with self._block(rows):
                     yield rows
@@ -444,7 +445,7 @@ def _unknown(place: str) -> OutcomeUnknown:
 
 
 def _last_rows(begun: psycopg.Cursor[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the rows of the last two of several statements: the last commit's number, and the sessions that live."""
+    """Return the rows of the last two statements: the number of the last commit and the version, and the sessions that live."""
     answers: list[list[tuple[Any, ...]]] = []
     more: bool | None = True
     while more:

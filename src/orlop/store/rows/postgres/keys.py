@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _AGAIN: Final = "interval '1 hour'"
 """How long after a deletion an object is deleted once more."""
+_IDENTITY: Final = """id, generation,
+    (SELECT oid FROM pg_database WHERE datname = current_database()) || '.' || store.tableoid"""
+"""A standby and an upgrade in place keep these numbers; a dump does not."""
 _OBJECT: Final = "SELECT name, key, size FROM object"
 _UNNAMED: Final = f"""{_OBJECT} WHERE name < %(toc)s AND NOT EXISTS (SELECT 1 FROM blob WHERE blob.digest = name)
     UNION ALL {_OBJECT} WHERE name >= %(toc)s
@@ -223,11 +226,11 @@ class PostgresKeys(ObjectKeys):
 
     def identity(self) -> Identity:
         """Return whose rows these are."""
-        return Identity(*self._asked("SELECT id, generation FROM store")[0])
+        return Identity(*self._asked(f"SELECT {_IDENTITY} FROM store")[0])  # noqa: S608 - a constant
 
     def adopt(self, place: str = "") -> Identity:
         """Raise the generation of the store."""
-        statement = "UPDATE store SET generation = generation + 1, blobs = %s RETURNING id, generation"
+        statement = f"UPDATE store SET generation = generation + 1, blobs = %s RETURNING {_IDENTITY}"  # noqa: S608 - a constant
         with self._metadata.write() as rows:
             found = _of_postgres(rows).row(statement, (place,))
         self._metadata.blobs = place

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from orlop.store.rows.metadata import BlobRow
-    from orlop.store.rows.unneeded import Unneeded
+    from orlop.store.rows.unneeded import Falling, Unneeded
 
 _PARENT = "parent"
 _IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0), parent.value
@@ -343,6 +343,12 @@ class PostgresRows(PostgresContentRows):
         from orlop.store.rows.postgres.garbage import unneeded_rows  # noqa: PLC0415 - few commands look for all of it
 
         return unneeded_rows(self, ended)
+
+    def falling(self, unneeded: Unneeded, ended: Collection[str]) -> Falling:
+        """Return what goes with what nothing needs."""
+        from orlop.store.rows.postgres.garbage import falling_rows  # noqa: PLC0415 - only a dry run asks
+
+        return falling_rows(self, unneeded, ended)
 
     def counts(self) -> Mapping[str, int]:
         """Return how many rows there are of each kind."""

@@ -28,6 +28,8 @@ _WATCHED: Final = """set_config('tcp_keepalives_idle', '60s', false),
 that outlives transactions: behind a pooler it watches the pooler."""
 WRITING: Final = 2
 
+_PATIENCE: Final = "20s"
+"""How long an upgrade waits for those that write."""
 TTL: Final = 60.0
 """The seconds after which a session that is not heard of is declared dead; every process takes them from the store."""
 
@@ -68,10 +70,15 @@ def require_laid(connection: psycopg.Connection[tuple[Any, ...]], place: str) ->
         found = laid_in(connection)
     if found.version == 0:
         raise StoreNotFound(f"there is no store in {place}; make one with `orlop --root URL store init`")
-    if found.version > SCHEMA_VERSION:
-        what = f"schema {found.version}, this one knows {SCHEMA_VERSION}"
-        raise StoreTooNew(f"{place} was written by a newer orlop ({what}); upgrade orlop")
+    require_known(found.version, place)
     return found
+
+
+def require_known(version: int | None, place: str) -> None:
+    """Raise `StoreTooNew` where a newer orlop has laid out what is there, perhaps since this process has opened it."""
+    if version is not None and version > SCHEMA_VERSION:
+        what = f"schema {version}, this one knows {SCHEMA_VERSION}"
+        raise StoreTooNew(f"{place} was written by a newer orlop ({what}); upgrade orlop")
 
 
 def lay_out(
@@ -112,6 +119,8 @@ def lay_out(
             else:
                 require_laid(connection, place)
                 connection.execute(f"SET LOCAL search_path TO {SCHEMA}".encode())
+                if version < SCHEMA_VERSION:
+                    _end_writes(connection)
                 for number in range(version, SCHEMA_VERSION):
                     connection.execute(steps[number].encode())
                 connection.execute("UPDATE store SET version = %s WHERE version <> %s", (SCHEMA_VERSION,) * 2)
@@ -121,6 +130,13 @@ def lay_out(
                 connection.execute("ROLLBACK")
             raise
     return version
+
+
+def _end_writes(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Wait for the writer of this moment: what an older orlop has begun is committed before an upgrade, or refused."""
+    connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'".encode())
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, WRITING))
+    connection.execute("SET LOCAL lock_timeout = '5s'")
 
 
 def _is_there(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:

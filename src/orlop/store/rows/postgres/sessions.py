@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import OrlopError
 from orlop.store.rows.postgres.errors import lease_lost
+from orlop.store.rows.postgres.passing import PassingRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _BEATS: Final = 6
 """How often a session is heard of in the time after which it would count as dead."""
 
+_ALIVE: Final = "SELECT id FROM session WHERE NOT dead"
 REAP: Final = """WITH silent AS (
         SELECT id FROM session WHERE NOT dead
         AND seen < clock_timestamp() - (SELECT ttl FROM store) * interval '1 second' FOR UPDATE SKIP LOCKED),
@@ -250,9 +252,12 @@ os.register_at_fork(after_in_child=_abandon_all)
 def alive_sessions(metadata: PostgresMetadata, *, reap: bool) -> set[str]:
     """Return the sessions that live, whatever block the thread is in; first declare silent ones dead, if wanted.
 
-    Inside a write that is a part of it, and undone with it.
+    Inside a write that is a part of it, and undone with it; inside a read it is what that sees.
     """
-    with metadata.joined() as rows:
-        if reap and metadata.refusal() is None:
+    if reap and metadata.refusal() is None:
+        with metadata.joined() as rows:
             rows.run(REAP)
-        return {name for (name,) in rows.rows("SELECT id FROM session WHERE NOT dead")}
+            return {name for (name,) in rows.rows(_ALIVE)}
+    with metadata.read() as seen:
+        assert isinstance(seen, PassingRows)
+        return {name for (name,) in seen.rows(_ALIVE)}

@@ -176,6 +176,24 @@ UNNEEDED_CONTENTS: Final = f"""WITH {_COUNTED} SELECT id FROM diff
     WHERE NOT EXISTS (SELECT 1 FROM chain WHERE chain.diff = diff.id)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = diff.id) ORDER BY 1"""  # noqa: S608 - constants
 
+STANDING: Final = f"""WITH {_COUNTED}
+    SELECT id, parent, diff, (SELECT count(*) FROM chain AS above WHERE above.parent = chain.id) FROM chain
+    WHERE id = ANY(%(asked)s) AND NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = chain.id)"""  # noqa: S608 - constants
+"""Those of some layers that neither an image nor a lease needs, and how many layers stand on each."""
+PLACED: Final = f"""WITH {_COUNTED} SELECT id, (SELECT count(*) FROM chain WHERE chain.diff = diff.id)
+    FROM diff WHERE id = ANY(%(asked)s) AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = diff.id)"""  # noqa: S608 - constants
+"""Those of some contents that no lease needs, and in how many places each is."""
+FREED: Final = f"""WITH {_COUNTED}, form AS (
+        SELECT blob, count(*) AS forms FROM diff_blob WHERE diff = ANY(%(contents)s) GROUP BY blob)
+    SELECT form.blob FROM form
+    WHERE forms = (SELECT count(*) FROM diff_blob WHERE diff_blob.blob = form.blob)
+    AND NOT EXISTS (SELECT 1 FROM edge
+        LEFT JOIN unnest(%(gone)s::text[]) AS going (digest) ON going.digest = edge.parent
+        WHERE edge.child = form.blob AND going.digest IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = form.blob)"""  # noqa: S608 - constants
+"""The forms of some contents that nothing else needs."""
+
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
