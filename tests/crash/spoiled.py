@@ -2,9 +2,9 @@
 
 A `Bench` holds one store as it should be, and what each command answers and leaves there. Each kind of damage is done
 to a fresh copy of it, and each command is run on a copy of that. Of every run is asked: has it lost a blob that would
-be there without the damage, was its answer wrong though its status was 0 and `fsck` knows of damage, did it refuse and
-change the database all the same, did it make a backup worse, did it end with a traceback or with the status 1, is a
-store clean that `fsck --repair` says it has repaired.
+be there without the damage, or does the collection after a repair lose one, was its answer wrong though its status was
+0 and `fsck` knows of damage, did it refuse and change the database all the same, did it make a backup worse, did it end
+with a traceback or with the status 1, is a store clean that `fsck --repair` says it has repaired.
 """
 
 from __future__ import annotations
@@ -250,6 +250,9 @@ def faults(bench: Bench, name: str, ran: Ran, *, known: bool, backup: list[objec
         again = bench.run("fsck")
         if again.status:
             yield f"it repaired everything, and fsck says {again.said[-300:]}"
+        collected = bench.run("gc") if ran.status == _REPAIRED else again
+        if lost := bench.left["gc"] - bench.blobs():
+            yield f"a collection after it took {sorted(lost)}, with {collected.status}: {collected.said[-200:]}"
     made = {"store copy": "copied", "store backup": "fresh", "store backup again": "backup", "store move": "moved"}
     if name in made:
         target = bench.place / made[name]

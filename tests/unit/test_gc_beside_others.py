@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from hypothesis import given, settings
 
+from orlop.errors import DatabaseDamaged
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.model.store_url import StoreURL
+from orlop.service.space.prune import prune
 from orlop.store.graph.garbage import falling, unneeded
 from orlop.store.local import local_store
 from orlop.store.remote import remote_store
@@ -24,6 +26,7 @@ from orlop.store.rows.rows import Rows
 from orlop.store.rows.unneeded import Unneeded
 from orlop.store.upkeep import gc
 from orlop.store.upkeep.gc import collect_garbage
+from orlop.store.upkeep.lost_rows import has_lost_rows, hold_for_lost_rows
 from tests import engines
 from tests.postgres import opened, sql
 from tests.property.test_graph import INDEX, MANIFEST, fill, found_in, kept, worlds
@@ -215,6 +218,25 @@ def test_much_goes_in_parts_and_all_of_it(places: tuple[Store, Store], monkeypat
 
 
 # What the server tells by itself.
+
+
+def test_what_lost_rows_may_have_named_stays_in_every_store_until_it_is_let_go(places: tuple[Store, Store]) -> None:
+    store, other = places
+    with store.metadata.write() as rows:
+        put_garbage(rows)
+        hold_for_lost_rows(rows)
+    assert not [one for one in collect_garbage(other).garbage if one.kind != "lease"]
+    with pytest.raises(DatabaseDamaged, match="nothing is pruned"):
+        prune(other, all=True)
+    assert collect_garbage(other, release=True, dry_run=True).garbage
+    with store.metadata.read() as rows:
+        assert has_lost_rows(rows)
+        assert unneeded(rows) == Unneeded()
+    released = {one.kind for one in collect_garbage(other, release=True).garbage}
+    assert {"lease", "manifest", "layer"} <= released
+    with store.metadata.read() as rows:
+        assert not has_lost_rows(rows)
+    assert not collect_garbage(store).garbage
 
 
 @pytest.fixture(scope="module")
