@@ -230,16 +230,10 @@ class LayoutTarget:
 
     def _read(self, layout: Directory, name: str) -> bytes | None:
         """Return a document of the layout; nothing where it is not there. Raises `LimitExceeded`."""
-        limit = self._limits.manifest_size
         try:
-            descriptor = layout.at(name).open()
+            return read_document(layout.at(name), f"{name} of {self._shown}", self._limits)
         except FileNotFoundError:
             return None
-        with open(descriptor, "rb") as file:
-            raw = file.read(limit + 1)
-        if len(raw) > limit:
-            raise self._limits.exceeded("manifest_size", f"{name} of {self._shown} has more than {limit} bytes")
-        return raw
 
     def _is_there(self, layout: Directory, blob: Blob) -> bool:
         """Return whether the layout has a blob, by its content, and put it on disk, as its writer may not have."""
@@ -381,6 +375,17 @@ def publish_index(layout: Directory, part: Directory) -> None:
             os.close(descriptor)
     part.at("index.json").rename(place)
     layout.sync()
+
+
+def read_document(entry: Entry, shown: str, limits: Limits) -> bytes:
+    """Return a document of a layout. Raises `LimitExceeded`, and `OSError` where it cannot be read."""
+    most = limits.manifest_size
+    with open(entry.open(), "rb") as file:
+        # A limit may be larger than what can be asked for at once.
+        raw = file.read() if os.fstat(file.fileno()).st_size <= most else None
+    if raw is None or len(raw) > most:
+        raise limits.exceeded("manifest_size", f"{shown} has more than {most} bytes")
+    return raw
 
 
 def put_file(part: Directory, name: str, data: bytes, shown: str) -> None:

@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.names import IMAGE_NAME, REF_NAME, named_by
-from orlop.archive.oci_directory import publish_index, put_file
+from orlop.archive.oci_directory import publish_index, put_file, read_document
 from orlop.archive.oci_index import index_without
 from orlop.archive.oci_tar import blob_path
-from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, InvalidManifest, WriteFailed
+from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, InvalidManifest, LimitExceeded, WriteFailed
 from orlop.model.attached import refers_to, staying_beside
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
@@ -28,21 +28,22 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from orlop.model.descriptor import Descriptor
+    from orlop.model.limits import Limits
     from orlop.model.manifest import Manifest
     from orlop.model.reference import Reference
 
 _MOST: Final = 1_000_000
 
 
-def forget_names(path: str, names: Collection[Reference]) -> None:
+def forget_names(path: str, names: Collection[Reference], limits: Limits = DEFAULT_LIMITS) -> None:
     """Remove names from a layout. Those that it does not have are gone already; idempotent.
 
     Raises:
-        InvalidArchive: the layout cannot be read. StorageError: it cannot be written. It is then as it was, but for
-            blobs that nothing names any more.
+        InvalidArchive: the layout cannot be read. LimitExceeded: its index is too large. StorageError: it cannot be
+            written. It is then as it was, but for blobs that nothing names any more.
     """
     with explaining("write", path), Directory(os.path.realpath(path)) as layout, DirectoryLock(layout):
-        before = _read(layout, "index.json")
+        before = _index(layout, limits)
         try:
             after = index_without(before, names)
             old, left = _entries(before), _entries(after)
@@ -59,7 +60,7 @@ def forget_names(path: str, names: Collection[Reference]) -> None:
         unneeded = set() if needed is None else (_reached(layout, old - left, is_whole=False) or set()) - needed
         with PartDirectory(layout) as part:
             put_file(part.directory, "index.json", after, path)
-            if _read(layout, "index.json") != before:
+            if _index(layout, limits) != before:
                 raise WriteFailed(f"{path}/index.json was changed while it was written; try again")
             publish_index(layout, part.directory)
         for digest in unneeded:
@@ -67,14 +68,8 @@ def forget_names(path: str, names: Collection[Reference]) -> None:
                 layout.place(blob_path(digest)).unlink()
 
 
-def _read(layout: Directory, name: str) -> bytes:
-    """Return a document of a layout. Raises `LimitExceeded`."""
-    limit = DEFAULT_LIMITS.manifest_size
-    with open(layout.place(name).open(), "rb") as file:
-        raw = file.read(limit + 1)
-    if len(raw) > limit:
-        raise DEFAULT_LIMITS.exceeded("manifest_size", f"{name} has more than {limit} bytes")
-    return raw
+def _index(layout: Directory, limits: Limits) -> bytes:
+    return read_document(layout.place("index.json"), "index.json", limits)
 
 
 def _entries(raw: bytes) -> set[str]:
@@ -112,8 +107,8 @@ def _subjects(layout: Directory, entry: Descriptor) -> frozenset[Digest]:
 def _document(layout: Directory, text: str) -> Manifest | Index | None:
     """Return a manifest or an index of the layout; None where it is neither, or cannot be read."""
     try:
-        return parse_manifest(_read(layout, blob_path(Digest.parse(text))))
-    except (InvalidDigest, InvalidManifest, OSError):
+        return parse_manifest(read_document(layout.place(blob_path(Digest.parse(text))), text, DEFAULT_LIMITS))
+    except (InvalidDigest, InvalidManifest, LimitExceeded, OSError):
         return None
 
 

@@ -31,6 +31,7 @@ from orlop.errors import (
     RegistryError,
 )
 from orlop.intake.platforms import chosen, matches
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.names import ImageName, image_names
 from orlop.model.reference import Reference
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from orlop.intake.report import LoadedImage, LoadReport
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
+    from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.registry.registries import Registries
@@ -115,6 +117,7 @@ class Copy:
         progress: called with one event at a time.
         store_root: returns what names the store, which may not lie in a data root that is copied from.
         temporary: where the user wants temporary files, if anywhere, which may not lie there either.
+        limits: what files may ask for that are read, or added to.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Copy:
         progress: Progress | None = None,
         store_root: Callable[[], OpenRoot] | None = None,
         temporary: str | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         if all_platforms and platform is not None:
             raise InvalidInput("name one platform, or copy all of them")
@@ -144,6 +148,7 @@ class Copy:
         self._progress = progress
         self._store_root = store_root
         self._temporary = temporary
+        self._limits = limits
         self._stack = ExitStack()
         self._passed_over = self._places_left = 0
 
@@ -211,10 +216,10 @@ class Copy:
         if place.kind is Kind.REGISTRY:
             return self._from_registry(place)
         if place.kind in {Kind.LAYOUT, Kind.LAYOUT_ARCHIVE}:
-            layout = self._stack.enter_context(opened_layout(place.path))
+            layout = self._stack.enter_context(opened_layout(place.path, self._limits))
             return layout, layout.roots(place.name)
         if place.kind is Kind.DIRECTORY:
-            directory = self._stack.enter_context(opened_directory(place.path))
+            directory = self._stack.enter_context(opened_directory(place.path, self._limits))
             return directory, directory.roots()
         if place.kind is Kind.STORE:
             return self._from_store(self._stack.enter_context(self._open_store()).store, place.name)
@@ -253,7 +258,11 @@ class Copy:
     def _from_root(self, store: Store, place: Place) -> tuple[Source, list[Root]]:
         """Take images of another engine's data root into a store, and offer them from there."""
         report = rescue_into(
-            store, place.path, image_names([place.name] if place.name else []), progress=self._progress
+            store,
+            place.path,
+            image_names([place.name] if place.name else []),
+            limits=self._limits,
+            progress=self._progress,
         )
         for image in report.damaged:
             raise IntegrityError(
@@ -271,7 +280,7 @@ class Copy:
 
     def _scratch(self) -> Store:
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="orlop-copy-"))
-        return local_store(f"{folder}/store")
+        return local_store(f"{folder}/store", limits=self._limits)
 
     def _chosen(self, source: Source, root: Root, place: Place) -> Root:
         """Return a root, or what it leads to for the wanted platform."""
@@ -391,7 +400,7 @@ class Copy:
 
     def _write(self, place: Place, content: LayoutContent) -> None:
         if place.kind is Kind.LAYOUT:
-            file_targets.write_oci(place.path, content, self._progress)
+            file_targets.write_oci(place.path, content, self._progress, self._limits)
         elif place.kind is Kind.LAYOUT_ARCHIVE:
             file_targets.write_oci_archive(place.path, content, self._progress)
         elif place.kind is Kind.DIRECTORY:

@@ -215,6 +215,7 @@ class RegistryVerbs:
                 progress=progress,
                 # A store elsewhere, or in memory, has a name here, which is not a path.
                 store_root=(lambda: self._store.root) if self._store.is_local else None,
+                limits=self._store.limits,
             ).run(source, target)
 
     def sync(
@@ -256,5 +257,12 @@ class RegistryVerbs:
         wanted = plan if isinstance(plan, SyncPlan) else SyncPlan.read(plan)
         place = None if state is None else lambda: state_at(state)
         with reached(registries, self.proxies) as found, SyncState.opened(place) as remembered:
-            sync = Sync(wanted, found, lambda: nullcontext(self), remembered, progress=progress, told=told)
-            return sync.run(dry_run=dry_run, delete=delete)
+            return Sync(
+                wanted,
+                found,
+                lambda: nullcontext(self),
+                remembered,
+                progress=progress,
+                told=told,
+                limits=self._store.limits,
+            ).run(dry_run=dry_run, delete=delete)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orlop.archive.oci_blobs import Blob
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
+    from orlop.model.limits import Limits
     from orlop.model.progress import Progress
     from orlop.transfer.graph import Graph
     from orlop.transfer.source import Root, Source
@@ -76,9 +77,9 @@ def _entry(root: Root) -> TopEntry:
     return TopEntry(unnamed(root.descriptor), root.name, root.address if root.name is None else "")
 
 
-def write_oci(path: str, content: LayoutContent, progress: Progress | None) -> None:
+def write_oci(path: str, content: LayoutContent, progress: Progress | None, limits: Limits) -> None:
     """Write a layout into a directory, or add to the one that is there. Raises as `write_layout` does."""
-    write_layout(path, content, progress)
+    write_layout(path, content, progress, limits=limits)
 
 
 def write_oci_archive(path: str, content: LayoutContent, progress: Progress | None) -> None:

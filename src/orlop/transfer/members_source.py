@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from orlop.archive.members import Members
+    from orlop.model.limits import Limits
     from orlop.model.manifest import Manifest
     from orlop.model.reference import Reference
     from orlop.streams.compression import OpenReadable
@@ -45,20 +46,20 @@ class _Readable(Protocol):
 
 
 @contextmanager
-def not_taken() -> Iterator[Taking[Any]]:
-    """Return, for a block, what is asked to open an archive whose layers are not taken."""
+def not_taken(limits: Limits = DEFAULT_LIMITS) -> Iterator[Taking[Any]]:
+    """Return, for a block, what is asked, within limits, to open an archive whose layers are not taken."""
 
     def take(*_: object) -> Any:
         raise InvalidInput("no layer of this archive is to be taken")
 
-    with Taking[Any](take, DEFAULT_LIMITS) as taking:
+    with Taking[Any](take, limits) as taking:
         yield taking
 
 
 @contextmanager
-def opened_layout(path: str) -> Iterator[MembersSource]:
+def opened_layout(path: str, limits: Limits = DEFAULT_LIMITS) -> Iterator[MembersSource]:
     """Open an OCI layout, in a directory or a plain tar, for a block. Raises as `open_members` does."""
-    with _sought(path) as members:
+    with _sought(path, limits) as members:
         index = layout_index(members, may_be_strange=True)
         names = all_names(index.raw) if index.strange else ()
         yield MembersSource(
@@ -67,9 +68,9 @@ def opened_layout(path: str) -> Iterator[MembersSource]:
 
 
 @contextmanager
-def opened_directory(path: str) -> Iterator[MembersSource]:
+def opened_directory(path: str, limits: Limits = DEFAULT_LIMITS) -> Iterator[MembersSource]:
     """Open a directory of skopeo's ``dir:`` for a block. Raises as `open_members` does."""
-    with _sought(path) as members:
+    with _sought(path, limits) as members:
         raw = members.document(_DOCUMENT, what="the document")
         document = parse_manifest(raw)
         media_type = document.media_type or (OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST)
@@ -89,8 +90,8 @@ def directory_name(digest: Digest) -> str:
 
 
 @contextmanager
-def _sought(path: str) -> Iterator[Members[Any]]:
-    with not_taken() as taking, open_members(path, taking) as members:
+def _sought(path: str, limits: Limits) -> Iterator[Members[Any]]:
+    with not_taken(limits) as taking, open_members(path, taking) as members:
         if not members.parallel:
             raise InvalidInput(f"{path} is compressed or a pipe, in which nothing can be sought; decompress it first")
         yield members

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from orlop.cli.declared import argument, command, option
+from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.show.units import referring
 from orlop.cli.source import platform_option, temporary_folder
+from orlop.model.limits import DEFAULT_LIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 @platform_option("Copy the image for this platform if there are several. Default: this machine's.")
 @option("--all-platforms", is_flag=True, help="Copy whole indexes, with all platforms.")
 @option("--referrers", is_flag=True, help="Also copy the signatures, SBOMs and other artifacts that refer to an image.")
+@archive_limit_option
 @option("--authfile", metavar="FILE", help="Use only the credentials in FILE. Default: those of docker and podman.")
 @option("-q", "--quiet", is_flag=True, help="Print only digests, without progress.")
 @argument("source", metavar="SOURCE", required=True)
@@ -62,6 +65,7 @@ def copy(
             progress=progress,
             store_root=session.place,
             temporary=temporary_folder(os.environ),
+            limits=session.limits or DEFAULT_LIMITS,
         ).run(source, target)
     for image in report.images:
         words = str(image.digest)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from orlop.cli.declared import argument, command, option
+from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.source import temporary_folder
+from orlop.model.limits import DEFAULT_LIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ _FIELDS: Final = ("DryRun", "Tags", "Counts", "Size", "Fetched", "Sent")
 @option("-n", "--dry-run", is_flag=True, help="Show what would be done, why, and how many bytes, and change nothing.")
 @option("--delete", is_flag=True, help="Remove tags that the source of a mirror no longer has.")
 @option("--state", metavar="FILE", help="Remember in FILE what was done. Default: a file in your state directory.")
+@archive_limit_option
 @option("--authfile", metavar="FILE", help="Use only the credentials in FILE. Default: those of docker and podman.")
 @option("-v", "--verbose", is_flag=True, help="Also print tags that are unchanged.")
 @option("-q", "--quiet", is_flag=True, help="Print only errors, without progress.")
@@ -82,6 +85,7 @@ def sync(
             told=told,
             store_root=session.place,
             temporary=temporary_folder(os.environ),
+            limits=session.limits or DEFAULT_LIMITS,
         )
         report = run.run(dry_run=dry_run, delete=delete)
     if records is not None:

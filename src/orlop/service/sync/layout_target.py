@@ -14,6 +14,7 @@ from orlop.archive.oci_directory import check_layout
 from orlop.archive.oci_forget import forget_names
 from orlop.archive.oci_tar import blob_path
 from orlop.errors import OrlopError
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.transfer.graph import Gathering
 from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import Kind, Place
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
+    from orlop.model.limits import Limits
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
     from orlop.service.copy import Copy
@@ -46,11 +48,13 @@ class LayoutNames:
     Args:
         path: of the layout.
         progress: hears of each layer.
+        limits: what the layout may ask for.
     """
 
-    def __init__(self, path: str, progress: Progress | None = None) -> None:
+    def __init__(self, path: str, progress: Progress | None = None, limits: Limits = DEFAULT_LIMITS) -> None:
         self._path = path
-        self._batch = LayoutBatch(path, progress)
+        self._limits = limits
+        self._batch = LayoutBatch(path, progress, limits)
         self._waiting: list[tuple[Reference, str, Then]] = []
         self._seen: tuple[int, ...] = ()
         self._listed = _Listed()
@@ -128,7 +132,7 @@ class LayoutNames:
         del others
         self.settle()
         try:
-            forget_names(self._path, names)
+            forget_names(self._path, names, self._limits)
         except OrlopError as error:
             return [(name, error) for name in names]
         return [(name, None) for name in names]
@@ -150,7 +154,7 @@ class LayoutNames:
             return self._listed
         seen = state.st_ino, state.st_size, state.st_mtime_ns
         if seen != self._seen:
-            with opened_layout(self._path) as layout:
+            with opened_layout(self._path, self._limits) as layout:
                 self._listed = _listed(layout.tops(), layout.names())
             self._seen = seen
             for name, digest, _ in self._waiting:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from orlop.model.descriptor import Descriptor
+    from orlop.model.limits import Limits
     from orlop.model.reference import Reference
     from orlop.registry.client import RegistryClient
     from orlop.registry.registries import Registries
@@ -280,8 +281,9 @@ class StoreNames:
 class OneFile:
     """An archive or a directory that is written whole: it is known by its size and the time when it was written."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, limits: Limits) -> None:
         self._place = place
+        self._limits = limits
 
     def place(self, name: Reference) -> Place:
         """See `SyncTarget.place`."""
@@ -299,7 +301,8 @@ class OneFile:
 
     def tags(self, repository: Reference) -> Iterable[str]:
         """See `SyncTarget.tags`."""
-        return [name.tag for name in names_in(self._place) if name.name == repository.name and name.tag is not None]
+        names = names_in(self._place, self._limits)
+        return [name.tag for name in names if name.name == repository.name and name.tag is not None]
 
     def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
         """See `SyncTarget.lacking`: all of it."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import OrlopError
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.reference import Reference
 from orlop.registry.budget import CountingTransport, Spending
 from orlop.service.copy import Copy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from orlop.model.limits import Limits
     from orlop.model.progress import Progress
     from orlop.registry.messages import Transport
     from orlop.registry.registries import Registries
@@ -54,6 +56,7 @@ class Sync:
         now: the time in seconds since 1970, for budgets.
         store_root: returns what names the store, as for `orlop.service.copy.Copy`.
         temporary: where the user wants temporary files, as for that.
+        limits: what files may ask for, as for that.
     """
 
     def __init__(
@@ -69,10 +72,12 @@ class Sync:
         now: Callable[[], float] = time.time,
         store_root: Callable[[], Root] | None = None,
         temporary: str | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._plan = plan
         self._store_root = store_root
         self._temporary = temporary
+        self._limits = limits
         self._opening = store
         self._opened: Opened | None = None
         self._stack = ExitStack()
@@ -186,6 +191,7 @@ class Sync:
             progress=self._progress,
             store_root=self._store_root,
             temporary=self._temporary,
+            limits=self._limits,
         )
 
     def _source(self, entry: SyncEntry, stack: ExitStack) -> SyncSource:
@@ -212,11 +218,11 @@ class Sync:
             if place.path not in self._layouts:
                 # It may be there already, under another spelling of its path.
                 self._settle(place.path)
-                self._layouts[place.path] = LayoutNames(place.path, self._progress)
+                self._layouts[place.path] = LayoutNames(place.path, self._progress, self._limits)
             return self._layouts[place.path]
         if place.kind is Kind.STORE:
             return StoreNames(stack.enter_context(self._open_store()).store)
-        return OneFile(place)
+        return OneFile(place, self._limits)
 
 
 def _tags(store: Store, name: Reference) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orlop.archive.reader import Archive
 from orlop.errors import IntegrityError, InvalidManifest, NotFound
 from orlop.model.attached import staying_beside
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.streams.directory import Directory
 from orlop.streams.files import explaining
 from orlop.streams.part_directory import DirectoryLock
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from orlop.model.digest import Digest
+    from orlop.model.limits import Limits
     from orlop.model.reference import Reference
     from orlop.service.copy import Copy
     from orlop.transfer.source import Root, Source
 
 
-def names_in(place: Place) -> list[Reference]:
+def names_in(place: Place, limits: Limits = DEFAULT_LIMITS) -> list[Reference]:
     """Return the names of images in an archive, of which there are none where it is not there, or holds no names.
 
     Raises:
@@ -38,9 +40,9 @@ def names_in(place: Place) -> list[Reference]:
     if place.kind is Kind.DIRECTORY or not os.path.lexists(place.path):
         return []
     if place.kind is Kind.LAYOUT_ARCHIVE:
-        with opened_layout(place.path) as layout:
+        with opened_layout(place.path, limits) as layout:
             return [root.name for root in layout.tops() if root.name is not None]
-    with Archive(place.path) as archive:
+    with Archive(place.path, limits=limits) as archive:
         return [name for image in archive.images for name in image.references]
 
 
