@@ -26,9 +26,8 @@ The order matters:
    it, and the blobs and tables of that content.
 
 Files go after the commit, so a crash leaves them in ``trash/`` for the next collection. What others are still reading
-in a store beyond this machine goes with a later one. A dry run
-changes nothing, and finds out from the rows of one moment what would go. Beyond one machine it takes no lock; beside
-files it has to, as theirs come before their rows.
+in a store beyond this machine goes with a later one. A dry run changes nothing, and finds out from the rows of one
+moment what would go. Beyond one machine it takes no lock; beside files it has to, as theirs come before their rows.
 """
 
 from __future__ import annotations
