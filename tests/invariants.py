@@ -6,12 +6,15 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from orlop.store.rows.metadata import LOST_ROWS
 from orlop.streams.compression import zstd_module
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+HELD: Final = "everything is held, since a repair could not read all rows"
 
 
 def hashed(data: bytes, digest: str) -> str:
@@ -147,7 +150,8 @@ def _leftovers(database: sqlite3.Connection, root: Path) -> list[str]:
     found = [f"file of blob {digest}: it has no row" for digest in files - blobs]
     found += [f"table of contents of {diff}: {'not there' if diff in diffs else 'no row'}" for diff in tables ^ diffs]
     found += [f"left behind: {path}" for name in ("ingest", "trash", "leases") for path in (root / name).iterdir()]
-    found += [f"lease of {row['digest']}: left behind" for row in _all(database, "SELECT digest FROM lease")]
+    for row in _all(database, "SELECT lease, digest FROM lease"):
+        found.append(HELD if row["lease"] == LOST_ROWS else f"lease of {row['digest']}: left behind")
     return found + [f"manifest {digest}: nothing reaches it" for digest in sorted(_unreached(database))]
 
 

@@ -16,7 +16,7 @@ import pytest
 import orlop
 from orlop import errors
 from tests.crash.damaged import spoil_table
-from tests.invariants import broken
+from tests.invariants import HELD, broken
 from tests.layout_walk import files
 from tests.needs import need_mounts
 from tests.unit.layouts import packed, sha256
@@ -301,4 +301,6 @@ def test_a_database_is_not_repaired_on_a_full_disk_and_is_as_it_was(root: Path, 
     (disk / "others").unlink()
     assert command(root, "fsck", "--repair")[0] in {0, 8}
     assert holds(root) == before
+    assert broken(root) == [HELD]
+    assert command(root, "gc", "--release")[0] == 0
     assert broken(root) == []

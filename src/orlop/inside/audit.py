@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidFilter, PathNotFound
+from orlop.errors import InvalidFilter, PathNotFound, WrongType
 from orlop.inside.accounts import accounts_in
 from orlop.inside.baseline import compared
 from orlop.inside.caches import caches_in
@@ -30,6 +30,7 @@ from orlop.inside.oddities import KINDS
 from orlop.inside.packages import package_sizes
 from orlop.inside.programs import SMALLEST, Program
 from orlop.inside.secrets import RULES, secrets_of
+from orlop.model.given import given_list, given_texts, shown
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 
@@ -114,9 +115,11 @@ def audit(
         baseline: what an earlier audit found: only other findings are among the ``findings`` then.
 
     Raises:
-        InvalidFilter: a pattern is malformed. Beside it, what reading layers raises.
+        InvalidFilter: a pattern is malformed. WrongType: what is allowed is not texts, or a baseline not findings.
+            Beside them, what reading layers raises.
     """
-    allowed = _allowed(allow)
+    allowed = _allowed(given_texts(allow, "the findings to allow"))
+    before = None if baseline is None else _given_findings(baseline)
     found = Audit()
     found.findings += _of_config(files)
     found.findings += _listed(_of_view(files))
@@ -142,9 +145,8 @@ def audit(
 
     found.findings = [one for one in _with_shipped(files, found.findings) if is_told(one)]
     found.findings.sort(key=_by_severity)
-    if baseline is not None:
-        before = [one for one in baseline if is_told(one)]
-        found.findings, found.known, gone = compared(found.findings, before)
+    if before is not None:
+        found.findings, found.known, gone = compared(found.findings, [one for one in before if is_told(one)])
         found.gone = sorted((one for one in gone if contents or not _is_of_content(one)), key=_by_severity)
     return found
 
@@ -411,6 +413,14 @@ def _folders(files: ImageFiles) -> dict[str, int]:
         for path, node in files.below()
         if node.children is not None and path.count("/") <= 2 and sizes[node]
     }
+
+
+def _given_findings(baseline: Iterable[AuditFinding]) -> list[AuditFinding]:
+    found = given_list(baseline, "the findings of a baseline")
+    for one in found:
+        if not isinstance(one, AuditFinding):
+            raise WrongType(f"a finding of a baseline is an AuditFinding, not {shown(one)}")
+    return found
 
 
 def _allowed(words: Sequence[str]) -> Callable[[AuditFinding], bool]:
