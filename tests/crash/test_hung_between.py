@@ -15,13 +15,11 @@ import pytest
 import orlop
 from orlop.errors import ContentNotFound, NotFound, StorageError, StoreDamaged
 from orlop.model.store_url import StoreURL
-from orlop.store.blobs.s3.client import S3Client
 from orlop.store.leases import EVERYTHING
 from orlop.store.remote import remote_store
 from orlop.store.rows.postgres import database, sending
-from orlop.store.rows.postgres.pool import Pool
-from orlop.store.rows.postgres.sending import Sending
 from tests import engines
+from tests.crash.messages import signal_before
 from tests.crash.pace import DAY, PACE
 from tests.crash.test_killed_between import collected, filled, forget_the_dead, loaded, pruned, removed, repaired
 from tests.machines import shorten
@@ -29,7 +27,6 @@ from tests.machines import shorten
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import Any
 
 
 def hung(work: Callable[[], object], moment: int, meanwhile: Callable[[], object]) -> bool:
@@ -39,24 +36,11 @@ def hung(work: Callable[[], object], moment: int, meanwhile: Callable[[], object
     """
     child = os.fork()
     if not child:
-        left = moment
-
-        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **options: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGSTOP)
-                return function(*arguments, **options)
-
-            return call
-
         try:
             shorten()
             for module, name in ((sending, "BOUND"), (database, "_WRITE"), (database, "SHORT")):
                 setattr(module, name, getattr(module, name).replace("'300s'", "'4s'"))
-            for kind, name in ((S3Client, "send"), (Sending, "execute"), (Pool, "begun")):
-                setattr(kind, name, counted(getattr(kind, name)))
+            signal_before(moment, signal.SIGSTOP)
             work()
         except StoreDamaged:
             traceback.print_exc()

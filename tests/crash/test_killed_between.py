@@ -18,14 +18,13 @@ import orlop
 from orlop.errors import OrlopError
 from orlop.model.store_url import StoreURL
 from orlop.service.sync.plan import SyncPlan
-from orlop.store.blobs.s3.client import Pieces, S3Client
+from orlop.store.blobs.s3.client import Pieces
 from orlop.store.blobs.s3.store import S3BlobStore
 from orlop.store.opening import open_store
 from orlop.store.place.transfer import fingerprint
 from orlop.store.remote import remote_store
-from orlop.store.rows.postgres.pool import Pool
-from orlop.store.rows.postgres.sending import Sending
 from tests import engines
+from tests.crash.messages import signal_before
 from tests.crash.pace import DAY, PACE
 from tests.unit.pushed import placed, simple
 from tests.unit.synced import entry
@@ -33,7 +32,6 @@ from tests.unit.synced import entry
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import Any
 
 _STEP = PACE if PACE == 1 else 3 * PACE
 
@@ -54,21 +52,8 @@ def killed(work: Callable[[], object], moment: int) -> bool:
     """Do work in a child that is killed before its n-th message to an engine; return whether it came to that."""
     child = os.fork()
     if not child:
-        left = moment
-
-        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **options: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*arguments, **options)
-
-            return call
-
         try:
-            for kind, name in ((S3Client, "send"), (Sending, "execute"), (Pool, "begun")):
-                setattr(kind, name, counted(getattr(kind, name)))
+            signal_before(moment, signal.SIGKILL)
             work()
         except BaseException:  # noqa: BLE001 - the child must not run the tests
             traceback.print_exc()
