@@ -202,6 +202,32 @@ def test_what_waits_is_there_for_an_entry_that_spells_the_layout_otherwise(place
     assert [one.action.value for one in report.tags] == ["copied"] * 30 + ["unchanged"] * 30
 
 
+def test_what_waits_counts_as_there_when_somebody_else_adds_to_the_layout(place: Place, tmp_path: Path):
+    source, other, target = many(tmp_path / "from", 30), many(tmp_path / "other", 1, first=99), tmp_path / "to"
+    text = entry(f"oci:{source}", f"oci:{target}")
+    take = LayoutNames.take
+    seen: list[tuple[set[str], set[str]]] = []
+
+    def joined(self: LayoutNames, copy: Any, tag: Any, then: Any) -> None:
+        take(self, copy, tag, then)
+        if self._waiting and not seen:
+            place.images.copy(f"oci:{other}", f"oci:{target}")
+            waiting = {name.tag or "" for name, *_ in self._waiting}
+            seen.append((waiting, set(self.tags(tag.name))))
+            assert {
+                one.descriptor.digest for _, _, entries, _ in self._waiting for one in entries
+            } <= self._read().digests
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LayoutNames, "take", joined)
+        report = sync(place, text)
+    assert [one.action.value for one in report.tags] == ["copied"] * 30
+    ((waiting, tags),) = seen
+    assert waiting
+    assert waiting <= tags
+    assert len(LayoutNames(str(target))._read().names) >= 30
+
+
 def test_names_that_are_forgotten_together_leave_no_blob(place: Place, tmp_path: Path):
     source, target = many(tmp_path / "from", 12), tmp_path / "to"
     sync(place, entry(f"oci:{source}", f"oci:{target}"))

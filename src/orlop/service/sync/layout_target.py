@@ -22,6 +22,7 @@ from orlop.transfer.places import Kind, Place
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from orlop.archive.oci_layout import TopEntry
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.limits import Limits
@@ -41,6 +42,15 @@ class _Listed:
     entries: set[tuple[Digest, str]] = field(default_factory=set)
     digests: set[Digest] = field(default_factory=set)
 
+    def note(self, name: Reference, digest: str, entries: Iterable[TopEntry]) -> None:
+        """Count a name, and the entries that come with it, as there."""
+        if name not in self.names:
+            self.tags.setdefault(name.name, []).append(name.tag or "")
+        self.names[name] = digest
+        for one in entries:
+            self.digests.add(one.descriptor.digest)
+            self.entries.add((one.descriptor.digest, one.address))
+
 
 class LayoutNames:
     """Names in an OCI layout in a directory.
@@ -55,7 +65,7 @@ class LayoutNames:
         self._path = path
         self._limits = limits
         self._batch = LayoutBatch(path, progress, limits)
-        self._waiting: list[tuple[Reference, str, Then]] = []
+        self._waiting: list[tuple[Reference, str, Sequence[TopEntry], Then]] = []
         self._seen: tuple[int, ...] = ()
         self._listed = _Listed()
 
@@ -106,15 +116,11 @@ class LayoutNames:
         name, digest = tag.name, str(tag.root.descriptor.digest)
         there = self._read()
         self._batch.add(content)
-        self._waiting.append((name, digest, then))
+        self._waiting.append((name, digest, content.entries, then))
         if self._batch.is_due:
             self.settle()
             return
-        if name not in there.names:
-            there.tags.setdefault(name.name, []).append(name.tag or "")
-        there.names[name] = digest
-        there.digests.update(entry.descriptor.digest for entry in content.entries)
-        there.entries.update((entry.descriptor.digest, entry.address) for entry in content.entries)
+        there.note(name, digest, content.entries)
 
     def settle(self) -> None:
         """See `SyncTarget.settle`."""
@@ -124,7 +130,7 @@ class LayoutNames:
             self._batch.publish()
         except OrlopError as error:
             failed, self._seen = error, ()
-        for _, _, then in waiting:
+        for *_, then in waiting:
             then(failed)
 
     def remove(self, names: Sequence[Reference], others: Mapping[str, Mapping[str, str]]) -> Iterable[Removed]:
@@ -157,8 +163,8 @@ class LayoutNames:
             with opened_layout(self._path, self._limits) as layout:
                 self._listed = _listed(layout.tops(), layout.names())
             self._seen = seen
-            for name, digest, _ in self._waiting:
-                self._listed.names[name] = digest
+            for name, digest, entries, _ in self._waiting:
+                self._listed.note(name, digest, entries)
         return self._listed
 
 

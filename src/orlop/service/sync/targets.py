@@ -105,7 +105,25 @@ class SyncTarget(Protocol):
         """
 
 
-class RegistryTags:
+class _OneByOne(SyncTarget, Protocol):
+    """A target where each tag is there once it was taken."""
+
+    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
+        """See `SyncTarget.has_list`: nobody adds to one but in a registry."""
+        del source, name, root
+        return False
+
+    def take(self, copy: Copy, tag: OpenedTag, then: Then) -> None:
+        """See `SyncTarget.take`: it is there when this returns."""
+        copy.carry(tag.source, [tag.root], tag.place, self.place(tag.name))
+        then(None)
+
+    def settle(self) -> None:
+        """See `SyncTarget.settle`: nothing waits."""
+        return
+
+
+class RegistryTags(_OneByOne):
     """Repositories of registries."""
 
     def __init__(self, registries: Registries) -> None:
@@ -157,14 +175,6 @@ class RegistryTags:
     def check(self) -> None:
         """See `SyncTarget.check`: a registry has room for every name."""
 
-    def take(self, copy: Copy, tag: OpenedTag, then: Then) -> None:
-        """See `SyncTarget.take`: it is there when this returns."""
-        copy.carry(tag.source, [tag.root], tag.place, self.place(tag.name))
-        then(None)
-
-    def settle(self) -> None:
-        """See `SyncTarget.settle`: nothing waits."""
-
     def remove(self, names: Sequence[Reference], others: Mapping[str, Mapping[str, str]]) -> Iterable[Removed]:
         """See `SyncTarget.remove`: where a tag cannot go without another one, it stays, for a `Conflict`."""
         going: dict[str, set[str]] = {}
@@ -209,7 +219,7 @@ class RegistryTags:
         client.delete_manifest(repository, digest)
 
 
-class StoreNames:
+class StoreNames(_OneByOne):
     """Names in a store."""
 
     def __init__(self, store: Store) -> None:
@@ -256,21 +266,8 @@ class StoreNames:
             or (root.tag is not None and self.found(name.with_tag(root.tag)) != str(root.descriptor.digest))
         ]
 
-    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
-        """See `SyncTarget.has_list`: nobody adds to one in a store."""
-        del source, name, root
-        return False
-
     def check(self) -> None:
         """See `SyncTarget.check`: a store has room for every name."""
-
-    def take(self, copy: Copy, tag: OpenedTag, then: Then) -> None:
-        """See `SyncTarget.take`: it is there when this returns."""
-        copy.carry(tag.source, [tag.root], tag.place, self.place(tag.name))
-        then(None)
-
-    def settle(self) -> None:
-        """See `SyncTarget.settle`: nothing waits."""
 
     def remove(self, names: Sequence[Reference], others: Mapping[str, Mapping[str, str]]) -> Iterable[Removed]:
         """See `SyncTarget.remove`."""
@@ -278,7 +275,7 @@ class StoreNames:
         return one_by_one(names, lambda name: remove(self._store, ImageName.parse(name)))
 
 
-class OneFile:
+class OneFile(_OneByOne):
     """An archive or a directory that is written whole: it is known by its size and the time when it was written."""
 
     def __init__(self, place: Place, limits: Limits) -> None:
@@ -316,23 +313,10 @@ class OneFile:
         del source, name
         return [root for roots in referring.values() for root in roots]
 
-    def has_list(self, source: Source, name: Reference, root: Root) -> bool:
-        """See `SyncTarget.has_list`: it is written anew."""
-        del source, name, root
-        return False
-
     def check(self) -> None:
         """See `SyncTarget.check`: an archive is read where it is written."""
         if self._place.kind is Kind.DIRECTORY:
             check_directory(self._place.path)
-
-    def take(self, copy: Copy, tag: OpenedTag, then: Then) -> None:
-        """See `SyncTarget.take`: it is there when this returns."""
-        copy.carry(tag.source, [tag.root], tag.place, self.place(tag.name))
-        then(None)
-
-    def settle(self) -> None:
-        """See `SyncTarget.settle`: nothing waits."""
 
     def remove(self, names: Sequence[Reference], others: Mapping[str, Mapping[str, str]]) -> Iterable[Removed]:
         """See `SyncTarget.remove`: they are not in the file that was written."""
