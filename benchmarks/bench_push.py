@@ -45,11 +45,11 @@ TOLD: Final = (
 
 BOUNDS: Final = (
     "Where a goal is missed, this bounds it. If `curl -T` itself takes more than 0.1 of `docker push`, as it does with"
-    " three layers and with small ones, what has to be sent and asked is too much for that goal. With one layer,"
-    " `orlop push` needs 0.15 s more than `curl -T`. That is mostly the start: a push of a tag that is there already"
-    " takes 0.15 of the processor's seconds (`orlop images`: 0.04), nearly all of them before its only request, to read"
-    " 229 modules and the authorities of the system, since TLS is tried first. In one piece instead of seven, the push"
-    " took 0.84 of its time (medians of 9, on a busy machine), but another process could not continue it."
+    " three layers and with small ones, what has to be sent and asked is too much for that goal. With one layer, `orlop"
+    " push` takes longer than `curl -T` mostly by its start: a push of a tag that is there already takes 0.15 of the"
+    " processor's seconds (`orlop images`: 0.04), nearly all of them before its only request, to read some 220 modules."
+    " In one piece instead of seven, the push took 0.84 of its time (medians of 9, on a busy machine), but another"
+    " process could not continue it."
 )
 
 
