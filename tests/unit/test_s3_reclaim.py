@@ -108,6 +108,9 @@ def test_what_another_machine_reads_stays_until_it_has_finished(site: Site) -> N
     with other.blobs.open(row) as reader:
         first = reader.read(10)
         site.here.remove(row)
+        with site.here.opened.metadata.read() as rows:
+            (leftover,) = site.here.blobs.trash(rows)
+        assert "reading" in leftover.why
         site.here.blobs.reclaim()
         assert site.kept == 1
         assert first + b"".join(reader.chunks()) == _DATA

@@ -255,7 +255,7 @@ class _DriverRoot:
                 return [name for name in names if _HEX(name) and folder.state(name) is not None]
 
     def _note_lost(self) -> None:
-        """Note layers without images. Where a list says that there are no images, a build cache may have them."""
+        """Note layers without images. A whole list without images explains them: a build cache has layers, too."""
         if self._held.images or not self._chains:
             return
         self._held.notes.append(

@@ -337,7 +337,7 @@ class _DriverRoot:
             yield from (key.removeprefix(_MANIFEST) for key in keys if key.startswith(_MANIFEST))
 
     def _note_lost(self) -> None:
-        """Note layers without images. Where a list says that there are no images, they may never have been whole."""
+        """Note layers without images. A whole list without images explains them: they may never have been whole."""
         count = sum(1 for layer in self._layers.values() if layer.diff_id)
         if self._held.images or not count:
             return

@@ -45,7 +45,7 @@ def accounts_in(files: ImageFiles) -> Iterator[AuditFinding]:
 
 
 def _ids(files: ImageFiles, path: str) -> list[tuple[str, int]]:
-    """Return the names and numbers of a file of accounts; none if there is no such file."""
+    """Return the names and numbers of a file of accounts; an empty list if it is missing."""
     try:
         with files.open(path) as file:
             data = file.read(_LARGEST)

@@ -50,13 +50,15 @@ class Leftover(NamedTuple):
     """Something in a store of blobs that no row names.
 
     ``key`` is the store's own name for it, ``subject`` says where it is, for people; ``size`` is the bytes that its
-    removal gives back; ``owner`` is the lease of who writes or wrote it, where that is known.
+    removal gives back; ``owner`` is the lease of who writes or wrote it, and ``why`` says why it is still there,
+    where that is known.
     """
 
     key: str
     subject: str
     size: int
     owner: str = ""
+    why: str = ""
 
 
 class Swept(NamedTuple):

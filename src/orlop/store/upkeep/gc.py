@@ -246,7 +246,7 @@ class _Collection:
     def _trash(self, rows: Rows) -> None:
         """Take what was on its way out; what a crash kept from coming back comes back."""
         for leftover in () if self._is_for_lost_rows(rows) else self._store.blobs.trash(rows):
-            self._clear("trash", leftover, "its removal was interrupted")
+            self._clear("trash", leftover, leftover.why or "its removal was interrupted")
         if self._write is not None:
             self._store.blobs.put_back(rows)
 

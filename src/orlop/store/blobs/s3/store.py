@@ -317,7 +317,8 @@ class S3BlobStore(BlobStore):
 
     def trash(self, rows: Rows) -> Iterable[Leftover]:  # noqa: ARG002 - what is doomed has no row
         """Return what is doomed and was not deleted yet."""
-        return [Leftover(f"doomed/{one.key}", self._subject(one.key), one.size) for one in self.keys.doomed()]
+        why = "nothing leads to it; it goes as soon as nobody can be reading it"
+        return [Leftover(f"doomed/{one.key}", self._subject(one.key), one.size, why=why) for one in self.keys.doomed()]
 
     def strays(self, rows: Rows) -> Iterable[Leftover]:
         """Return the blobs and tables of contents that no row names."""
