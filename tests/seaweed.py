@@ -11,12 +11,11 @@ import atexit
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,6 +29,7 @@ from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.settings import Credentials, S3Settings
 from tests.leftovers import end_with_us
 from tests.needs import missing
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,15 +42,6 @@ _IDENTITY: Final = {
     "actions": ["Admin", "Read", "Write", "List", "Tagging"],
 }
 _STARTING: Final = 60.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports at which nobody listens, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class S3Server:

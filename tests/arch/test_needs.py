@@ -33,6 +33,38 @@ def test_one_place_says_what_is_missing() -> None:
     assert [line for path in ELSEWHERE for line in looking(path)] == []
 
 
+def unasked(path: Path) -> list[str]:
+    """Return each place that starts a program by its name, of which the module never says that it needs it.
+
+    The hook of `needs.py` knows what was asked for before, by any test of the same process; which tests those are
+    differs from run to run.
+    """
+    calls = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call)]
+    called = [(ast.unparse(call.func).rpartition(".")[2], call) for call in calls]
+    asked = {
+        argument.value
+        for name, call in called
+        if name in {"need", "need_all", "needs"}
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    }
+    if "mounts" in asked or "need_mounts" in dict(called):
+        asked |= {"mount", "umount"}
+    return [
+        f"{path.relative_to(TESTS)}:{call.lineno}: {program.value}"
+        for call in calls
+        if ast.unparse(call.func) in {f"subprocess.{name}" for name in ("run", "Popen", "check_call", "check_output")}
+        if call.args and isinstance(call.args[0], ast.List) and call.args[0].elts
+        if isinstance(program := call.args[0].elts[0], ast.Constant)
+        if isinstance(program.value, str) and program.value not in asked | needs.BARE
+    ]
+
+
+def test_programs_are_asked_for_where_they_are_started() -> None:
+    others = [path for path in ELSEWHERE if path != Path(__file__)]
+    assert [line for path in others for line in unasked(path)] == []
+
+
 def filtering(path: Path) -> list[str]:
     """Return each place that names the filter of an extraction, which Python 3.11.2 does not know."""
     return [

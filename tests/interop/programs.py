@@ -105,7 +105,7 @@ def unmount_below(folder: str | Path) -> None:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in reversed(mounts):
         if mount.startswith(f"{folder}/"):
-            subprocess.run(["umount", "--lazy", mount], check=False)
+            subprocess.run([need("umount"), "--lazy", mount], check=False)
 
 
 @contextlib.contextmanager

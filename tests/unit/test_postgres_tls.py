@@ -19,8 +19,8 @@ from orlop.model.store_url import StoreURL
 from orlop.store.remote import init_store, remote_store
 from tests import engines
 from tests.needs import need
+from tests.ports import free_port
 from tests.postgres import database, pooler, the_server
-from tests.seaweed import free_ports
 from tests.seaweed import the_server as the_bucket
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def encrypted(tmp_path: Path) -> Iterator[Encrypted]:
     (tmp_path / "names").write_text("subjectAltName=DNS:localhost\n")
     signing = ["-CA", "ours.pem", "-CAkey", "ours.key", "-CAcreateserial", "-extfile", "names", "-days", "1"]
     openssl(tmp_path, "x509", "-req", "-in", "server.csr", *signing, "-out", "server.pem")
-    (port,) = free_ports(1)
+    port = free_port()
     # A user without rights runs it, and cannot enter the folders of pytest.
     folder = server.folder / f"tls-{port}"
     folder.mkdir()

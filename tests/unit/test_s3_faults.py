@@ -28,8 +28,8 @@ from orlop.store.blobs.s3.store import S3BlobStore
 from orlop.store.rows.memory_keys import MemoryKeys, MemoryObjects
 from orlop.store.rows.sqlite.memory import MemoryMetadata
 from orlop.testing.blob_store import Opened, row_of
+from tests.ports import free_port
 from tests.s3_strict import ACCESS, SECRET, Kept, Pending, Trouble, strict_s3
-from tests.seaweed import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,7 +224,7 @@ def test_what_repetition_does_not_change_is_not_repeated(rig: Rig, trouble: Trou
 def test_a_server_that_is_away_is_one_clear_error() -> None:
     settings = S3Settings(
         "strict",
-        endpoint=f"http://127.0.0.1:{free_ports(1)[0]}",
+        endpoint=f"http://127.0.0.1:{free_port()}",
         credentials=Credentials(ACCESS, SECRET),
         allow_http=True,
         patience=3.0,

@@ -27,8 +27,8 @@ from orlop.store.blobs.s3.identity import Renewed, credentials_of
 from orlop.store.blobs.s3.settings import Credentials, S3Settings
 from orlop.store.blobs.s3.temporary import Lent, from_container, from_machine, from_process
 from orlop.streams.waiting import content_of
+from tests.ports import free_port
 from tests.s3_strict import ACCESS, SECRET, strict_s3
-from tests.seaweed import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -307,7 +307,7 @@ def test_only_a_machine_of_aws_is_asked_for_metadata(authority: Authority) -> No
     assert isinstance(usual(authority), Credentials)
     assert isinstance(credentials_of({}, region="eu-west-1"), Renewed)
     assert isinstance(credentials_of({"AWS_EC2_METADATA_DISABLED": "true"}, region="eu-west-1"), Credentials)
-    closed = f"http://127.0.0.1:{free_ports(1)[0]}"
+    closed = f"http://127.0.0.1:{free_port()}"
     assert from_machine(closed, is_given=False).credentials.access_key == ""
     with pytest.raises(BucketUnavailable):
         from_machine(closed, is_given=True)
