@@ -20,6 +20,10 @@ def _no_thread_is_left() -> Iterator[None]:
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("orlop-")] == []
 
 
+#: A chunk that is enough to start the threads.
+LONG = bytes(1 << 18)
+
+
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("orlop-")]
 
@@ -28,8 +32,9 @@ class Broken(Exception):
     pass
 
 
-def test_every_consumer_gets_every_chunk_in_order() -> None:
-    chunks = [bytes([number]) * number for number in range(200)]
+@pytest.mark.parametrize("length", [0, 1, 10, 1_000, 1_316, 1_317, 10_000])
+def test_every_consumer_gets_every_chunk_in_order(length: int) -> None:
+    chunks = [bytes([number]) * length for number in range(200)]
     got: list[list[bytes]] = [[], [], []]
     with Fanout(*(each.append for each in got), depth=2) as fan:
         for chunk in chunks:
@@ -40,7 +45,7 @@ def test_every_consumer_gets_every_chunk_in_order() -> None:
 def test_consumers_run_in_named_threads_of_their_own_that_are_no_daemons() -> None:
     seen: list[threading.Thread] = []
     with Fanout(*[lambda _: seen.append(threading.current_thread())] * 2) as fan:
-        fan.put(b"x")
+        fan.put(LONG)
     assert sorted(thread.name for thread in seen) == ["orlop-fanout-1", "orlop-fanout-2"]
     assert not any(thread.daemon for thread in seen)
 
@@ -49,7 +54,63 @@ def test_without_chunks_or_consumers_nothing_happens() -> None:
     with Fanout(lambda _: None):
         assert threads() == []
     with Fanout() as fan:
+        fan.put(LONG)
+
+
+def test_what_is_short_is_handed_over_at_the_end_without_threads() -> None:
+    seen: list[tuple[int, bytes]] = []
+    here = threading.current_thread()
+
+    def consume(number: int, chunk: bytes) -> None:
+        assert threading.current_thread() is here
+        seen.append((number, chunk))
+
+    with Fanout(*[functools.partial(consume, number) for number in range(2)]) as fan:
+        fan.put(b"a")
+        fan.put(LONG[:-10])
+        assert (seen, threads()) == ([], [])
+    assert [(number, len(chunk)) for number, chunk in seen] == [
+        (0, 1),
+        (1, 1),
+        (0, len(LONG) - 10),
+        (1, len(LONG) - 10),
+    ]
+    with pytest.raises(ValueError, match="closed"):
         fan.put(b"x")
+
+
+def test_empty_chunks_do_not_wait_for_ever() -> None:
+    with Fanout(lambda _: None) as fan:
+        for _ in range(len(LONG) + 1):
+            fan.put(b"")
+        assert threads() != []
+
+
+@pytest.mark.parametrize("failing", range(2))
+def test_an_error_in_what_is_short_is_raised_by_close_and_nothing_follows_it(failing: int) -> None:
+    seen: list[int] = []
+
+    def consume(number: int, _: bytes) -> None:
+        seen.append(number)
+        if number == failing:
+            raise Broken(number)
+
+    fan = Fanout(*[functools.partial(consume, number) for number in range(2)])
+    fan.put(b"x")
+    fan.put(b"y")
+    with pytest.raises(Broken, match=str(failing)):
+        fan.close()
+    assert seen == list(range(failing + 1))
+    fan.close()
+
+
+def test_what_is_short_is_dropped_where_the_block_fails() -> None:
+    got: list[bytes] = []
+    with pytest.raises(Broken), Fanout(got.append) as fan:  # noqa: PT012
+        fan.put(b"x")
+        raise Broken
+    fan.close()
+    assert got == []
 
 
 def test_a_slow_consumer_holds_the_producer_back() -> None:
@@ -59,8 +120,8 @@ def test_a_slow_consumer_holds_the_producer_back() -> None:
 
     def produce() -> None:
         for _ in range(6):
-            fan.put(b"x")
-            handed.append(b"x")
+            fan.put(LONG)
+            handed.append(LONG)
 
     producer = threading.Thread(target=produce)
     producer.start()
@@ -87,11 +148,11 @@ def test_when_any_consumer_fails_put_raises_its_error_and_all_threads_end(failin
     fan = Fanout(*[functools.partial(consumer, number) for number in range(3)], depth=1)
     with pytest.raises(Broken, match=str(failing)):  # noqa: PT012 - which call raises is up to the threads
         while True:
-            fan.put(b"x")
+            fan.put(LONG)
     assert threads() == []
     assert counts[failing] == at
     with pytest.raises(ValueError, match="closed"):
-        fan.put(b"x")
+        fan.put(LONG)
     fan.close()
 
 
@@ -100,7 +161,7 @@ def test_an_error_at_the_last_chunk_is_raised_by_close() -> None:
         raise Broken
 
     fan = Fanout(fail, lambda _: None)
-    fan.put(b"x")
+    fan.put(LONG)
     with pytest.raises(Broken):
         fan.close()
     assert threads() == []
@@ -115,7 +176,7 @@ def test_an_error_is_noticed_while_the_producer_waits_for_another_consumer() -> 
 
     with pytest.raises(Broken), Fanout(lambda _: gate.wait(), fail, depth=1) as fan:  # noqa: PT012
         while True:
-            fan.put(b"x")
+            fan.put(LONG)
 
 
 def test_leaving_with_an_exception_drops_what_waits() -> None:
@@ -128,7 +189,7 @@ def test_leaving_with_an_exception_drops_what_waits() -> None:
 
     with pytest.raises(KeyboardInterrupt), Fanout(consume, depth=4) as fan:  # noqa: PT012
         for _ in range(4):
-            fan.put(b"x")
+            fan.put(LONG)
         threading.Timer(0.02, gate.set).start()
         raise KeyboardInterrupt
     assert threads() == []
@@ -144,7 +205,7 @@ def test_an_interrupt_while_put_waits_ends_everything() -> None:
 
     with pytest.raises(KeyboardInterrupt), Fanout(consume, depth=1) as fan:  # noqa: PT012
         while True:
-            fan.put(b"x")
+            fan.put(LONG)
     assert threads() == []
 
 

@@ -9,6 +9,10 @@ consumer returns the place when it has processed the chunk. So at most ``depth``
 slow consumer slows the producer. The methods of ``SimpleQueue`` are single calls in C: an interrupt at any moment
 leaves no lock behind.
 
+What is short needs no threads: chunks wait until there are more than ``_SHORT`` bytes of them, and where no more come,
+the producer's own thread does the work as it closes. Starting a thread and changing to it takes longer than hashing
+that much.
+
 How it ends:
 
 - close: an end mark follows the chunks in each lane; consumers process the chunks before it.
@@ -40,6 +44,7 @@ __all__ = ["Cancelled", "Fanout", "in_parallel", "read_ahead"]
 T = TypeVar("T")
 
 _END: Final = None
+_SHORT: Final = 1 << 18
 _KEPT: Final = 4 << 20
 _TICK: Final = 0.5
 
@@ -71,11 +76,11 @@ class _Lane(Generic[T]):
 
 
 class Fanout:
-    """Hand each chunk to every consumer; each consumer runs in a thread of its own, in the order of the chunks.
+    """Hand each chunk to every consumer; each consumer has a thread of its own, and gets them in their order.
 
     As a context manager it closes at the end of the block. If the block raises, it cancels instead: waiting chunks are
-    dropped, and all threads have ended before the exception leaves the block. Threads start with the first chunk, so an
-    object that is never used costs nothing.
+    dropped, and all threads have ended before the exception leaves the block. Threads start once there is enough to do:
+    an object that is never used costs nothing, and what is short is handed over when it closes.
 
     A consumer is called with one chunk at a time, never by two threads at once, and is not called again after it
     raised. Its results belong to the caller: read them after :meth:`close`.
@@ -88,6 +93,8 @@ class Fanout:
         self._consumers = consumers
         self._lanes: list[_Lane[bytes]] = [_Lane(depth) for _ in consumers]
         self._threads: list[threading.Thread] = []
+        self._early: list[bytes] = []
+        self._room = _SHORT
         self._errors: list[BaseException] = []
         self._cancelled = False
         self._finished = False
@@ -100,20 +107,30 @@ class Fanout:
         """
         if self._finished:
             raise ValueError("the fan-out is closed")
+        if self._room > len(chunk):
+            self._room -= len(chunk) + 1
+            self._early.append(chunk)
+            return
         try:
             if not self._threads:
                 self._start()
-            for lane in self._lanes:
-                lane.places.get()
-                if self._errors:
-                    break
-                lane.items.put((chunk,))
+            self._room = -1
+            early, self._early = self._early, []
+            for each in (*early, chunk):
+                self._hand_over(each)
         except BaseException:
             self.cancel()
             raise
         if self._errors:
             self.cancel()
             raise self._errors[0]
+
+    def _hand_over(self, chunk: bytes) -> None:
+        for lane in self._lanes:
+            lane.places.get()
+            if self._errors:
+                break
+            lane.items.put((chunk,))
 
     def close(self) -> None:
         """Wait until every consumer has processed its chunks and all threads have ended.
@@ -123,6 +140,9 @@ class Fanout:
         if self._finished:
             return
         try:
+            for chunk in self._early:
+                for consume in self._consumers:
+                    consume(chunk)
             for lane in self._lanes:
                 lane.items.put(_END)
             for thread in self._threads:
@@ -137,6 +157,7 @@ class Fanout:
     def cancel(self) -> None:
         """Drop waiting chunks; return when all threads have ended, each after its current chunk."""
         self._finished = self._cancelled = True
+        self._early.clear()
         for lane in self._lanes:
             lane.items.put(_END)
         for thread in self._threads:
