@@ -7,7 +7,11 @@ import copy
 import errno
 import pickle
 import re
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PARTS = {one.name: import_module(f"{errors.__name__}.{one.name}") for one in iter_modules(errors.__path__)}
+"""The modules of errors that are imported only when one of their errors is named."""
+
+
 def every(kind: type[errors.OrlopError] = errors.OrlopError) -> Iterator[type[errors.OrlopError]]:
     yield kind
     for below in kind.__subclasses__():
@@ -35,6 +43,33 @@ def test_every_error_has_a_code_of_its_own():
     # What is only Python's as well has the code of what it is.
     codes = [kind.code for kind in every() if kind is not errors.FileNotThere]
     assert len(codes) == len(set(codes))
+
+
+def test_every_error_can_be_had_from_one_module():
+    found = {
+        part: {one.__name__ for one in every() if one.__module__ == module.__name__} for part, module in PARTS.items()
+    }
+    assert {part: {*names} for part, names in errors._HOMES.items()} == found
+    # Type checkers read these instead.
+    tree = ast.parse(Path(errors.__file__).read_text())
+    told = {
+        (node.module, name.name, name.asname)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for name in node.names
+    }
+    assert {(f"{errors.__name__}.{part}", name, name) for part, names in found.items() for name in names} <= told
+    for kind in every():
+        assert getattr(errors, kind.__name__) is kind
+        assert kind.__name__ in dir(errors)
+    with pytest.raises(AttributeError, match="NoSuchError"):
+        _ = errors.NoSuchError  # type: ignore[attr-defined]
+
+
+def test_a_list_of_images_makes_no_errors_that_it_cannot_meet():
+    run = "import sys, orlop.store.local, orlop.service.listing.images; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
+    assert not {module.__name__ for module in PARTS.values()} & {*done.stdout.split()}
 
 
 def test_the_reference_lists_every_error_as_it_is(data: Path):
