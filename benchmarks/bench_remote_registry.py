@@ -30,8 +30,9 @@ from psycopg.conninfo import conninfo_to_dict
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.needs import need
+from tests.ports import free_ports
 from tests.postgres import Postgres
-from tests.seaweed import CREDENTIALS, Seaweed, free_ports
+from tests.seaweed import CREDENTIALS, Seaweed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

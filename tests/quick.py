@@ -8,10 +8,11 @@ names, without running anything:
 - a module has the tests that import it, or the package that gives its names away, or that bear its name
   (``cli/show/columns.py``: ``test_cli_columns.py``); where there are none, those of the modules that import it; and
   where nothing imports it, those of its room (``test_cli*.py``);
-- a file of another kind has the tests in `OTHERS`, and so has what something is generated from.
+- a file of another kind has the tests in `OTHERS`, and so has what something is generated from, or listed by.
 
-Those with the module's name run first, then those that import little else. What has not begun when the time is over is
-left to ``./dev test``, and so is what is slow or starts daemons: `FOLDERS` are looked at. The last line is the verdict.
+These and those with the module's name run first, then those that import little else. Of many files only the closest are
+read. What has not begun when the time is over is left to ``./dev test``, and so is what is slow or starts daemons:
+`FOLDERS` are looked at. The last line is the verdict.
 """
 
 from __future__ import annotations
@@ -42,9 +43,14 @@ OTHERS: Final = {
     "fuzz/": "property/test_fuzz_targets.py",
     "pyproject.toml": "arch/test_rooms.py",
     "src/orlop/cli/commands/": "unit/test_share.py",
+    "src/orlop/errors/": "unit/test_errors.py",
+    "src/orlop/api/engine/": "unit/test_api_requests.py",
+    "docs/generate_openapi.py": "unit/test_openapi.py",
 }
 SECONDS: Final = 35
 """For how long tests begin; what has begun ends."""
+CLOSEST: Final = 40
+"""How many test files are read at the most: more than begin in that time."""
 RUFF: Final = (("check", "-q", "."), ("format", "-q", "--check", "."))
 
 
@@ -94,10 +100,15 @@ class Checkout:
         """Return which files import a module."""
         return {path for path in among if module in self.imported(path)}
 
+    def others(self, path: Path) -> set[Path]:
+        """Return the tests of what is generated from a file, or lists what is in it."""
+        name = path.relative_to(self.top).as_posix()
+        return {self.top / "tests" / test for start, test in OTHERS.items() if name.startswith(start)}
+
     def tests_of(self, path: Path) -> set[Path]:
         """Return the test files that belong to a file of the checkout."""
         name = path.relative_to(self.top).as_posix()
-        others = {self.top / "tests" / test for start, test in OTHERS.items() if name.startswith(start)}
+        others = self.others(path)
         if path.suffix != ".py" or not name.startswith(("src/", "tests/")):
             return others
         if name.startswith("tests/"):
@@ -133,15 +144,16 @@ class Checkout:
         return found & {*self.tests}
 
     def chosen(self, changed: Iterable[Path]) -> list[Path]:
-        """Return the tests of what changed: first those that bear its name, then those that import the fewest."""
+        """Return the tests of what changed: first those that list it or bear its name, then by how few they import."""
         files = [path for path in changed if path.exists()]
         modules = [module_of(path) for path in files if path.suffix == ".py" and path.is_relative_to(self.top / "src")]
         found = {test for path in files for test in self.tests_of(path)}
+        others = {test for path in files for test in self.others(path)}
         return sorted(
             found,
             key=lambda test: (
                 test not in files,
-                not any(bears(test, module) for module in modules),
+                test not in others and not any(bears(test, module) for module in modules),
                 sum(name.startswith("orlop.") for name in self.imported(test)),
                 test,
             ),
@@ -188,6 +200,8 @@ class Clock:
     until: float | None = None
     ran: int = 0
     left: int = 0
+    files: int = 0
+    """How many test files were not even read."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self) -> bool | None:
@@ -231,6 +245,8 @@ def main(words: Sequence[str]) -> int:
     files = named(words) if words else changed()
     tests = Checkout().chosen(files)
     tests += [path for path in files if words and path.name.startswith("test_") and path not in tests]
+    clock = Clock(SECONDS, files=len(tests[CLOSEST:]))
+    del tests[CLOSEST:]
     print("tests:", *(path.relative_to(TOP) for path in tests), flush=True)
     tools = Path(sys.executable).parent
     fine = {f"ruff {check[0]}": _succeeds(f"{tools}/ruff", *check) for check in RUFF}
@@ -240,12 +256,12 @@ def main(words: Sequence[str]) -> int:
         name: subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for name, command in {"mypy": [f"{tools}/mypy"], "imports": [f"{tools}/lint-imports", "--no-logo"]}.items()
     }
-    clock = Clock(SECONDS)
     fine["tests"] = run_tests(tests, clock)
     for name, other in others.items():
         print(other.communicate()[0], end="", flush=True)
         fine[name] = other.returncode == 0
-    slow = [path.relative_to(TOP).as_posix() for path in files if path.name.startswith("test_") and path not in tests]
+    asked = [path for path in files if path.name.startswith("test_")]
+    slow = [path.relative_to(TOP).as_posix() for path in asked if path not in tests]
     print(verdict(fine, clock, slow), flush=True)
     return 0 if all(fine.values()) else 1
 
@@ -260,8 +276,9 @@ def verdict(fine: Mapping[str, bool], clock: Clock, slow: Sequence[str] = ()) ->
     tests = (
         f"{clock.ran} of {clock.ran + clock.left} tests ran" if clock.ran else "no unit test belongs to what changed"
     )
+    tests += f", and none of {clock.files} other files" if clock.files else ""
     never = f", and none of {', '.join(slow)}" if slow else ""
-    left = "; `./dev test FILE…` runs the others" if clock.left or slow else ""
+    left = "; `./dev test FILE…` runs the others" if clock.left or clock.files or slow else ""
     return f"./dev quick: {f'FAILED: {failed}' if failed else 'fine'} ({tests}{never}{left})"
 
 

@@ -286,18 +286,20 @@ def default_root() -> str:
     return user_data_dir("orlop", appauthor=False)
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module  # noqa: PLC0415 - importing orlop is light
+if not TYPE_CHECKING:
+    # Type checkers read what is imported for them above: they would take any other name for an object.
+    def __getattr__(name: str) -> object:
+        from importlib import import_module  # noqa: PLC0415 - importing orlop is light
 
-    if name in _MODULES:
-        value: object = import_module(_MODULES[name])
-    elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-    else:
-        msg = f"module 'orlop' has no attribute {name!r}"
-        raise AttributeError(msg)
-    globals()[name] = value
-    return value
+        if name in _MODULES:
+            value: object = import_module(_MODULES[name])
+        elif name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            msg = f"module 'orlop' has no attribute {name!r}"
+            raise AttributeError(msg)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,11 @@ import copy
 import errno
 import pickle
 import re
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PARTS = {one.name: import_module(f"{errors.__name__}.{one.name}") for one in iter_modules(errors.__path__)}
+"""The modules of errors that are imported only when one of their errors is named."""
+
+
 def every(kind: type[errors.OrlopError] = errors.OrlopError) -> Iterator[type[errors.OrlopError]]:
     yield kind
     for below in kind.__subclasses__():
@@ -37,10 +45,39 @@ def test_every_error_has_a_code_of_its_own():
     assert len(codes) == len(set(codes))
 
 
+def test_every_error_can_be_had_from_one_module():
+    found = {
+        part: {one.__name__ for one in every() if one.__module__ == module.__name__} for part, module in PARTS.items()
+    }
+    assert {part: {*names} for part, names in errors._HOMES.items()} == found, "name them in _HOMES"
+    # Type checkers read these instead.
+    tree = ast.parse(Path(errors.__file__).read_text())
+    told = {
+        (node.module, name.name, name.asname)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for name in node.names
+    }
+    assert {(f"{errors.__name__}.{part}", name, name) for part, names in found.items() for name in names} <= told, (
+        "import them for type checkers"
+    )
+    for kind in every():
+        assert getattr(errors, kind.__name__) is kind
+        assert kind.__name__ in dir(errors)
+    with pytest.raises(AttributeError, match="NoSuchError"):
+        _ = errors.NoSuchError  # type: ignore[attr-defined]
+
+
+def test_a_list_of_images_makes_no_errors_that_it_cannot_meet():
+    run = "import sys, orlop.store.local, orlop.service.listing.images; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
+    assert not {module.__name__ for module in PARTS.values()} & {*done.stdout.split()}
+
+
 def test_the_reference_lists_every_error_as_it_is(data: Path):
     reference = (data.parents[1] / "docs" / "errors.md").read_text()
     lines = {f"`{kind.__name__}` | `{kind.code}` | {kind.exit_code} | {kind.http_status} |" for kind in every()}
-    assert {line for line in lines if line not in reference} == set()
+    assert {line for line in lines if line not in reference} == set(), "docs/errors.md lacks these rows"
     rows = [line for line in reference.splitlines() if "| `" in line and line.count("|") == 6]
     assert len(rows) == len(lines)
 
@@ -57,13 +94,8 @@ def test_the_reference_lists_every_exit_status_once(data: Path):
     killed = [128 + one for one in ended if one is not None]
     answers = {status for name, status in vars(statuses).items() if name.isupper()}
     usage = click.UsageError.exit_code
-    assert set(listed) == {
-        0,
-        usage,
-        *(kind.exit_code for kind in every()),
-        *answers,
-        *killed,
-    }
+    used = {0, usage, *(kind.exit_code for kind in every()), *answers, *killed}
+    assert set(listed) == used, "the first table of docs/errors.md has other exit statuses than errors and commands"
     assert errors.IntegrityError.exit_code == statuses.DAMAGED
     # The module of errors explains those that errors have in the same words.
     for status, meaning in table_of_statuses(errors.__doc__).items():

@@ -111,6 +111,17 @@ def test_a_command_has_the_test_of_what_is_generated_from_it(checkout: Checkout)
     assert "unit/test_share.py" in names(checkout, "src/orlop/cli/commands/rmi.py")
 
 
+def test_what_lists_all_of_a_kind_comes_first(checkout: Checkout) -> None:
+    assert names(checkout, "src/orlop/errors/sources.py")[0] == "unit/test_errors.py"
+    assert "unit/test_api_requests.py" in names(checkout, "src/orlop/api/engine/images.py")[:3]
+    assert names(checkout, "docs/generate_openapi.py")[0] == "unit/test_openapi.py"
+
+
+def test_the_last_line_counts_the_files_that_were_not_read() -> None:
+    said = "./dev quick: fine (3 of 3 tests ran, and none of 7 other files; `./dev test FILE…` runs the others)"
+    assert verdict({"tests": True}, Clock(9, ran=3, files=7)) == said
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which mypy keeps what it knows of Python."""

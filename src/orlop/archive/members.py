@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Generic
 
 from orlop.archive.names import algorithm_of
 from orlop.errors import InvalidArchive, InvalidInput, StoreClosed
 from orlop.intake.taking import L, refused
 from orlop.intake.words import Words
+from orlop.model.closing import Closing
 from orlop.store.blobs.ingest import IngestedLayer
 from orlop.streams.compression import Compression, detect
 from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
@@ -24,7 +25,6 @@ from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_c
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from orlop.archive.scratch import Held
     from orlop.errors import OrlopError
@@ -96,7 +96,7 @@ class Member(Generic[L]):
 _OFTEN: Final = 4
 
 
-class Members(ABC, Generic[L]):
+class Members(Closing, ABC, Generic[L]):
     """The members of one archive.
 
     Where ``parallel`` is set, several layers may be taken at once, by several threads.
@@ -372,14 +372,6 @@ class Members(ABC, Generic[L]):
     def close(self) -> None:
         """Close the archive; nothing can be read any more."""
         self._is_closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def begins_like_layer(first: bytes) -> bool:

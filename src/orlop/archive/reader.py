@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.archive.source import opened
 from orlop.intake.commit import verified_layer
 from orlop.intake.offer import digests_by_image
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import measuring
+from orlop.model.closing import Closing
 from orlop.model.image import Configured
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.manifest import Manifest, unread_layer
@@ -22,7 +23,6 @@ from orlop.streams.verify import VerifyingReader
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
     from orlop.archive.source import ArchiveSource
     from orlop.intake.offer import OfferedImage, OfferedLayer, OfferedManifest
@@ -150,7 +150,7 @@ class ArchivedArtifact:
     unread: str = ""
 
 
-class Archive:
+class Archive(Closing):
     """An image archive, read without a store; a context manager, which closes the file.
 
     Every format that `orlop.ImageService.load` takes is read. Opening one locates its members and reads the documents
@@ -211,14 +211,6 @@ class Archive:
     def close(self) -> None:
         """Release the file; layers cannot be read any more."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _artifacts(manifests: Iterable[OfferedManifest]) -> Iterator[ArchivedArtifact]:

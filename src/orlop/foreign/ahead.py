@@ -17,13 +17,14 @@ import socket
 import subprocess
 import sys
 from itertools import compress
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import RootDamaged
 from orlop.foreign import small_files
 from orlop.foreign.disk import parts_of
 from orlop.foreign.small_files import LENGTH, Reader, received
 from orlop.foreign.tarsplit import Run
+from orlop.model.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +44,7 @@ _MANY: Final = 5000
 _PATIENCE: Final = 60
 
 
-class Ahead:
+class Ahead(Closing):
     """Reads the small files of a layer. Leaving the block ends the other process, if there is one.
 
     Args:
@@ -119,12 +120,6 @@ class Ahead:
         if self._helper is not None:
             self._helper.close()
         self._helper = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _Helper:

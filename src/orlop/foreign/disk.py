@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign.small_files import FILE_FLAGS
+from orlop.model.closing import Closing
 from orlop.streams.directory import kind_of
 from orlop.streams.files import CHUNK, explained, explaining
 
@@ -50,7 +51,7 @@ def go_on() -> None:
     """Do nothing: the check of work that nobody wants to end."""
 
 
-class Folder:
+class Folder(Closing):
     """A directory of a foreign root, held open. ``path`` is what messages call it. Leaving the block closes it."""
 
     __slots__ = ("_descriptor", "_way", "path")
@@ -235,12 +236,6 @@ class Folder:
         if descriptor >= 0:
             close(descriptor)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def __del__(self) -> None:
         self.close()
 
@@ -293,7 +288,7 @@ def unreadable(error: OSError, path: str) -> RootDamaged:
     return RootDamaged(f"{path} cannot be read: {os.strerror(error.errno or errno.EIO)}")
 
 
-class Walker:
+class Walker(Closing):
     """Opens files below a directory by their paths; quick where one comes after another of the same directory."""
 
     def __init__(self, folder: Folder) -> None:
@@ -344,12 +339,6 @@ class Walker:
         """Close all directories."""
         self._leave(0)
         self._top.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def files_below(folder: Folder, *, most: int) -> Iterator[tuple[tuple[str, ...], os.stat_result]]:

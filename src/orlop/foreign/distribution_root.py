@@ -20,10 +20,11 @@ is in memory at a time.
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidDigest, InvalidRoot, LimitExceeded, RootDamaged
 from orlop.foreign.disk import Folder
+from orlop.model.closing import Closing
 from orlop.model.digest import Digest
 from orlop.model.regex import regex
 from orlop.model.values import dataclass, field
@@ -57,7 +58,7 @@ class Repository:
     problems: tuple[str, ...] = ()
 
 
-class DistributionRoot:
+class DistributionRoot(Closing):
     """The directory of a registry, opened. Nothing is ever written there. Leaving the block closes it.
 
     Safe to share between threads.
@@ -125,12 +126,6 @@ class DistributionRoot:
     def close(self) -> None:
         """Close it."""
         self._root.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _Reading:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Generic, Self
+from typing import TYPE_CHECKING, Final, Generic
 
 from orlop.errors import (
     AmbiguousID,
@@ -26,6 +26,7 @@ from orlop.foreign.places import likely_paths, likely_places, links_on, searched
 from orlop.intake.offer import Offer
 from orlop.intake.source import Found
 from orlop.intake.taking import L
+from orlop.model.closing import Closing
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.values import replace
 
@@ -58,7 +59,7 @@ MOST_LAYERS: Final = 500
 """The layers that an image of a root may have unless a user asks for others: as many as Podman stacks."""
 
 
-class ForeignRoot:
+class ForeignRoot(Closing):
     """What engines left below a directory. Nothing is ever written there. Leaving the block closes it.
 
     ``held`` has what each engine keeps in each place. Safe to share between threads.
@@ -297,12 +298,6 @@ class ForeignRoot:
         for folders in (self._folders, self._settings):
             while folders:
                 folders.pop().close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def open_root(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> ForeignRoot:

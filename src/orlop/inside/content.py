@@ -26,17 +26,17 @@ from array import array
 from bisect import bisect_left
 from contextlib import ExitStack, suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidTar, TocDamaged
 from orlop.inside.kept import Kept
 from orlop.inside.layer import ChunkReader, skip
+from orlop.model.closing import Closing
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.tar_header import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from orlop.inside.layer import Layer
     from orlop.streams.compression import Readable
@@ -59,7 +59,7 @@ _PREFIX: Final = 345  # where the prefix of a name is in a header
 _FILES: Final = b"0\0"
 
 
-class Contents:
+class Contents(Closing):
     """The content of files, which are asked for in a known order; a context manager that closes what was opened.
 
     Args:
@@ -114,14 +114,6 @@ class Contents:
         for cursor in self._cursors.values():
             cursor.close()
         self._cursors.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _Requests:

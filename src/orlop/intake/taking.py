@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from orlop.errors import LimitExceeded, NotSupported
+from orlop.model.closing import Closing
 from orlop.model.limits import limits_or
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_blob, ingest_layer, measure_layer
@@ -14,7 +15,6 @@ from orlop.streams.pipeline import one_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from orlop.errors import InvalidInput
     from orlop.model.digest import Digest
@@ -71,7 +71,7 @@ BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Mete
 """What keeps bytes as they are; its arguments are those of a `LayerTaker`."""
 
 
-class Taking(Generic[L]):
+class Taking(Closing, Generic[L]):
     """Takes the layers of one source. Leaving the block discards every layer that was not published.
 
     ``limits`` are those of the source, ``meter`` counts what it gives; ``progress`` is told one event at a time.
@@ -179,14 +179,6 @@ class Taking(Generic[L]):
         """Discard every layer and blob that was not published."""
         while self._taken:
             self._taken.pop().discard()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _watcher(
         self, label: str, total: int | None, check: Callable[[], None] | None

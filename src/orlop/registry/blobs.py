@@ -18,12 +18,11 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidAnswer, RegistryUnreachable, SizeMismatch
+from orlop.model.closing import Closing
 from orlop.model.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
     from orlop.registry.messages import Answer
     from orlop.registry.patience import Waiting
@@ -36,7 +35,7 @@ _PARTIAL, _UNSATISFIABLE = 206, 416
 _ENCODED: Final = frozenset({"gzip", "x-gzip"})
 
 
-class BlobReader:
+class BlobReader(Closing):
     """Reads one blob. Close it, or use it in a ``with`` block. `position` is how much of the blob was read."""
 
     def __init__(
@@ -99,15 +98,6 @@ class BlobReader:
         body, self._body = self._body, None
         if body is not None:
             body.close(broken=self.position < self._size)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _broken(self, error: RegistryUnreachable | SizeMismatch) -> None:
         """Prepare to ask for the rest, or raise what was in the way where that was tried often enough."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidReference
+from orlop.model.closing import Closing
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.proxies import NO_PROXIES
@@ -23,7 +24,6 @@ from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
     from typing import BinaryIO
 
     from orlop.model.proxies import Proxies
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _OCTETS: Final = "application/octet-stream"
 
 
-class Registry:
+class Registry(Closing):
     """A client for one registry. Use it as a context manager, which closes its connections. Threads may share it.
 
     A repository is the path of a name (``team/app``; ``library/alpine`` on Docker Hub). A reference is a tag, or a
@@ -159,15 +159,6 @@ class Registry:
         """Close the connections, except those of ``registries``."""
         if self._transport is not None:
             self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _at(self, repository: str) -> tuple[RegistryClient, str]:
         name = Reference.parse(f"{self.host}/{repository}")

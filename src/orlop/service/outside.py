@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from orlop.errors import AmbiguousID, ImageNotFound
+from orlop.model.closing import Closing
 from orlop.model.digest import Digest, ImageID
 from orlop.model.names import ImageName, NamePattern, listed_name
 from orlop.service.listing.history import steps
@@ -17,7 +18,6 @@ from orlop.store.images import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from orlop.inside.audit import Audit
     from orlop.inside.finding import AuditFinding
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 I = TypeVar("I", bound=OutsideImage)  # noqa: E741 - as `L` elsewhere
 
 
-class OutsideService(Generic[I]):
+class OutsideService(Closing, Generic[I]):
     """The verbs of `orlop.ImageService` that only look; a context manager that closes what it looks at.
 
     Nothing is written anywhere. Names are as in a store; ``None`` in place of one stands for the only image.
@@ -170,14 +170,6 @@ class OutsideService(Generic[I]):
 
     def close(self) -> None:
         """Release what is looked at."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _find(self, name: Name | None) -> I:
         asked = None if name is None else ImageName.parse(name)

@@ -14,12 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from orlop.errors import InvalidCompression, LimitExceeded
+from orlop.model.closing import Closing
 from orlop.model.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType, TracebackType
-    from typing import Self
+    from types import ModuleType
 
     from orlop.model.limits import Limits
 
@@ -116,7 +116,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
 
 
-class DecompressingReader:
+class DecompressingReader(Closing):
     """Read the content of a compressed stream; see :func:`decompressed`. Also a context manager."""
 
     def __init__(
@@ -182,14 +182,6 @@ class DecompressingReader:
         self._closed = True
         self._decoder = None
         self._block = memoryview(b"")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _next(self, size: int) -> bytes:
         # Pieces are joined at once: each comes in a buffer that is much larger than a small piece.

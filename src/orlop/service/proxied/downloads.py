@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ContentNotFound, DigestMismatch, IntegrityError, OrlopError, SizeMismatch, StoreClosed
+from orlop.model.closing import Closing
 from orlop.model.logger import Logger
 from orlop.registry.rest import Rest
 from orlop.service.hosted.damage import Damage
@@ -33,8 +34,7 @@ from orlop.streams.waiting import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import BinaryIO, Self
+    from typing import BinaryIO
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
@@ -241,7 +241,7 @@ class _Download:
                 left -= _TICK
 
 
-class Following:
+class Following(Closing):
     """A reader of a blob under way, for one thread. Close it, or use it in a ``with`` block."""
 
     def __init__(self, store: Store, download: _Download) -> None:
@@ -344,15 +344,6 @@ class Following:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 class FollowingElsewhere(Following):

@@ -32,6 +32,82 @@ pull-through cache has no names of images. ``told`` is 1 where the repository ca
 """
 
 
+def structure_checks(
+    *, nameless: str, topless: str, layerless: str, orphans: str, heads: str, empty: str, misfits: str, links: str
+) -> tuple[tuple[str, str, str], ...]:
+    """Return what is asked of all rows together: kinds of problems, statements that find subjects, and sentences.
+
+    Args:
+        nameless: finds names of images that are not there. These and the following are statements of one database.
+        topless: finds names of manifests that are not there.
+        layerless: finds images whose chain is not there.
+        orphans: finds images whose parent is not there.
+        heads: finds images of which it is recorded wrongly whether they have children.
+        empty: finds layers without bytes.
+        misfits: finds blobs that their digests forbid to be recorded as they are.
+        links: finds images, and manifests of them that their names mean, with which they are not recorded.
+    """
+    return (
+        (
+            "name-dangling",
+            nameless,
+            "the name {} points to an image that is not there; remove it, or give it to another image",
+        ),
+        (
+            "name-dangling",
+            topless,
+            "the name {} means a manifest that is not there; load it again, or remove the name",
+        ),
+        ("layers-missing", layerless, "the layers of the image {} are not there; load it again"),
+        ("parent-missing", orphans, "the parent of the image {} is not there"),
+        (
+            "head-wrong",
+            heads,
+            "whether the image {} has children is recorded wrongly, so that lists may miss it",
+        ),
+        (
+            "chain-wrong",
+            """SELECT chain.id FROM chain JOIN diff ON diff.id = chain.diff
+            LEFT JOIN chain AS below ON below.id = chain.parent
+            WHERE chain.depth <> coalesce(below.depth, 0) + 1
+            OR chain.size <> coalesce(below.size, 0) + diff.content_size ORDER BY 1""",
+            "the size or the depth of the chain {} does not follow from the layers in it",
+        ),
+        ("content-missing", empty, "no bytes are kept of the layer {}; load its image again"),
+        (
+            "form-wrong",
+            "SELECT blob FROM diff_blob GROUP BY blob HAVING count(*) > 1 ORDER BY 1",
+            "the blob {} is recorded as several layers; a repair asks the blob itself",
+        ),
+        (
+            "form-wrong",
+            misfits,
+            (
+                "the blob {} is recorded as a layer, or with a compression, that its digest rules out; a repair asks it"
+                " itself"
+            ),
+        ),
+        (
+            "blob-wrong",
+            "SELECT digest FROM blob WHERE compression NOT IN ('none', 'gzip', 'bzip2', 'xz', 'zstd') ORDER BY 1",
+            "the compression that is recorded of the blob {} does not exist; a repair asks the blob itself",
+        ),
+        (
+            "edges-wrong",
+            f"SELECT DISTINCT manifest FROM ({links}) AS lost ORDER BY 1",  # noqa: S608 - constants
+            "the manifest {} is not recorded as that of its image, whose name means it",
+        ),
+        (
+            "name-lost",
+            f"SELECT DISTINCT name || suffix FROM ({LOST_NAMES}) AS lost ORDER BY 1",  # noqa: S608 - constants
+            (
+                "the name {} means the manifest of an image, and is not recorded as a name of that image; a repair"
+                " records it"
+            ),
+        ),
+    )
+
+
 def chain_of(parent: str | None, diff: str) -> str:
     """Return the ID of the chain that a layer makes on another one."""
     diff_id = DiffID.unchecked(diff)

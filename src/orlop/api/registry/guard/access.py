@@ -10,17 +10,15 @@ from orlop.api.registry.guard.configuration import read_settings
 from orlop.api.registry.guard.guard import Guard
 from orlop.api.registry.guard.webhooks import Webhooks
 from orlop.errors import OrlopError
+from orlop.model.closing import Closing
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from orlop.api.registry.happened import Listener
 
 _log = logging.getLogger(__name__)
 
 
-class Access:
+class Access(Closing):
     """Who may use a registry, and who hears of it; to be closed after the server has ended.
 
     Args:
@@ -73,11 +71,3 @@ class Access:
         self.webhooks.close()
         if self._audit is not None:
             self._audit.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

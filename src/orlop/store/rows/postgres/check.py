@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from orlop.errors import DatabaseDamaged
 from orlop.model.digest import Digest
 from orlop.store.rows.edges import edges_of
-from orlop.store.rows.judging import LOST_NAMES, chain_problem, image_problem, loops_of, manifest_problem, name_problem
+from orlop.store.rows.judging import (
+    chain_problem,
+    image_problem,
+    loops_of,
+    manifest_problem,
+    name_problem,
+    structure_checks,
+)
 from orlop.store.rows.postgres.tables import CHILDREN
 from orlop.store.rows.rows import RowProblem
 
@@ -41,76 +48,21 @@ LOST_LINKS: Final = """SELECT DISTINCT edge.child AS image, edge.parent AS manif
         WHERE came.image = edge.child AND came.manifest = edge.parent)"""
 """Images and manifests of them that their names mean, alone or in an index, and with which they are not recorded."""
 
-_STATEMENTS: Final = (
-    (
-        "name-dangling",
-        "SELECT name || suffix FROM reference WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = image) ORDER BY 1",
-        "the name {} points to an image that is not there; remove it, or give it to another image",
-    ),
-    (
-        "name-dangling",
-        """SELECT name || suffix FROM top
+_STATEMENTS: Final = structure_checks(
+    nameless="SELECT name || suffix FROM reference WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = image) ORDER BY 1",
+    topless="""SELECT name || suffix FROM top
         WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = top.digest) ORDER BY 1""",
-        "the name {} means a manifest that is not there; load it again, or remove the name",
-    ),
-    (
-        "layers-missing",
-        """SELECT id FROM image
+    layerless="""SELECT id FROM image
         WHERE chain IS NOT NULL AND NOT EXISTS (SELECT 1 FROM chain WHERE chain.id = image.chain) ORDER BY 1""",
-        "the layers of the image {} are not there; load it again",
-    ),
-    (
-        "parent-missing",
-        """SELECT image FROM image_metadata AS one WHERE key = 'parent'
+    orphans="""SELECT image FROM image_metadata AS one WHERE key = 'parent'
         AND NOT EXISTS (SELECT 1 FROM image WHERE convert_to(id, 'UTF8') = one.value) ORDER BY 1""",
-        "the parent of the image {} is not there",
-    ),
-    (
-        "head-wrong",
-        f"SELECT id FROM image WHERE head <> NOT EXISTS ({CHILDREN.format('image.id')}) ORDER BY 1",  # noqa: S608 - constants
-        "whether the image {} has children is recorded wrongly, so that lists may miss it",
-    ),
-    (
-        "chain-wrong",
-        """SELECT chain.id FROM chain JOIN diff ON diff.id = chain.diff
-        LEFT JOIN chain AS below ON below.id = chain.parent
-        WHERE chain.depth <> coalesce(below.depth, 0) + 1 OR chain.size <> coalesce(below.size, 0) + diff.content_size
-        ORDER BY 1""",
-        "the size or the depth of the chain {} does not follow from the layers in it",
-    ),
-    (
-        "content-missing",
-        "SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff = id) ORDER BY 1",
-        "no bytes are kept of the layer {}; load its image again",
-    ),
-    (
-        "form-wrong",
-        "SELECT blob FROM diff_blob GROUP BY blob HAVING count(*) > 1 ORDER BY 1",
-        "the blob {} is recorded as several layers; a repair asks the blob itself",
-    ),
-    (
-        "form-wrong",
-        """SELECT blob.digest FROM diff_blob JOIN blob ON blob.digest = diff_blob.blob
+    heads=f"SELECT id FROM image WHERE head <> NOT EXISTS ({CHILDREN.format('image.id')}) ORDER BY 1",  # noqa: S608 - constants
+    empty="SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff = id) ORDER BY 1",
+    misfits="""SELECT blob.digest FROM diff_blob JOIN blob ON blob.digest = diff_blob.blob
         WHERE (blob.compression <> 'none' AND blob.digest = diff_blob.diff)
         OR (blob.compression = 'none' AND blob.digest <> diff_blob.diff AND left(blob.digest, 7) = 'sha256:')
         ORDER BY 1""",
-        "the blob {} is recorded as a layer, or with a compression, that its digest rules out; a repair asks it itself",
-    ),
-    (
-        "blob-wrong",
-        "SELECT digest FROM blob WHERE compression NOT IN ('none', 'gzip', 'bzip2', 'xz', 'zstd') ORDER BY 1",
-        "the compression that is recorded of the blob {} does not exist; a repair asks the blob itself",
-    ),
-    (
-        "edges-wrong",
-        f"SELECT DISTINCT manifest FROM ({LOST_LINKS}) AS lost ORDER BY 1",  # noqa: S608 - constants
-        "the manifest {} is not recorded as that of its image, whose name means it",
-    ),
-    (
-        "name-lost",
-        f"SELECT DISTINCT name || suffix FROM ({LOST_NAMES}) AS lost ORDER BY 1",  # noqa: S608 - constants
-        "the name {} means the manifest of an image, and is not recorded as a name of that image; a repair records it",
-    ),
+    links=LOST_LINKS,
 )
 
 ROOTLESS: Final = """WITH RECURSIVE rooted (image) AS (

@@ -7,7 +7,14 @@ from functools import partial
 from itertools import starmap
 
 from orlop.model.regex import regex
-from orlop.store.rows.judging import LOST_NAMES, chain_problem, image_problem, loops_of, manifest_problem, name_problem
+from orlop.store.rows.judging import (
+    chain_problem,
+    image_problem,
+    loops_of,
+    manifest_problem,
+    name_problem,
+    structure_checks,
+)
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
@@ -34,73 +41,18 @@ _BATCH: Final = 256
 
 _RECORDED: Final = "SELECT * FROM edge WHERE parent = ? ORDER BY role, position"
 _SAID: Final = f"{EDGES.format('?1', '(SELECT content FROM manifest WHERE digest = ?1)')} ORDER BY role, position"  # noqa: S608 - constants
-_STATEMENTS: Final = (
-    (
-        "name-dangling",
-        "SELECT name || suffix FROM reference WHERE image NOT IN (SELECT id FROM image) ORDER BY 1",
-        "the name {} points to an image that is not there; remove it, or give it to another image",
-    ),
-    (
-        "name-dangling",
-        "SELECT name || suffix FROM top WHERE digest NOT IN (SELECT digest FROM manifest) ORDER BY 1",
-        "the name {} means a manifest that is not there; load it again, or remove the name",
-    ),
-    (
-        "layers-missing",
-        "SELECT id FROM image WHERE chain IS NOT NULL AND chain NOT IN (SELECT id FROM chain) ORDER BY 1",
-        "the layers of the image {} are not there; load it again",
-    ),
-    (
-        "parent-missing",
-        """SELECT image FROM image_metadata WHERE key = 'parent' AND image IN (SELECT id FROM image)
+_STATEMENTS: Final = structure_checks(
+    nameless="SELECT name || suffix FROM reference WHERE image NOT IN (SELECT id FROM image) ORDER BY 1",
+    topless="SELECT name || suffix FROM top WHERE digest NOT IN (SELECT digest FROM manifest) ORDER BY 1",
+    layerless="SELECT id FROM image WHERE chain IS NOT NULL AND chain NOT IN (SELECT id FROM chain) ORDER BY 1",
+    orphans="""SELECT image FROM image_metadata WHERE key = 'parent' AND image IN (SELECT id FROM image)
         AND value NOT IN (SELECT CAST(id AS BLOB) FROM image) ORDER BY 1""",
-        "the parent of the image {} is not there",
-    ),
-    (
-        "head-wrong",
-        """SELECT id FROM image WHERE head <> NOT EXISTS (
+    heads="""SELECT id FROM image WHERE head <> NOT EXISTS (
             SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST(image.id AS BLOB))
         ORDER BY 1""",
-        "whether the image {} has children is recorded wrongly, so that lists may miss it",
-    ),
-    (
-        "chain-wrong",
-        """SELECT chain.id FROM chain JOIN diff ON diff.id = chain.diff
-        LEFT JOIN chain AS below ON below.id = chain.parent
-        WHERE chain.depth <> coalesce(below.depth, 0) + 1 OR chain.size <> coalesce(below.size, 0) + diff.content_size
-        ORDER BY 1""",
-        "the size or the depth of the chain {} does not follow from the layers in it",
-    ),
-    (
-        "content-missing",
-        "SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM diff_blob) ORDER BY 1",
-        "no bytes are kept of the layer {}; load its image again",
-    ),
-    (
-        "form-wrong",
-        "SELECT blob FROM diff_blob GROUP BY blob HAVING count(*) > 1 ORDER BY 1",
-        "the blob {} is recorded as several layers; a repair asks the blob itself",
-    ),
-    (
-        "form-wrong",
-        MISFITS,
-        "the blob {} is recorded as a layer, or with a compression, that its digest rules out; a repair asks it itself",
-    ),
-    (
-        "blob-wrong",
-        "SELECT digest FROM blob WHERE compression NOT IN ('none', 'gzip', 'bzip2', 'xz', 'zstd') ORDER BY 1",
-        "the compression that is recorded of the blob {} does not exist; a repair asks the blob itself",
-    ),
-    (
-        "edges-wrong",
-        f"SELECT DISTINCT manifest FROM ({LOST_LINKS}) ORDER BY 1",  # noqa: S608 - constants
-        "the manifest {} is not recorded as that of its image, whose name means it",
-    ),
-    (
-        "name-lost",
-        f"SELECT DISTINCT name || suffix FROM ({LOST_NAMES}) ORDER BY 1",  # noqa: S608 - constants
-        "the name {} means the manifest of an image, and is not recorded as a name of that image; a repair records it",
-    ),
+    empty="SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM diff_blob) ORDER BY 1",
+    misfits=MISFITS,
+    links=LOST_LINKS,
 )
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
 """The tables whose rows are named by a digest, and the column that has it."""

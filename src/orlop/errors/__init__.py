@@ -26,7 +26,97 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar, Final
 
+    # isort: off
+    from orlop.errors.registries import (
+        InvalidAnswer as InvalidAnswer,
+        InvalidSettings as InvalidSettings,
+        NotInRegistry as NotInRegistry,
+        RegistryBusy as RegistryBusy,
+        RegistryDenied as RegistryDenied,
+        RegistryError as RegistryError,
+        RegistryUnreachable as RegistryUnreachable,
+        RegistryUnsupported as RegistryUnsupported,
+        UnsafeRedirect as UnsafeRedirect,
+        UploadLost as UploadLost,
+    )
+    from orlop.errors.serving import (
+        BodyTooLarge as BodyTooLarge,
+        InvalidAddress as InvalidAddress,
+        InvalidRange as InvalidRange,
+        ListenFailed as ListenFailed,
+        ManifestIncomplete as ManifestIncomplete,
+        MethodNotAllowed as MethodNotAllowed,
+        NoSwarm as NoSwarm,
+        NotServed as NotServed,
+        PreconditionFailed as PreconditionFailed,
+        RepositoryNotFound as RepositoryNotFound,
+        RequestAborted as RequestAborted,
+        RequestRefused as RequestRefused,
+        ServerBusy as ServerBusy,
+        Unauthorized as Unauthorized,
+        UnsupportedVersion as UnsupportedVersion,
+        UploadNotFound as UploadNotFound,
+    )
+    from orlop.errors.sources import (
+        ContainerNotFound as ContainerNotFound,
+        DownloadFailed as DownloadFailed,
+        InvalidArchive as InvalidArchive,
+        InvalidCompression as InvalidCompression,
+        InvalidInstruction as InvalidInstruction,
+        InvalidRoot as InvalidRoot,
+        InvalidTar as InvalidTar,
+        PathNotFound as PathNotFound,
+        RootDamaged as RootDamaged,
+        WrongFileType as WrongFileType,
+    )
+    # isort: on
+
 _LONGEST: Final = 600
+_HOMES = {
+    "registries": (
+        "InvalidAnswer",
+        "InvalidSettings",
+        "NotInRegistry",
+        "RegistryBusy",
+        "RegistryDenied",
+        "RegistryError",
+        "RegistryUnreachable",
+        "RegistryUnsupported",
+        "UnsafeRedirect",
+        "UploadLost",
+    ),
+    "serving": (
+        "BodyTooLarge",
+        "InvalidAddress",
+        "InvalidRange",
+        "ListenFailed",
+        "ManifestIncomplete",
+        "MethodNotAllowed",
+        "NoSwarm",
+        "NotServed",
+        "PreconditionFailed",
+        "RepositoryNotFound",
+        "RequestAborted",
+        "RequestRefused",
+        "ServerBusy",
+        "Unauthorized",
+        "UnsupportedVersion",
+        "UploadNotFound",
+    ),
+    "sources": (
+        "ContainerNotFound",
+        "DownloadFailed",
+        "InvalidArchive",
+        "InvalidCompression",
+        "InvalidInstruction",
+        "InvalidRoot",
+        "InvalidTar",
+        "PathNotFound",
+        "RootDamaged",
+        "WrongFileType",
+    ),
+}
+"""The modules of errors that most commands never raise. They are imported when one of their errors is first named."""
 
 
 class OrlopError(Exception):
@@ -55,16 +145,6 @@ class NotSupported(OrlopError):
 
     code = "NOT_SUPPORTED"
     http_status = 501
-
-
-class DownloadFailed(OrlopError):
-    """The content of a URL could not be fetched. ``answered`` is the status of the answer, if there was one."""
-
-    code = "DOWNLOAD_FAILED"
-
-    def __init__(self, message: str = "", *, answered: int | None = None) -> None:
-        super().__init__(message)
-        self.answered = answered
 
 
 # Input that cannot be understood.
@@ -126,51 +206,6 @@ class InvalidManifest(InvalidInput):
     code = "INVALID_MANIFEST"
 
 
-class ManifestIncomplete(InvalidManifest):
-    """A manifest names content that its repository does not have. ``missing`` are the digests, as texts."""
-
-    code = "MANIFEST_INCOMPLETE"
-
-    def __init__(self, message: str = "", *, missing: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.missing = missing
-
-
-class InvalidRange(InvalidInput):
-    """A range of bytes is beyond the content, or not the one that comes next. ``reached`` are the bytes there."""
-
-    code = "INVALID_RANGE"
-    http_status = 416
-
-    def __init__(self, message: str = "", *, reached: int = 0) -> None:
-        super().__init__(message)
-        self.reached = reached
-
-
-class InvalidTar(InvalidInput):
-    """A tar stream is malformed or ends too early."""
-
-    code = "INVALID_TAR"
-
-
-class InvalidArchive(InvalidInput):
-    """An image archive is incomplete or contradictory, or a file is not an image archive."""
-
-    code = "INVALID_ARCHIVE"
-
-
-class InvalidRoot(InvalidInput):
-    """A directory is not the data root of an engine that orlop knows."""
-
-    code = "INVALID_ROOT"
-
-
-class InvalidCompression(InvalidInput):
-    """A compressed stream is damaged, or its compression is unknown."""
-
-    code = "INVALID_COMPRESSION"
-
-
 class InvalidTemplate(InvalidInput):
     """A text is not a valid template for output, or does not fit what is printed."""
 
@@ -181,24 +216,6 @@ class InvalidFilter(InvalidInput):
     """A filter of a list is unknown, or its value is not valid."""
 
     code = "INVALID_FILTER"
-
-
-class InvalidInstruction(InvalidInput):
-    """A change to a config is not a valid instruction, or is one that a config cannot take."""
-
-    code = "INVALID_INSTRUCTION"
-
-
-class WrongFileType(InvalidInput):
-    """What is at that path in an image is not of the type that is needed, such as a directory where a file is."""
-
-    code = "WRONG_FILE_TYPE"
-
-
-class UnsupportedVersion(InvalidInput):
-    """A client speaks a version of an API that is not served."""
-
-    code = "UNSUPPORTED_VERSION"
 
 
 class LimitExceeded(InvalidInput):
@@ -252,30 +269,6 @@ class ContentNotFound(NotFound):
     code = "CONTENT_NOT_FOUND"
 
 
-class UploadNotFound(NotFound):
-    """A registry has no such upload: it is over, or too old, or another client's."""
-
-    code = "UPLOAD_NOT_FOUND"
-
-
-class RepositoryNotFound(NotFound):
-    """A registry has no such repository."""
-
-    code = "REPOSITORY_NOT_FOUND"
-
-
-class PathNotFound(NotFound):
-    """Nothing is at that path in an image."""
-
-    code = "PATH_NOT_FOUND"
-
-
-class ContainerNotFound(NotFound):
-    """No container of another engine has that name or ID."""
-
-    code = "CONTAINER_NOT_FOUND"
-
-
 class StoreNotFound(NotFound):
     """There is no store, and none was to be created."""
 
@@ -318,13 +311,6 @@ class LayerLimitExceeded(Conflict):
     code = "LAYER_LIMIT_EXCEEDED"
 
 
-class PreconditionFailed(Conflict):
-    """Something is not, or no longer, what a request says that it must be."""
-
-    code = "PRECONDITION_FAILED"
-    http_status = 412
-
-
 class TargetExists(Conflict):
     """Something already exists where a store was to be created."""
 
@@ -357,12 +343,6 @@ class TocDamaged(IntegrityError):
     """A layer's table of contents ends too early, is damaged, or has another version; it can be made again."""
 
     code = "TOC_DAMAGED"
-
-
-class RootDamaged(IntegrityError):
-    """A part of another engine's data root is missing, damaged, or not what belongs there; others may be whole."""
-
-    code = "ROOT_DAMAGED"
 
 
 # A location that cannot be used.
@@ -499,165 +479,19 @@ class WriteFailed(StorageError):
     code = "WRITE_FAILED"
 
 
-# A server cannot listen, or does not answer a request.
-
-
-class InvalidAddress(InvalidInput):
-    """A text is not a valid address for a server, or one that may not be served in this way."""
-
-    code = "INVALID_ADDRESS"
-
-
-class ListenFailed(OrlopError):
-    """A server cannot listen at an address."""
-
-    code = "LISTEN_FAILED"
-    exit_code = 7
-
-
-class RequestRefused(OrlopError):
-    """A request is not allowed: for this client, in this form, or on this server."""
-
-    code = "REQUEST_REFUSED"
-    http_status = 403
-
-
-class Unauthorized(RequestRefused):
-    """A request lacks the token that the server requires."""
-
-    code = "UNAUTHORIZED"
-    http_status = 401
-
-
-class NotServed(RequestRefused):
-    """The API has no such endpoint."""
-
-    code = "NOT_SERVED"
-    http_status = 404
-
-
-class MethodNotAllowed(RequestRefused):
-    """An endpoint does not take the method of a request. ``allowed`` are those that it takes."""
-
-    code = "METHOD_NOT_ALLOWED"
-    http_status = 405
-
-    def __init__(self, message: str = "", *, allowed: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.allowed = allowed
-
-
-class NoSwarm(RequestRefused):
-    """A request is about a swarm, and there is none."""
-
-    code = "NO_SWARM"
-    http_status = 503
-
-
-class BodyTooLarge(RequestRefused):
-    """The body of a request is larger than the server accepts."""
-
-    code = "BODY_TOO_LARGE"
-    http_status = 413
-
-
-class ServerBusy(RequestRefused):
-    """The server has as many requests as it allows, or is about to stop."""
-
-    code = "SERVER_BUSY"
-    http_status = 503
-
-
-class RequestAborted(OrlopError):
-    """A client hung up, or was too slow, before a request was finished."""
-
-    code = "REQUEST_ABORTED"
-    http_status = 408
-
-
-# A registry refuses, fails, or cannot be reached.
-
-
-class _FromRegistry(Exception):
-    """A registry's answer: its host, the status, and pairs of a code and a message from the registry.
-
-    ``missing`` has the digests of blobs that a manifest names and the registry does not have.
-    """
-
-    missing: tuple[str, ...] = ()
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        registry: str = "",
-        answered: int | None = None,
-        said: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        super().__init__(message)
-        self.registry, self.answered, self.said = registry, answered, said
-
-
-class RegistryError(_FromRegistry, OrlopError):
-    """A registry refused a request, or failed."""
-
-    code = "REGISTRY_ERROR"
-    http_status = 502
-
-
-class RegistryUnreachable(RegistryError):
-    """A registry did not answer: there was no connection, no trust in its certificate, or it stopped sending."""
-
-    code = "REGISTRY_UNREACHABLE"
-
-
-class RegistryDenied(RegistryError):
-    """A registry does not allow a request: without credentials, with these, or at all."""
-
-    code = "REGISTRY_DENIED"
-    http_status = 403
-
-
-class RegistryBusy(RegistryError):
-    """A registry asks to wait longer than allowed; ``wait`` is the number of seconds, if it says so."""
-
-    code = "REGISTRY_BUSY"
-    http_status = 429
-    wait: float | None = None
-
-
-class RegistryUnsupported(RegistryError):
-    """A registry does not support what was asked for."""
-
-    code = "REGISTRY_UNSUPPORTED"
-    http_status = 501
-
-
-class InvalidAnswer(RegistryError):
-    """A registry's answer does not follow the protocol, or is too large."""
-
-    code = "INVALID_ANSWER"
-
-
-class UnsafeRedirect(RegistryError):
-    """A registry leads to a location where nothing may be sent, or not with these credentials."""
-
-    code = "UNSAFE_REDIRECT"
-
-
-class UploadLost(RegistryError):
-    """A registry has forgotten an upload, which must start again."""
-
-    code = "UPLOAD_LOST"
-
-
-class NotInRegistry(_FromRegistry, NotFound):
-    """A registry has no such repository, tag, manifest or blob."""
-
-    code = "NOT_IN_REGISTRY"
-
-
-class InvalidSettings(InvalidInput):
-    """A file of credentials, certificates or registries, or a credential helper, cannot be used."""
-
-    code = "INVALID_SETTINGS"
+if not TYPE_CHECKING:
+    # Type checkers read what is imported for them above: they would take any other name for an object.
+    def __getattr__(name: str) -> object:
+        from importlib import import_module  # noqa: PLC0415 - most commands need nothing of it
+
+        for module, names in _HOMES.items():
+            if name in names:
+                kind: object = getattr(import_module(f"{__name__}.{module}"), name)
+                globals()[name] = kind
+                return kind
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals()}.union(*_HOMES.values()))
