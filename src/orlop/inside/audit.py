@@ -17,6 +17,7 @@ import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
+from os import urandom
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter, PathNotFound, WrongType
@@ -27,6 +28,7 @@ from orlop.inside.credentials import keeper_of
 from orlop.inside.declared import config_findings, step_findings, writable_paths
 from orlop.inside.dumps import dump_of
 from orlop.inside.finding import SEVERITIES, AuditFinding, fingerprint_of, secret_finding
+from orlop.inside.marks import Marks
 from orlop.inside.masked import Mask
 from orlop.inside.merge import clean
 from orlop.inside.modes import view_findings
@@ -56,6 +58,8 @@ _OF_CONTENTS: Final = frozenset(
     {"stored-credentials", "core-dump", "shared-id", "empty-password", "sent-again", "second-root", "unknown-owner"}
 )
 _WORTH_TELLING: Final = 1 << 20
+_SALT: Final = 16
+_MARK: Final = 8
 _UNSEEN: Final = ", which no container sees and anyone can still read"
 
 
@@ -216,7 +220,8 @@ class _Count:
         self._masked = Mask(files.config)
         self.programs: dict[tuple[int, int], str] = {}
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
-        self._digests: set[bytes] = set()
+        self._fresh = hashlib.sha256(urandom(_SALT))  # so nobody can make contents whose marks are alike
+        self._marks = Marks()
         self._overwritten: set[str] = set()  # the paths of this layer that a later one overwrites
         self._below: dict[str, tuple[bytes, TarEntry]] = {}  # the last content of each path that is overwritten later
 
@@ -250,10 +255,10 @@ class _Count:
         again = _Again()
         if self._visible_only:
             entries = [one for one in entries if one.header_offset in self._seen[index] or self._is_overwritten(one)]
-        with self._files.places([(index, entry) for entry in entries]) as contents:
+        with self._files.places((index, entry) for entry in entries) as contents:
             for entry in entries:
                 shown = entry.header_offset in self._seen[index]
-                digest = hashlib.sha256()
+                digest = self._fresh.copy()
                 path = "/" + clean(entry.name)
                 chunks = _hashed(contents.chunks((index, entry)), digest.update)
                 keeper, dump = keeper_of(path), dump_of(path)
@@ -275,8 +280,8 @@ class _Count:
                 if program.module:
                     self.programs[index, entry.header_offset] = program.module
                 if shown:
-                    self._found.twice += entry.size if digest.digest() in self._digests else 0
-                    self._digests.add(digest.digest())
+                    is_new = self._marks.add(int.from_bytes(digest.digest()[:_MARK]))
+                    self._found.twice += 0 if is_new else entry.size
                 before = self._below.pop(path, None)
                 if before is not None and before[0] == digest.digest():
                     again.add(before[1], entry)
