@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -106,6 +108,36 @@ def test_one_image_is_made_at_a_time(place: str, monkeypatch: pytest.MonkeyPatch
         answers = list(clients.map(lambda _: ask(place, "/ui/image?name=a:1"), range(8)))
     assert {status for status, _, _ in answers} == {200}
     assert most == 1
+
+
+def test_nothing_is_made_for_clients_that_have_hung_up(
+    place: str, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    goes_on = threading.Event()
+
+    def watched(name: str, *words: Any) -> dict[str, Any]:
+        made.append(name)
+        assert goes_on.wait(60)
+        return image_document(name, *words)
+
+    monkeypatch.setattr("orlop.api.web.site.image_document", watched)
+    images.tag("a:1", "gone:1")
+    host, _, port = place.removeprefix("tcp://").partition(":")
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(ask, place, "/ui/image?name=a:1")
+        while not made:
+            time.sleep(0.01)
+        for _ in range(5):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(b"GET /ui/image?name=gone:1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                # It waits before it hangs up.
+                time.sleep(0.05)
+        last = clients.submit(ask, place, "/ui/image?name=b:1")
+        time.sleep(2.5)  # the server looks after its clients each second
+        goes_on.set()
+        assert [one.result()[0] for one in (first, last)] == [200, 200]
+    assert made == ["a:1", "b:1"]
 
 
 def test_what_is_sent_is_bounded_whatever_the_names_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

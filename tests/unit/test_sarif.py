@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orlop.cli.show.sarif import Reported, meaning, sarif
 from orlop.inside.audit import Audit
+from orlop.inside.declared import _STEPS
 from orlop.inside.finding import AuditFinding
 from orlop.inside.masked import Mask
 from orlop.inside.oddities import KINDS
@@ -35,13 +36,14 @@ def test_every_rule_is_documented_and_has_a_meaning() -> None:
     assert {rule: found.get(rule) for rule in RULES} == {rule: one.severity for rule, one in RULES.items()}
     others = {*found} - {*RULES}
     # Each is in the code that reports it.
-    code = "".join((SOURCES / f"{name}.py").read_text() for name in ("accounts", "audit", "caches", "credentials"))
+    code = "".join(path.read_text() for path in SOURCES.glob("*.py"))
     reported = {
         *re.findall(
-            r'(?:AuditFinding\(\s*|_of_layer\(|rule: str = |True,\s+|^\s+"\w+": \()"([a-z]+(?:-[a-z]+)*)"',
+            r'(?:AuditFinding\(\s*|Cache\(|_of_layer\(|rule: str = |True,\s+|^\s+"\w+": \()"([a-z]+(?:-[a-z]+)*)"',
             code,
             re.MULTILINE,
-        )
+        ),
+        *_STEPS,
     }
     assert others == reported
     assert [rule for rule in found if meaning(rule) == rule] == []

@@ -85,7 +85,7 @@ class Workers:
             raise ServerBusy(_BUSY)
         if client is not None:
             client.keep()
-        await self._wait(client)
+        await self._wait(self._turns, client)
         try:
             if client is not None:
                 self._clients.add(client)
@@ -95,44 +95,46 @@ class Workers:
                 self._clients.discard(client)
             self._turns.release()
 
-    async def _wait(self, client: Client | None) -> None:
-        if client is None or not self._turns.locked():
-            await self._turns.acquire()
+    async def _wait(self, turns: asyncio.Semaphore, client: Client | None) -> None:
+        if client is None or not turns.locked():
+            await turns.acquire()
             return
-        mine, leaves = asyncio.ensure_future(self._turns.acquire()), asyncio.ensure_future(client.left.wait())
+        mine, leaves = asyncio.ensure_future(turns.acquire()), asyncio.ensure_future(client.left.wait())
         self._waiting += 1
         try:
             await asyncio.wait([mine, leaves], return_when=asyncio.FIRST_COMPLETED)
         except BaseException:
-            self._renounce(mine)
+            _renounce(turns, mine)
             raise
         finally:
             self._waiting -= 1
             leaves.cancel()
         if not mine.done():
-            self._renounce(mine)
+            _renounce(turns, mine)
             raise ServerBusy(_BUSY)
-
-    def _renounce(self, turn: asyncio.Task[Literal[True]]) -> None:
-        if not turn.cancel() and not turn.cancelled():
-            self._turns.release()
 
     async def transfer(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Run what moves content, within a `turn`. Whoever cancels it must also end what it waits for."""
         return await to_thread.run_sync(partial(self._counted, partial(function, *args, **options)), limiter=self._long)
 
-    async def alone(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    async def alone(self, client: Client | None, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Run what takes much memory, as a transfer in its turn: after all others that were asked for in this way.
 
+        Nothing is run for a client that has gone meanwhile, since others wait for their turn behind it.
+
         Raises:
-            ServerBusy: too many wait already.
+            ServerBusy: too many wait already; or the client has closed its half of the connection, or is gone.
         """
         if self._lined_up >= self._most:
             raise ServerBusy(_BUSY)
         self._lined_up += 1
         try:
-            async with self._alone, self.turn(None):
-                return await self.transfer(function, *args, **options)
+            await self._wait(self._alone, client)
+            try:
+                async with self.turn(None):
+                    return await self.transfer(function, *args, **options)
+            finally:
+                self._alone.release()
         finally:
             self._lined_up -= 1
 
@@ -165,3 +167,8 @@ class Workers:
         finally:
             with self._guard:
                 self._running -= 1
+
+
+def _renounce(turns: asyncio.Semaphore, turn: asyncio.Task[Literal[True]]) -> None:
+    if not turn.cancel() and not turn.cancelled():
+        turns.release()

@@ -264,6 +264,6 @@ def _entry(
         devminor=os.minor(state.st_rdev) if is_device else 0,
         xattrs=facts.kept,
         header_offset=0,
-        offset=0,
+        headers_size=0,
         stored_size=0,
     )

@@ -19,7 +19,7 @@ _SHOWN: Final = 5
 
 
 def accounts_in(files: ImageFiles) -> Iterator[AuditFinding]:
-    """Yield accounts that are root under another name, and files whose owners have no account.
+    """Yield accounts that are root under another name or share an ID, and files whose owners have none.
 
     Nothing is yielded of an image without these files: programs need no names of users.
     """
@@ -29,6 +29,14 @@ def accounts_in(files: ImageFiles) -> Iterator[AuditFinding]:
     if roots:
         text = f"accounts beside root have its user ID: {_some(roots)}"
         yield AuditFinding("second-root", "risk", "medium", text, files.node("/etc/passwd").origin + 1, "/etc/passwd")
+    for path, accounts, what in (("/etc/passwd", users, "user"), ("/etc/group", groups, "group")):
+        names: dict[int, list[str]] = {}
+        for name, number in accounts:
+            names.setdefault(number, []).append(name)
+        same = [f"{number}: {_some(shared)}" for number, shared in names.items() if number and len(set(shared)) > 1]
+        if same:
+            text = f"accounts share a {what} ID: {_some(same)}"
+            yield AuditFinding("shared-id", "fact", "info", text, files.node(path).origin + 1, path)
     known_users, known_groups = {number for _, number in users}, {number for _, number in groups}
     count, size, unknown = 0, 0, set()
     for _, node in files.below():

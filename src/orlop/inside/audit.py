@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
+from os import urandom
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter, PathNotFound, WrongType
@@ -23,16 +25,21 @@ from orlop.inside.accounts import accounts_in
 from orlop.inside.baseline import compared
 from orlop.inside.caches import caches_in
 from orlop.inside.credentials import keeper_of
-from orlop.inside.finding import SEVERITIES, AuditFinding
-from orlop.inside.masked import Mask, is_secret_variable
+from orlop.inside.declared import config_findings, step_findings, writable_paths
+from orlop.inside.dumps import dump_of
+from orlop.inside.finding import SEVERITIES, AuditFinding, fingerprint_of, secret_finding
+from orlop.inside.marks import Marks
+from orlop.inside.masked import Mask
 from orlop.inside.merge import clean
+from orlop.inside.modes import view_findings
 from orlop.inside.oddities import KINDS
 from orlop.inside.packages import package_sizes
 from orlop.inside.programs import SMALLEST, Program
+from orlop.inside.remains import archives_in, byte_code_in
 from orlop.inside.secrets import RULES, secrets_of
 from orlop.model.given import given_list, given_texts, shown
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,8 +54,13 @@ if TYPE_CHECKING:
 __all__ = ["Audit", "LayerBytes", "audit"]
 
 _LISTED: Final = 1000
-_OF_CONTENTS: Final = frozenset({"stored-credentials", "empty-password", "sent-again", "second-root", "unknown-owner"})
+_OF_CONTENTS: Final = frozenset(
+    {"stored-credentials", "core-dump", "shared-id", "empty-password", "sent-again", "second-root", "unknown-owner"}
+)
 _WORTH_TELLING: Final = 1 << 20
+_SALT: Final = 16
+_MARK: Final = 8
+_UNSEEN: Final = ", which no container sees and anyone can still read"
 
 
 class LayerBytes(NamedTuple):
@@ -121,15 +133,16 @@ def audit(
     allowed = _allowed(given_texts(allow, "the findings to allow"))
     before = None if baseline is None else _given_findings(baseline)
     found = Audit()
-    found.findings += _of_config(files)
-    found.findings += _listed(_of_view(files))
+    found.findings += _listed(chain(config_findings(files), step_findings(files), writable_paths(files)))
+    found.findings += _listed(view_findings(files))
+    found.findings += byte_code_in(files)
     found.findings += accounts_in(files) if contents else ()
     for one in files.findings:
         text = KINDS.get(one.kind, one.kind)
         found.findings.append(
             AuditFinding(f"layer-{one.kind}", "risk", "info", text, one.layer + 1, "/" + clean(one.path))
         )
-    for cache in caches_in(files.below()):
+    for cache in chain(caches_in(files.below()), archives_in(files)):
         text = f"files with {cache.size:,} bytes {cache.text}"
         found.findings.append(
             AuditFinding(cache.rule, "waste", "low", text, cache.layer + 1, cache.path, size=cache.size)
@@ -207,7 +220,8 @@ class _Count:
         self._masked = Mask(files.config)
         self.programs: dict[tuple[int, int], str] = {}
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
-        self._digests: set[bytes] = set()
+        self._fresh = hashlib.sha256(urandom(_SALT))  # so nobody can make contents whose marks are alike
+        self._marks = Marks()
         self._overwritten: set[str] = set()  # the paths of this layer that a later one overwrites
         self._below: dict[str, tuple[bytes, TarEntry]] = {}  # the last content of each path that is overwritten later
 
@@ -241,30 +255,33 @@ class _Count:
         again = _Again()
         if self._visible_only:
             entries = [one for one in entries if one.header_offset in self._seen[index] or self._is_overwritten(one)]
-        with self._files.places([(index, entry) for entry in entries]) as contents:
+        with self._files.places((index, entry) for entry in entries) as contents:
             for entry in entries:
                 shown = entry.header_offset in self._seen[index]
-                digest = hashlib.sha256()
+                digest = self._fresh.copy()
                 path = "/" + clean(entry.name)
                 chunks = _hashed(contents.chunks((index, entry)), digest.update)
-                keeper = keeper_of(path)
+                keeper, dump = keeper_of(path), dump_of(path)
                 program = Program()
                 if shown and entry.size >= SMALLEST:
                     chunks = program.look_into(chunks)
                 if keeper is not None:
                     chunks = keeper.look_into(chunks)
+                if dump is not None:
+                    chunks = dump.look_into(chunks)
                 is_told = shown or not self._visible_only
+                where = "" if shown else _UNSEEN
                 for secret in secrets_of(chunks) if is_told else _nothing_of(chunks):
-                    where = "" if shown else ", which no container sees and anyone can still read"
-                    text = f"{RULES[secret.rule].text} ({secret.shown}){where}"
-                    self._found.findings.append(_secret(secret, text, layer=index + 1, path=path, seen=shown))
+                    self._found.findings.append(secret_finding(secret, where, layer=index + 1, path=path, seen=shown))
+                if dump is not None and dump.is_one and is_told:
+                    self._found.findings.append(_dumped(entry, index + 1, path, where))
                 if keeper is not None and keeper.count and is_told:
-                    self._found.findings.append(_kept(keeper, index + 1, path, seen=shown))
+                    self._found.findings.append(_kept(keeper, index + 1, path, where))
                 if program.module:
                     self.programs[index, entry.header_offset] = program.module
                 if shown:
-                    self._found.twice += entry.size if digest.digest() in self._digests else 0
-                    self._digests.add(digest.digest())
+                    is_new = self._marks.add(int.from_bytes(digest.digest()[:_MARK]))
+                    self._found.twice += 0 if is_new else entry.size
                 before = self._below.pop(path, None)
                 if before is not None and before[0] == digest.digest():
                     again.add(before[1], entry)
@@ -276,7 +293,7 @@ class _Count:
 
     def _of_layer(self, rule: str, text: str, layer: ImageLayer, size: int) -> AuditFinding:
         """Return a finding about a whole layer. Its fingerprint is that of the step, the same in other builds."""
-        fingerprint = _fingerprint(rule, self._masked(layer.created_by) or str(layer.number))
+        fingerprint = fingerprint_of(rule, self._masked(layer.created_by) or str(layer.number))
         return AuditFinding(rule, "waste", "low", text, layer.number, size=size, fingerprint=fingerprint)
 
     def _is_overwritten(self, entry: TarEntry) -> bool:
@@ -309,16 +326,6 @@ class _Again:
         return f"files with {self.size:,} bytes are here again with the content that they had before; {only}"
 
 
-def _fingerprint(rule: str, text: str) -> str:
-    """Return what tells a finding from others. The text must not be a secret: a short one could be guessed by it."""
-    return hashlib.sha256(f"{rule}\0{text}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _secret(secret: Secret, text: str, *, layer: int, path: str, seen: bool) -> AuditFinding:
-    severity = RULES[secret.rule].severity
-    return AuditFinding(secret.rule, "secret", severity, text, layer, path, seen=seen, fingerprint=secret.fingerprint)
-
-
 def _with_shipped(files: ImageFiles, findings: list[AuditFinding]) -> list[AuditFinding]:
     """Return findings, of which secrets in files that are as a package shipped them are minor ones."""
     nodes: dict[tuple[int, str], Node] = {}
@@ -342,10 +349,14 @@ def _with_shipped(files: ImageFiles, findings: list[AuditFinding]) -> list[Audit
     ]
 
 
-def _kept(keeper: Keeper, layer: int, path: str, *, seen: bool) -> AuditFinding:
-    where = "" if seen else ", which no container sees and anyone can still read"
-    text, fingerprint = f"{keeper.text} ({keeper.count}){where}", _fingerprint(keeper.rule, path)
-    return AuditFinding(keeper.rule, "secret", "high", text, layer, path, seen=seen, fingerprint=fingerprint)
+def _kept(keeper: Keeper, layer: int, path: str, where: str) -> AuditFinding:
+    text, fingerprint = f"{keeper.text} ({keeper.count}){where}", fingerprint_of(keeper.rule, path)
+    return AuditFinding(keeper.rule, "secret", "high", text, layer, path, seen=not where, fingerprint=fingerprint)
+
+
+def _dumped(entry: TarEntry, layer: int, path: str, where: str) -> AuditFinding:
+    text = f"it is a dump of the memory of a program, with all secrets that it had{where}"
+    return AuditFinding("core-dump", "risk", "medium", text, layer, path, seen=not where, size=entry.size)
 
 
 def _hashed(chunks: Iterator[bytes], update: Callable[[bytes], object]) -> Iterator[bytes]:
@@ -359,48 +370,6 @@ def _nothing_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
     for _ in chunks:
         pass
     yield from ()
-
-
-def _of_config(files: ImageFiles) -> Iterator[AuditFinding]:
-    config = files.config.config
-    user = "" if config is None else config.user
-    if user.partition(":")[0] in {"", "0", "root"}:
-        yield AuditFinding("root-user", "fact", "low", "processes run as root")
-    if config is None or config.healthcheck is None:
-        yield AuditFinding("no-health-check", "fact", "info", "there is no health check")
-    texts = [] if config is None else [*(config.env or ()), *(config.labels or {}).values()]
-    texts += [step.created_by for step in files.config.history]
-    for secret in secrets_of(f"{text}\n".encode("utf-8", "surrogateescape") for text in texts):
-        text = f"{RULES[secret.rule].text} ({secret.shown}) is in the config or history"
-        yield _secret(secret, text, layer=0, path="", seen=True)
-    for variable in () if config is None else config.env or ():
-        name, _, value = variable.partition("=")
-        if is_secret_variable(name, value):
-            text = f"the variable {name} may hold a secret ({len(value)} characters)"
-            yield AuditFinding("secret-variable", "secret", "medium", text, fingerprint=_fingerprint("env", name))
-
-
-def _of_view(files: ImageFiles) -> Iterator[AuditFinding]:
-    """Yield what modes and names of the view tell."""
-    for path, node in files.below():
-        layer, mode = node.layer + 1, node.mode
-        if node.type == TYPE_FILE and mode & 0o6000:
-            bits = " and ".join(word for bit, word in ((0o4000, "setuid"), (0o2000, "setgid")) if mode & bit)
-            yield AuditFinding("setuid", "risk", "low", f"it is {bits}", layer, path, size=node.size)
-        if "security.capability" in node.xattrs:
-            yield AuditFinding("capability", "risk", "low", "it has capabilities", layer, path, size=node.size)
-        sticky = node.type == TYPE_DIR and mode & 0o1000
-        if mode & 0o002 and node.type in {TYPE_FILE, TYPE_DIR} and not sticky:
-            text = "anyone may write to it"
-            yield AuditFinding("world-writable", "risk", "medium", text, layer, path, size=node.size)
-        if node.type in {TYPE_CHAR, TYPE_BLOCK} and (node.attributes.devmajor or node.attributes.devminor):
-            yield AuditFinding("device", "risk", "low", "it is a device", layer, path)
-        if path.endswith("/.ssh/authorized_keys") and node.size:
-            text = "who has a key that it names may log in over SSH"
-            yield AuditFinding("authorized-keys", "risk", "medium", text, layer, path, size=node.size)
-        if path.startswith("/etc/ssh/ssh_host_") and path.endswith("_key") and node.type != TYPE_SYMLINK:
-            text = "all containers of this image have the same host key of SSH"
-            yield AuditFinding("ssh-host-key", "secret", "high", text, layer, path, size=node.size)
 
 
 def _folders(files: ImageFiles) -> dict[str, int]:

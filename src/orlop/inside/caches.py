@@ -17,21 +17,29 @@ if TYPE_CHECKING:
 
     from orlop.inside.node import Node
 
-__all__ = ["Cache", "caches_in"]
+__all__ = ["Cache", "caches_in", "is_in_cache"]
 
 _REMAINS: Final = {
     "cache": ("package-cache", "are a cache of a package manager, which nothing that runs needs"),
+    "browsers": ("left-over", "are browsers that a library for tests has downloaded"),
     "git": ("left-over", "are the history of a Git repository"),
     "log": ("left-over", "are logs, of the build or of what ran in it"),
     "tmp": ("left-over", "are temporary files"),
+    "logins": ("left-over", "have a place for every user ID up to the highest; useradd --no-log-init makes none"),
+    "backup": ("left-over", "are earlier versions of databases that a package manager keeps"),
 }
 """Of each kind the rule, and what to say of it."""
 _FOUND: Final = re.compile(
-    r"(?:(?P<log>/var/log)|(?P<tmp>(?:/var)?/tmp)|(?P<git>/(?:[^/]++/)*?\.git(?=/objects/))|(?P<cache>"
+    r"(?:(?P<browsers>/(?:[^/]++/)*?\.cache/(?:ms-playwright|puppeteer|Cypress))|(?P<log>/var/log)|(?P<tmp>(?:/var)?/tmp)|(?P<git>/(?:[^/]++/)*?\.git(?=/objects/))|(?P<cache>"
     r"/var/lib/apt/lists|/var/cache/(?:apt|apk|dnf|yum|libdnf5|zypp|pacman/pkg)|/usr/local/share/\.cache/yarn|"
     r"/(?:[^/]++/)*?(?:\.cache/(?:pip|uv|pypoetry|yarn|pnpm|go-build|composer|bazel)|\.npm/_cacache|\.m2/repository|"
     r"\.gradle/caches|\.cargo/registry|\.nuget/packages|go/pkg/mod/cache)))(?=/)"
 )
+_FILES: Final = re.compile(
+    r"(?P<logins>/var/log/(?:lastlog|faillog|tallylog))\Z|(?P<backup>/var/(?:cache/debconf|lib/dpkg)/)[^/]+-old\Z"
+)
+"""Files that count for themselves, by their paths; most are passed over by their directories."""
+_FOLDERS: Final = frozenset(("/var/log", "/var/cache/debconf", "/var/lib/dpkg"))
 _WORTH_TELLING: Final = 1 << 20
 
 
@@ -59,11 +67,17 @@ def caches_in(paths: Iterable[tuple[str, Node]]) -> Iterator[Cache]:
         # Files of one directory come one after another.
         if (above := path.rpartition("/")[0]) != folder:
             folder, match = above, _FOUND.match(f"{above}/")
-        if match is not None:
+        found = (_FILES.match(path) if folder in _FOLDERS else None) or match
+        if found is not None:
             if node.names > 1:
                 counted.add(node)
-            place = match.lastgroup or "", match[0], node.origin
+            place = found.lastgroup or "", found[found.lastgroup or 0], node.origin
             sizes[place] = sizes.get(place, 0) + node.size
     for (kind, path, layer), size in sizes.items():
         if size >= _WORTH_TELLING:
             yield Cache(*_REMAINS[kind], path, layer, size)
+
+
+def is_in_cache(folder: str) -> bool:
+    """Return whether a directory, given with a slash at its end, is a cache or another of these remains."""
+    return _FOUND.match(folder) is not None

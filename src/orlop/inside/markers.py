@@ -42,13 +42,14 @@ def is_marked(path: str) -> bool:
 
 
 def again(
-    markers: Sequence[Marker], members: Sequence[tuple[str, TarEntry]], removed: Mapping[str, Node]
+    markers: Sequence[Marker], paths: Sequence[str], members: Sequence[TarEntry], removed: Mapping[str, Node]
 ) -> Iterator[tuple[str, str]]:
     """Yield what a layer both hides and has, and markers in what another one hides, each with its kind of finding.
 
     Args:
         markers: those of the layer.
-        members: its other entries, each with its path.
+        paths: those of its other entries.
+        members: these entries.
         removed: what the markers have removed from the lower view, by real paths.
     """
     hidden: set[str] = set()
@@ -64,14 +65,14 @@ def again(
         return
     lies_in = _Hidden(hidden)
     anew: set[str] = set()
-    for path, entry in members:
+    for path, entry in zip(paths, members, strict=True):
         if path in hidden:
             anew.add(path)
             old = removed.get(path)
             # Only a directory has old content that could be seen again.
             merges = entry.type == TYPE_DIR and old is not None and old.children is not None
             yield "directory-made-anew" if merges else "hidden-and-there", path
-    for path, _ in members:
+    for path in paths:
         above = lies_in[path.rpartition("/")[0]]
         if above and above not in anew:
             # A directory that has no entry is made anew.

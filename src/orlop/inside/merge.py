@@ -82,7 +82,8 @@ class Merge:
 
     def apply(self, entries: Iterable[TarEntry]) -> None:
         """Apply the next layer. Errors of the iteration pass through, before anything has changed."""
-        members: list[tuple[str, TarEntry]] = []
+        paths: list[str] = []  # two lists, since a million pairs take as much memory as the tree of them
+        members: list[TarEntry] = []
         markers: list[Marker] = []
         self._layer, self.layers = self.layers, self.layers + 1
         self._symlinks = {}
@@ -95,16 +96,17 @@ class Merge:
                 continue
             if entry.type == TYPE_SYMLINK:
                 self._symlinks.setdefault(path, (len(members), entry.linkname))
-            members.append((path, entry))
+            paths.append(path)
+            members.append(entry)
         if markers:
             if self._resolve_links:
-                self._own = {path: place for place, (path, _) in reversed([*enumerate(members)])}
+                self._own = {path: place for place, path in reversed([*enumerate(paths)])}
             for folder, name, place in markers:
                 self._hide(folder, name, place)
             self._own = {}
-            for kind, path in again(markers, members, self._removed):
+            for kind, path in again(markers, paths, members, self._removed):
                 self._find(kind, path)
-        for path, entry in members:
+        for path, entry in zip(paths, members, strict=True):
             for kind in oddities(path, entry):
                 self._find(kind, path)
             self._add(path, entry)

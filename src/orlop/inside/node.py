@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK, TarEntry
+from orlop.streams.tar_header import NO_XATTRS, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK, TarEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ __all__ = ["IMPLICIT", "NO_LAYER", "Finding", "Node"]
 NO_LAYER: Final = -1
 """The layer of what no layer has an entry for."""
 
-IMPLICIT: Final = TarEntry("", TYPE_DIR, 0o755, 0, 0, 0, (0, 0), "", "", "", 0, 0, {}, 0, 0, 0, sparse=False)
+IMPLICIT: Final = TarEntry("", TYPE_DIR, 0o755, 0, 0, 0, (0, 0), "", "", "", 0, 0, NO_XATTRS, 0, 0, 0, sparse=False)
 """The attributes of a directory that no layer has an entry for."""
 
 _OVERLAY: Final = "trusted.overlay."
@@ -63,7 +63,7 @@ class Node:
         """The extended attributes, without those that an overlay file system keeps for itself."""
         found = self.attributes.xattrs
         if self.attributes is not self.content and self.content.xattrs:
-            found = self.content.xattrs | found
+            found = {**self.content.xattrs, **found}
         if any(name.startswith(_OVERLAY) for name in found):
             return {name: value for name, value in found.items() if not name.startswith(_OVERLAY)}
         return found

@@ -16,7 +16,7 @@ from orlop.model.given import check_number
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -188,7 +188,7 @@ class ImageFiles:
         """Return a reader of the contents of files, which are then asked for in that order."""
         return self.places([(node.origin, node.content) for node in nodes], verify=verify)
 
-    def places(self, places: Sequence[Place], *, verify: bool = False) -> Contents:
+    def places(self, places: Iterable[Place], *, verify: bool = False) -> Contents:
         """Return a reader of the contents of entries of layers, seen or hidden."""
         return Contents(self._content, places, verified=verify)
 

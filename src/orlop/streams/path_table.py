@@ -46,6 +46,7 @@ MARKER: Final = "w"
 """The kind of the rows of whiteouts and opaque markers."""
 
 _LINE: Final = b"orlop paths 1\n"
+_XATTRS: Final = TarEntry._fields.index("xattrs")
 _MAGIC: Final = b"\x50\x2a\x4d\x18"
 _MARK: Final = b"orloppth"
 _TRAILER: Final = struct.Struct("<II8s")
@@ -221,7 +222,7 @@ def _row(key: str, row: Row) -> list[object]:
     """Return a row as JSON has it: key, number, then the fields of the entry, with bytes as Latin-1."""
     number, entry = row
     xattrs = {name: value.decode("latin-1") for name, value in entry.xattrs.items()}
-    return [key, number, *(xattrs if name == "xattrs" else getattr(entry, name) for name in TarEntry._fields)]
+    return [key, number, *entry[:_XATTRS], xattrs, entry.header_offset, entry.offset, *entry[_XATTRS + 3 :]]
 
 
 def _parsed_block(text: bytes) -> list[list[object]]:
@@ -245,4 +246,6 @@ def _entry(fields: Sequence[Any]) -> TarEntry:
     entry = TarEntry(*fields)
     seconds, nanoseconds = entry.mtime
     xattrs = {name: value.encode("latin-1") for name, value in entry.xattrs.items()}  # type: ignore[attr-defined]
-    return entry._replace(mtime=(seconds, nanoseconds), xattrs=xattrs)
+    # A table has the offset of the content, where an entry has the size of what lies before it.
+    size = entry.headers_size - entry.header_offset
+    return entry._replace(mtime=(seconds, nanoseconds), xattrs=xattrs, headers_size=size)

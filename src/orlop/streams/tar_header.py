@@ -9,6 +9,7 @@ directories and devices have no content, whatever their size field says.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
@@ -16,10 +17,13 @@ from orlop.errors import InvalidTar
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orlop.model.limits import Limits
 
 __all__ = [
     "BLOCK",
+    "NO_XATTRS",
     "TYPE_BLOCK",
     "TYPE_CHAR",
     "TYPE_DIR",
@@ -68,6 +72,10 @@ _INT64_MAX: Final = (1 << 63) - 1
 _XATTR: Final = b"SCHILY.xattr."
 
 
+NO_XATTRS: Final = MappingProxyType[str, bytes]({})
+"""What an entry without extended attributes has for them."""
+
+
 class TarEntry(NamedTuple):
     """One member of a tar, with what its extended headers say.
 
@@ -84,9 +92,10 @@ class TarEntry(NamedTuple):
         xattrs: extended attributes (``SCHILY.xattr.*``) by their names.
         header_offset: bytes before the member's first header, extended headers included: a reader that starts there
             yields this entry first.
-        offset: bytes before its content (for a sparse file: before its stored bytes, including a map at their
-            beginning). stored_size: bytes at ``offset`` that belong to it, without padding. sparse: whether the stored
-            bytes are only the pieces between holes.
+        headers_size: bytes of its headers. stored_size: bytes at ``offset`` that belong to it, without padding. sparse:
+            whether the stored bytes are only the pieces between holes.
+
+    There may be millions of them, so what is alike in nearly all is one object, and `offset` is not kept.
     """
 
     name: str
@@ -101,11 +110,16 @@ class TarEntry(NamedTuple):
     gname: str
     devmajor: int
     devminor: int
-    xattrs: dict[str, bytes]
+    xattrs: Mapping[str, bytes]
     header_offset: int
-    offset: int
+    headers_size: int
     stored_size: int
     sparse: bool = False
+
+    @property
+    def offset(self) -> int:
+        """The bytes before its content (for a sparse file: before its stored bytes, including a map at the start)."""
+        return self.header_offset + self.headers_size
 
 
 class MalformedError(Exception):
@@ -476,9 +490,9 @@ class MemberParser:
             header.gname.decode("utf-8", "surrogateescape"),
             header.devmajor,
             header.devminor,
-            header.xattrs,
+            header.xattrs or NO_XATTRS,
             start,
-            offset,
+            offset - start,
             stored,
             sparse,
         )

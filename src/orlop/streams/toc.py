@@ -26,6 +26,7 @@ from orlop.streams.compression import Compression, decompressed, zstd_module
 from orlop.streams.tar_common import Known
 from orlop.streams.tar_header import (
     BLOCK,
+    NO_XATTRS,
     TYPE_BLOCK,
     TYPE_CHAR,
     TYPE_DIR,
@@ -157,10 +158,9 @@ class TocReader(EntryReader):
                 kind, prefix, linkname, uname, gname, devmajor, devminor = facts
                 mode, uid, gid = ids
                 start = self._offset
-                offset = start + BLOCK
                 content = stored if kind == TYPE_FILE else 0
                 self._buffered.drop(_RECORD)
-                self._offset = offset + content + -content % BLOCK
+                self._offset = start + BLOCK + content + -content % BLOCK
                 self._parser.count += 1
                 text = prefix + name[: end if (end := name.find(0)) >= 0 else len(name)]
                 return TarEntry(
@@ -176,9 +176,9 @@ class TocReader(EntryReader):
                     gname,
                     devmajor,
                     devminor,
-                    {},
+                    NO_XATTRS,
                     start,
-                    offset,
+                    BLOCK,
                     content,
                     False,
                 )

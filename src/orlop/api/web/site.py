@@ -150,7 +150,8 @@ def _data(path: str, make: Callable[[Call], dict[str, Any]]) -> tuple[Endpoint, 
         return to_json(make(call)).encode("ascii")
 
     async def serve(call: Call) -> Response:
-        return Response(await call.context.workers.alone(made, call), media_type="application/json", headers=_HEADERS)
+        body = await call.context.workers.alone(call.scope.get("orlop.client"), made, call)
+        return Response(body, media_type="application/json", headers=_HEADERS)
 
     return Endpoint("GET", path, serve), Endpoint("HEAD", path, serve)
 
