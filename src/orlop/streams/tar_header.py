@@ -9,13 +9,15 @@ directories and devices have no content, whatever their size field says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
 from orlop.errors import InvalidTar
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from orlop.model.limits import Limits
 
 __all__ = [
@@ -39,7 +41,6 @@ __all__ = [
 
 BLOCK: Final = 512
 ZERO_BLOCK: Final = bytes(BLOCK)
-
 TYPE_FILE: Final = "file"
 TYPE_HARDLINK: Final = "hardlink"
 TYPE_SYMLINK: Final = "symlink"
