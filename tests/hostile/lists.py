@@ -35,6 +35,7 @@ from tests.hostile import tars
 from tests.hostile.attached import ATTACHED
 from tests.hostile.growth import Growing, opened
 from tests.hostile.made import BODY, DIFF, config, docker, entry, version_1, zstd
+from tests.hostile.saves import SAVES
 from tests.unit.layouts import CONFIG, INDEX, MANIFEST, NAME, Layout, layer_tar, sha256, unpacked
 
 if TYPE_CHECKING:
@@ -647,5 +648,5 @@ STORES = (
     Growing("events", 100, told),
 )
 
-LISTS: Final = (*TEXTS, *ARCHIVES, *STORES, *ATTACHED)
+LISTS: Final = (*TEXTS, *ARCHIVES, *STORES, *ATTACHED, *SAVES)
 """All lists, each with a name of its own."""

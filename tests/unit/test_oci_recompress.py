@@ -10,6 +10,7 @@ import os
 import stat
 import tarfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,8 +26,6 @@ from tests.unit.artifacts import chart, signature
 from tests.unit.layouts import CONFIG, LAYER, MANIFEST, Layout, layer_tar, named, sha256
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.layout_walk import Walked
 
 TYPES = {"none": LAYER, "gzip": f"{LAYER}+gzip", "zstd": f"{LAYER}+zstd"}
@@ -285,3 +284,52 @@ def test_what_refers_to_a_manifest_that_is_new_is_told_and_artifacts_stay_as_the
 )
 def test_the_last_layers_have_all_processors(sizes, workers, cores, threads):
     assert oci_recompress._threads(sizes, workers, cores) == threads
+
+
+def with_random_layer(images: orlop.ImageService, size: int) -> None:
+    """Make an image of one layer that no compression makes smaller."""
+    source = io.BytesIO()
+    with tarfile.open(fileobj=source, mode="w") as tar:
+        info = tarfile.TarInfo("file")
+        info.size = size
+        tar.addfile(info, io.BytesIO(os.urandom(size)))
+    images.import_image(io.BytesIO(source.getvalue()), "example/app:1.0")
+
+
+@pytest.mark.parametrize("form", ["oci", "oci-dir"])
+def test_what_becomes_a_file_is_on_its_way_to_the_disk_meanwhile(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    with_random_layer(images, 20 << 20)
+    synced: list[str] = []
+    fdatasync = os.fdatasync
+
+    def noted(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    images.save(["example/app:1.0"], tmp_path / "out", format=form, compress="gzip:1")
+    # Into an archive it is copied: there it need not get to the disk as well.
+    assert any("/root/ingest/" in path for path in synced) == (form == "oci-dir")
+
+
+def test_a_layer_whose_write_back_failed_meanwhile_fails_the_save(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_random_layer(images, 20 << 20)
+    fdatasync, failed = os.fdatasync, False
+
+    def failing(descriptor: int) -> None:
+        nonlocal failed
+        if not failed and "/root/ingest/" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            failed = True
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    with pytest.raises(errors.StorageError, match="out"):
+        images.save(["example/app:1.0"], tmp_path / "out", format="oci-dir", compress="gzip:1")
+    assert failed
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "root/ingest").iterdir())

@@ -17,17 +17,17 @@ last archive that an image came in decides in which form it goes out.
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Final, Self
-
-from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME
+from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME, SUBJECT_NAME
 from orlop.errors import InvalidManifest
 from orlop.model import gojson
 from orlop.model.manifest import OCI_INDEX, Index
+from orlop.model.regex import regex
 from orlop.model.values import dataclass, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any, Final, Self
 
     from orlop.archive.members import Members
     from orlop.intake.offer import Offer
@@ -35,11 +35,8 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest, ImageID
 
-SUBJECT_NAME: Final = "io.containerd.manifest.subject"
-"""By this annotation of an entry engines find what refers to an image."""
-
 _POSITION: Final = "dev.orlop.position"
-_CONFIG: Final = re.compile(r"blobs/sha256/([0-9a-f]{64})\Z")
+_CONFIG: Final = regex(r"blobs/sha256/([0-9a-f]{64})\Z")
 _DERIVED: Final = frozenset({IMAGE_NAME, REF_NAME})
 
 

@@ -7,25 +7,18 @@ behind them what refers to them; of an index, the image that the engine listed, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
-from orlop.archive.containerd_form import SUBJECT_NAME, index_document, manifest_document
+from orlop.archive.containerd_form import index_document, manifest_document
 from orlop.archive.docker_save import Planned
-from orlop.archive.names import IMAGE_NAME, REF_NAME
-from orlop.archive.oci_blobs import Document
-from orlop.archive.oci_tar import (
-    LAYOUT_FILE,
-    blob_member,
-    blob_path,
-    document_member,
-    folder_member,
-    layout_chunks,
-)
+from orlop.archive.names import IMAGE_NAME, REF_NAME, SUBJECT_NAME
+from orlop.archive.oci_blobs import LAYOUT_FILE, Document, blob_path
+from orlop.archive.oci_tar import blob_member, document_member, folder_member, layout_chunks
 from orlop.intake.platforms import chosen
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import IMAGE_CONFIGS, Index, Manifest, parse_manifest
+from orlop.model.tuples import NamedTuple
 from orlop.model.values import replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 

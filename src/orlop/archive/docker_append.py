@@ -12,6 +12,7 @@ in an engine.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from dataclasses import replace
@@ -22,8 +23,7 @@ from orlop.archive.docker import checked_entry
 from orlop.archive.docker_save import order
 from orlop.archive.members import member_key
 from orlop.archive.names import IMAGE_NAME, REF_NAME
-from orlop.archive.oci_blobs import Document
-from orlop.archive.oci_tar import blob_path
+from orlop.archive.oci_blobs import Document, blob_path
 from orlop.archive.old_tar import OldTar
 from orlop.errors import InvalidManifest, InvalidReference
 from orlop.model import gojson
@@ -268,16 +268,26 @@ def _index(before: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
     """Return ``index.json`` with what another one names, too."""
     new = added["manifests"]
     taken = {entry.get("annotations", {}).get(IMAGE_NAME) for entry in new} - {None}
+    digests = {entry.get("digest") for entry in new}
     entries: list[dict[str, Any]] = []
     for entry in before.get("manifests") or ():
         notes = entry.get("annotations")
         if not isinstance(notes, dict) or notes.get(IMAGE_NAME) not in taken:
             entries.append(entry)
-        elif not any(other.get("digest") == entry.get("digest") for other in (*entries, *new)):
+        elif entry.get("digest") not in digests:
             left = {key: text for key, text in notes.items() if key not in {IMAGE_NAME, REF_NAME}}
             unnamed = {key: value for key, value in entry.items() if key != "annotations"}
             entries.append(unnamed | ({"annotations": left} if left else {}))
-    return before | {"manifests": [*entries, *(entry for entry in new if entry not in entries)]}
+        else:
+            continue
+        digests.add(entry.get("digest"))
+    said = {_said(entry) for entry in entries}
+    return before | {"manifests": [*entries, *(entry for entry in new if _said(entry) not in said)]}
+
+
+def _said(entry: dict[str, Any]) -> str:
+    """Return what is the same for entries that say the same."""
+    return json.dumps(entry, sort_keys=True)
 
 
 def _familiar(tag: object) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from itertools import chain
-from typing import TYPE_CHECKING, ClassVar, Literal
 
 from orlop.archive.saved import told
 from orlop.errors import InvalidInput, LayerNotFound
@@ -22,8 +21,10 @@ from orlop.model.v1 import v1_layers
 from orlop.model.values import dataclass
 from orlop.streams.tar_write import archive_chunks, member_header, padding
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import ClassVar, Literal, TypeAlias
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.saved import SaveItem
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from orlop.model.timestamp import Timestamp
     from orlop.store.root import Store
 
-_Kind = Literal["dir", "file", "layer", "symlink"]
+    _Kind: TypeAlias = Literal["dir", "file", "layer", "symlink"]
 
 _LATEST_NS = (1 << 63) - 1
 

@@ -7,28 +7,30 @@ compare its whole text.
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
-
 from orlop.errors import InvalidArchive, InvalidReference
 from orlop.model.reference import Reference
+from orlop.model.regex import regex
 from orlop.model.values import dataclass, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Final
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
 
 IMAGE_NAME: Final = "io.containerd.image.name"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+SUBJECT_NAME: Final = "io.containerd.manifest.subject"
+"""By this annotation of an entry engines find what refers to an image."""
 OMITTED: Final = "dev.orlop.omitted"
 """The annotation of ``index.json`` with the digests that documents in the layout name and it lacks, with spaces."""
 _KIND: Final = "kind"
 _IMAGES: Final = {"dev.cosignproject.cosign/image", "dev.cosignproject.cosign/imageIndex"}
 _SUFFIXES: Final = {"dev.cosignproject.cosign/sigs": ".sig", "dev.cosignproject.cosign/atts": ".att"}
-_BLOB: Final = re.compile(r"(?:\./)?(?:blobs/)?(sha384|sha512)[/-][0-9a-f]+\Z")
-_TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
+_BLOB: Final = regex(r"(?:\./)?(?:blobs/)?(sha384|sha512)[/-][0-9a-f]+\Z")
+_TAG: Final = regex(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)

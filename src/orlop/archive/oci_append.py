@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from orlop.archive.oci_blobs import blob_path
 from orlop.archive.oci_index import index_json
-from orlop.archive.oci_tar import blob_member, blob_path, document_member, folder_member
+from orlop.archive.oci_tar import blob_member, document_member, folder_member
 from orlop.archive.old_tar import OldTar
 from orlop.errors import InvalidJSON
 from orlop.model import gojson

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import DigestMismatch, SizeMismatch
 from orlop.model.digest import Digest
+from orlop.model.generic import Protocol
 from orlop.model.values import dataclass, field
 from orlop.streams.verify import verified_beside
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from orlop.model.digest import DiffID
+    from orlop.model.progress import Progress
     from orlop.store.blobs.store import BlobStore, Spool
     from orlop.store.layers import LayerStore
     from orlop.store.rows.metadata import BlobRow
+
+LAYOUT_FILE: Final = b'{"imageLayoutVersion":"1.0.0"}'
+"""What ``oci-layout`` holds."""
 
 
 class Blob(Protocol):
@@ -186,3 +192,15 @@ class _Spooled:
         data = self._spool.read(self._done, min(size, self._size - self._done))
         self._done += len(data)
         return data
+
+
+def blob_path(digest: Digest) -> str:
+    """Return the path of a blob in a layout."""
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def blob_chunks(blob: Blob, progress: Progress | None) -> Iterator[bytes]:
+    """Yield the bytes of a blob, and report those of a layer."""
+    from orlop.archive.saved import told  # noqa: PLC0415 - a push writes no archive
+
+    return told(blob.chunks(), blob.label, blob.size, progress if blob.label else None)

@@ -21,10 +21,10 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
 from orlop.archive.oci_layout import LayoutContent, TopEntry, told_apart
+from orlop.archive.oci_named import MeantManifests
 from orlop.archive.oci_parts import Part, Parts, entry_of, platform_named, subject_of
 from orlop.errors import ContentNotFound, ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
 from orlop.model.descriptor import Descriptor
@@ -39,6 +39,7 @@ from orlop.model.manifest import (
     Manifest,
     parse_manifest,
 )
+from orlop.model.tuples import NamedTuple
 from orlop.model.values import replace
 from orlop.store.layers import compression_of
 from orlop.store.loose import loose_blob, loose_keepers, loose_parts
@@ -46,8 +47,10 @@ from orlop.store.rows.content import CHILD
 from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.compression import Compression
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Final
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_layout import Asked
@@ -81,20 +84,6 @@ def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -
         return gathered.content([*entries, *gathered.referrers()])
 
 
-def named_manifest(rows: Rows, asked: Asked, image: ImageID) -> ManifestRow | None:
-    """Return the manifest or index that a name for an image means, where digests say which."""
-    kept = set(rows.manifest_digests(image))
-    digests = [] if asked.digest is None else [asked.digest]
-    if asked.reference is not None:
-        name = asked.reference.name
-        meant = rows.top(name, f":{asked.reference.tag}")
-        digests += [] if meant is None else [meant.digest]
-        by_digest = [row for row in rows.references(image=image) if row.suffix.startswith("@")]
-        by_digest.sort(key=lambda row: (row.name != name, -row.updated))
-        digests += [Digest.unchecked(row.suffix[1:]) for row in by_digest]
-    return next((rows.manifest(digest) for digest in digests if digest in kept), None)
-
-
 class _Leaf(NamedTuple):
     """An image that is whole: its manifest, its config, and its layers in the forms that the manifest names."""
 
@@ -121,6 +110,8 @@ class _Gathered:
         self._kept: dict[Digest, Descriptor] = {}
         self._kept_indexes: dict[Digest, bool] = {}
         self._meant: dict[Reference, tuple[Digest, str]] = {}
+        self._meant_manifests = MeantManifests(rows)
+        self._image_descriptors: dict[tuple[ImageID, Digest | None], Descriptor] = {}
         self._children: dict[Digest, _Leaf | Part | tuple[ManifestRow, Index] | None] = {}
         self._parts = Parts(store, rows)
         self._documents: dict[Digest, None] = {}
@@ -272,17 +263,25 @@ class _Gathered:
 
     def _image_entry(self, asked: Asked, image: Image) -> TopEntry:
         """Gather an image that a name stands for, and return its entry."""
-        row = named_manifest(self._rows, asked, image.id)
+        meant = self._meant_manifests.digest(asked, image.id)
+        # One image may have very many names.
+        descriptor = self._image_descriptors.get((image.id, meant))
+        if descriptor is None:
+            descriptor = self._image_descriptor(asked, image, meant)
+            self._image_descriptors[image.id, meant] = descriptor
+        self._require_one_meaning(asked, descriptor.digest)
+        return TopEntry(descriptor, asked.reference)
+
+    def _image_descriptor(self, asked: Asked, image: Image, meant: Digest | None) -> Descriptor:
+        """Gather an image under the manifest or index that is meant, if one is, and return the descriptor of that."""
+        row = None if meant is None else self._rows.manifest(meant)
         if row is None and self._platforms.are_several:
             row = self._index_of(image)
         document = None if row is None else parse_manifest(row.raw)
         if row is not None and isinstance(document, Index):
-            descriptor = self._index(asked, image, row, document)
-        else:
-            self._platforms.require(asked.name, [image.platform])
-            descriptor = self._own(image, row)
-        self._require_one_meaning(asked, descriptor.digest)
-        return TopEntry(descriptor, asked.reference)
+            return self._index(asked, image, row, document)
+        self._platforms.require(asked.name, [image.platform])
+        return self._own(image, row)
 
     def _require_one_meaning(self, asked: Asked, digest: Digest) -> None:
         """Raise `InvalidInput` where a reference stood for another digest before: no program could tell them apart."""

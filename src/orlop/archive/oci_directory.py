@@ -24,12 +24,10 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
-from typing import TYPE_CHECKING, Final, TypeAlias
 
-from orlop.archive.oci_blobs import MadeLayer, Stored
+from orlop.archive.oci_blobs import LAYOUT_FILE, MadeLayer, Stored, blob_chunks, blob_path
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_layout import LayoutContent
-from orlop.archive.oci_tar import LAYOUT_FILE, blob_chunks, blob_path
 from orlop.errors import (
     InvalidArchive,
     InvalidDigest,
@@ -47,8 +45,10 @@ from orlop.streams.directory import Directory, ForeignFile, kind_of
 from orlop.streams.files import CHUNK, Giving, NewFile, explaining
 from orlop.streams.part_directory import DirectoryLock, PartDirectory, is_part, subdirectory
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final, TypeAlias
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_index import WrittenIndex

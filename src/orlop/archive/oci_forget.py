@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.names import IMAGE_NAME, REF_NAME, named_by
+from orlop.archive.oci_blobs import blob_path
 from orlop.archive.oci_directory import publish_index, put_file, read_document
 from orlop.archive.oci_index import index_without
-from orlop.archive.oci_tar import blob_path
 from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, InvalidManifest, LimitExceeded, WriteFailed
 from orlop.model.attached import refers_to, staying_beside
 from orlop.model.digest import Digest

@@ -14,7 +14,6 @@ then the whole name as well.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME, is_tag, named_by, without_second
 from orlop.errors import InvalidJSON
@@ -24,6 +23,7 @@ from orlop.model.manifest import OCI_INDEX
 from orlop.model.values import dataclass, replace
 from orlop.store.loose import is_loose
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 

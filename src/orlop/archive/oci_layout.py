@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.archive.oci_blobs import PlainLayer, StoredBlob, StoredLayer
 from orlop.model.descriptor import Descriptor
 from orlop.model.manifest import OCI_LAYER
 from orlop.model.values import dataclass, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.archive.containerd_form import SUBJECT_NAME
+from orlop.archive.names import SUBJECT_NAME
 from orlop.archive.oci_blobs import Document, StoredBlob
 from orlop.model.attached import attached_tags
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import ImageID
 from orlop.model.manifest import Index, parse_manifest
+from orlop.model.tuples import NamedTuple
 from orlop.store.content import ADDRESS, node_of
 from orlop.store.rows.content import CHILD, SUBJECT
 from orlop.store.rows.speaking import SPOKEN_OF, said_by
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
     from orlop.archive.oci_blobs import Blob
     from orlop.model.digest import Digest

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.errors import InvalidInput, PlatformNotFound
 from orlop.intake.platforms import chosen, matches
 from orlop.model.values import dataclass
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 

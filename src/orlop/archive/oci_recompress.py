@@ -16,7 +16,6 @@ import os
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_blobs import Document, MadeLayer, PlainLayer, StoredLayer
 from orlop.archive.saved import told
@@ -38,8 +37,10 @@ from orlop.streams.compressing import compressed
 from orlop.streams.compression import Compression
 from orlop.streams.pipeline import in_parallel, one_at_a_time
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Final
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_layout import LayoutContent, TopEntry
@@ -70,7 +71,12 @@ _WORKERS: Final = 4
 
 @contextmanager
 def recompressed(
-    store: Store, content: LayoutContent, recipe: Recipe, progress: Progress | None = None
+    store: Store,
+    content: LayoutContent,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    *,
+    near: str | None = None,
 ) -> Iterator[LayoutContent]:
     """Return, for a block, content with its layers in another form.
 
@@ -79,6 +85,7 @@ def recompressed(
         content: what the layout was to hold.
         recipe: how to compress its layers.
         progress: hears of each layer that is compressed.
+        near: the directory that is to have them in the end, if it is one.
 
     Raises:
         ReadOnlyStore: layers have to be compressed, and the store cannot be written. What reading a layer raises.
@@ -94,7 +101,7 @@ def recompressed(
                 for digest, blob in others.items()
             }
         elif others:
-            made = _compressed(store, others, recipe, spools, progress)
+            made = _compressed(store, others, recipe, spools, progress, near=near)
         yield _rewritten(content, made, recipe.form)
     finally:
         for spool in spools:
@@ -117,6 +124,8 @@ def _compressed(
     recipe: Recipe,
     spools: list[Spool],
     progress: Progress | None,
+    *,
+    near: str | None,
 ) -> dict[Digest, Blob]:
     """Compress each content once, the largest first, and return the new layers by the digests of the old ones."""
     if store.read_only:
@@ -135,7 +144,7 @@ def _compressed(
             if tell is not None:
                 tell(event)
 
-        spool = store.blobs.spool()
+        spool = store.blobs.spool(near=near)
         spools.append(spool)
         hashed = hashlib.sha256()
         size = 0

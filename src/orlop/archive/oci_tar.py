@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from orlop.archive.saved import told
+from orlop.archive.oci_blobs import LAYOUT_FILE, blob_chunks, blob_path
 from orlop.streams.tar_write import archive_chunks, member_header, padding
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_layout import LayoutContent
-    from orlop.model.digest import Digest
     from orlop.model.progress import Progress
-
-LAYOUT_FILE: Final = b'{"imageLayoutVersion":"1.0.0"}'
-"""What ``oci-layout`` holds."""
 
 _DIRECTORY: Final = 0o755
 _BLOB: Final = 0o444
@@ -70,13 +66,3 @@ def document_member(name: str, data: bytes, mode: int = _FILE) -> Iterator[bytes
     yield member_header(name, size=len(data), mode=mode)
     yield data
     yield padding(len(data))
-
-
-def blob_path(digest: Digest) -> str:
-    """Return the path of a blob in a layout."""
-    return f"blobs/{digest.algorithm}/{digest.hex}"
-
-
-def blob_chunks(blob: Blob, progress: Progress | None) -> Iterator[bytes]:
-    """Yield the bytes of a blob, and report those of a layer."""
-    return told(blob.chunks(), blob.label, blob.size, progress if blob.label else None)

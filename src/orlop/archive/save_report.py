@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.model.values import dataclass
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest, ImageID

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from orlop.errors import PlatformNotFound, WrongType
 from orlop.model.digest import ImageID
@@ -11,8 +10,10 @@ from orlop.model.manifest import Index, parse_manifest
 from orlop.model.platform import Platform
 from orlop.model.values import dataclass, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Final
 
     from orlop.intake.words import Words
     from orlop.model.descriptor import Descriptor

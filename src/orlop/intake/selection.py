@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import islice, takewhile
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from orlop.errors import AmbiguousID, ImageNotFound
@@ -10,7 +13,7 @@ from orlop.model.reference import Reference
 from orlop.model.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from orlop.intake.offer import Offer, OfferedImage, OfferedManifest
     from orlop.intake.words import Words
@@ -31,11 +34,12 @@ def selected(content: Offer, names: Sequence[ImageName], words: Words) -> Offer:
     """
     kept: dict[ImageID, set[Reference] | None] = {}
     tops: list[Digest] = []
-    for name in names:
-        found = list(_named(content, name))
-        artifacts = [one.row.digest for one in content.manifests if _is_named(one, name)]
+    found = OfferedNames(content.images, content.manifests)
+    for name in {name.text: name for name in names}.values():
+        images = found.places(name)
+        artifacts = found.artifacts(name)
         tops += artifacts
-        if not found and not artifacts:
+        if not images and not artifacts:
             tags = {tag.familiar for entry in content.images for tag in entry.references}
             tags |= {tag.familiar for manifest in content.manifests for tag in manifest.names}
             held = ", ".join(sorted(tags))
@@ -43,92 +47,142 @@ def selected(content: Offer, names: Sequence[ImageName], words: Words) -> Offer:
                 f"; it holds {held}" if held else "; its images have no names"
             )
             raise ImageNotFound(msg)
-        for entry, references in found:
-            before = kept.setdefault(entry.image.id, set())
-            # None stands for all of them.
-            kept[entry.image.id] = None if references is None or before is None else before | references
+        for place, references in images.items():
+            image = content.images[place].image.id
+            before = kept.setdefault(image, set())
+            if references is None or before is None:
+                kept[image] = None  # it stands for all of them
+            else:
+                before |= references
     part = content.of_images(kept, tops)
-    return replace(part, images=tuple(_under(entry, kept[entry.image.id]) for entry in part.images))
+    return replace(part, images=tuple(under(entry, kept[entry.image.id]) for entry in part.images))
 
 
-def _is_named(manifest: OfferedManifest, name: ImageName) -> bool:
-    """Return whether a name stands for something that is not an image."""
-    asked = name.asked
-    if isinstance(asked, Digest):
-        return not manifest.images and asked == manifest.row.digest
-    return any(one.name == asked.name and asked.tag in {None, one.tag} for one in manifest.names) and (
-        asked.digest in {None, manifest.row.digest}
-    )
+class OfferedNames:
+    """What each name stands for. Both names and images may be very many, so all is looked up.
 
-
-def _named(content: Offer, name: ImageName) -> Iterable[tuple[OfferedImage, set[Reference] | None]]:
-    """Yield the images that a name stands for, with those of their names that are meant, or nothing for all."""
-    if not isinstance(name.asked, Digest):
-        meant = list(_by_reference(content, name.asked))
-        if meant:
-            return meant
-    # `s` is not the beginning of an ID, though `sha256:…` is one.
-    found = [entry for entry in content.images if name.digits and entry.image.id.hex.startswith(name.digits)]
-    if len({entry.image.id for entry in found}) > 1:
-        raise AmbiguousID(f"several image IDs start with {name.text!r}; give more of it")
-    if not found and isinstance(name.asked, Digest):
-        owners = _owners(content, {name.asked})
-        found = [entry for entry in content.images if entry.image.id in owners]
-    return [(entry, None) for entry in found]
-
-
-def _by_reference(content: Offer, name: Reference) -> Iterable[tuple[OfferedImage, set[Reference]]]:
-    return _by_tag(content, name) if name.digest is None else _by_digest(content, name, name.digest)
-
-
-def _by_tag(content: Offer, name: Reference) -> Iterator[tuple[OfferedImage, set[Reference]]]:
-    """Yield the images of a tag, or of all tags of a repository, and those of the indexes that these mean."""
-    tagged: set[ImageID] = set()
-    meant: set[Digest] = set()
-    for entry in content.images:
-        tags = {tag for tag in entry.references if tag.name == name.name and name.tag in {None, tag.tag}}
-        if tags:
-            tops = {digest for tag, digest in entry.tops if tag in tags}
-            yield entry, tags | {one for one in _named_by_digest(entry, name) if name.tag is None or one.digest in tops}
-            tagged.add(entry.image.id)
-            meant |= tops
-    owners = _owners(content, meant) - tagged
-    for entry in content.images:
-        if entry.image.id in owners:
-            yield entry, _named_by_digest(entry, name)
-
-
-def _by_digest(content: Offer, name: Reference, digest: Digest) -> Iterator[tuple[OfferedImage, set[Reference]]]:
-    """Yield the images of a repository that have a digest or whose manifest has it; a tag given with it must agree.
-
-    A store finds them so, see `orlop.service.listing.lookup.find_image`. An index stands for all its images.
+    Images are known by their places among all. What stands under no tag is that of all tags of a repository.
     """
-    owners = _owners(content, {digest})
-    wanted = Reference(name.domain, name.path, None, digest)
-    tag = replace(name, digest=None)
-    found = [
-        entry
-        for entry in content.images
-        if wanted in entry.digests
-        or (entry.image.id in owners and any(one.name == name.name for one in (*entry.references, *entry.digests)))
-    ]
-    if name.tag is not None and not any(tag in entry.references for entry in found):
-        return
-    for entry in found:
-        yield entry, ({wanted} & set(entry.digests) or _named_by_digest(entry, name)) | ({tag} & set(entry.references))
+
+    def __init__(self, images: Sequence[OfferedImage], manifests: Iterable[OfferedManifest]) -> None:
+        self._images = images
+        self._tagged: dict[tuple[str, str | None], dict[int, set[Reference]]] = {}
+        self._by_digest: dict[tuple[str, int], set[Reference]] = {}
+        self._wanted: dict[Reference, set[int]] = {}
+        self._repositories: dict[str, set[int]] = {}
+        self._places: dict[ImageID, list[int]] = {}
+        self._tops: dict[tuple[int, Reference], set[Digest]] = {}
+        for place, entry in enumerate(images):
+            self._add(place, entry)
+        self._ids = sorted((image.hex, places) for image, places in self._places.items())
+        self._owners: dict[Digest, set[ImageID]] = {}
+        self._unnamed: set[Digest] = set()
+        self._named: dict[tuple[str, str | None], dict[Digest, None]] = {}
+        for manifest in manifests:
+            self._add_manifest(manifest)
+
+    def _add(self, place: int, entry: OfferedImage) -> None:
+        for tag in entry.references:
+            for key in ((tag.name, tag.tag), (tag.name, None)):
+                self._tagged.setdefault(key, {}).setdefault(place, set()).add(tag)
+            self._repositories.setdefault(tag.name, set()).add(place)
+        for one in entry.digests:
+            self._wanted.setdefault(one, set()).add(place)
+            self._by_digest.setdefault((one.name, place), set()).add(one)
+            self._repositories.setdefault(one.name, set()).add(place)
+        for tag, digest in entry.tops:
+            self._tops.setdefault((place, tag), set()).add(digest)
+        self._places.setdefault(entry.image.id, []).append(place)
+
+    def _add_manifest(self, manifest: OfferedManifest) -> None:
+        digest = manifest.row.digest
+        self._owners.setdefault(digest, set()).update(manifest.images)
+        if not manifest.images:
+            self._unnamed.add(digest)
+        for one in manifest.names:
+            for key in ((one.name, one.tag), (one.name, None)):
+                self._named.setdefault(key, {})[digest] = None
+
+    def artifacts(self, name: ImageName) -> list[Digest]:
+        """Return what is not an image and has a name."""
+        asked = name.asked
+        if isinstance(asked, Digest):
+            return [asked] if asked in self._unnamed else []
+        found = self._named.get((asked.name, asked.tag), {})
+        if asked.digest is None:
+            return list(found)
+        return [asked.digest] if asked.digest in found else []
+
+    def places(self, name: ImageName, *, several: bool = False) -> dict[int, set[Reference] | None]:
+        """Return the images that a name stands for, with those of their names that are meant, or nothing for all.
+
+        Args:
+            name: the name.
+            several: take all images whose IDs begin with it.
+
+        Raises:
+            AmbiguousID: there are several such, and they are not to be taken.
+        """
+        if isinstance(name.asked, Reference):
+            found = self._tag(name.asked) if name.asked.digest is None else self._digest(name.asked, name.asked.digest)
+            if found:
+                return dict(sorted(found.items()))
+        places = self._beginning(name, several=several)
+        if not places and isinstance(name.asked, Digest):
+            places = self._owned({name.asked})
+        return dict.fromkeys(sorted(places))
+
+    def _beginning(self, name: ImageName, *, several: bool) -> list[int]:
+        """Return the images whose ID a name is, or begins."""
+        # `s` is not the beginning of an ID, though `sha256:…` is one.
+        digits = name.digits
+        first = bisect_left(self._ids, digits, key=itemgetter(0)) if digits else len(self._ids)
+        found = list(takewhile(lambda one: one[0].startswith(digits), islice(self._ids, first, None)))
+        if len(found) > 1 and not several:
+            raise AmbiguousID(f"several image IDs start with {name.text!r}; give more of it")
+        return [place for _, places in found for place in places]
+
+    def _tag(self, name: Reference) -> dict[int, set[Reference]]:
+        """Return the images of a tag, or of all tags of a repository, and those of the indexes that these mean."""
+        found: dict[int, set[Reference]] = {}
+        meant: set[Digest] = set()
+        for place, tags in self._tagged.get((name.name, name.tag), {}).items():
+            tops = {digest for tag in tags for digest in self._tops.get((place, tag), ())}
+            digests = self._by_digest.get((name.name, place), ())
+            found[place] = tags | {one for one in digests if name.tag is None or one.digest in tops}
+            meant |= tops
+        tagged = {self._images[place].image.id for place in found}
+        for place in self._owned(meant):
+            if self._images[place].image.id not in tagged:
+                found[place] = self._by_digest.get((name.name, place), set())
+        return found
+
+    def _digest(self, name: Reference, digest: Digest) -> dict[int, set[Reference]]:
+        """Return the images of a repository that have a digest or whose manifest has it; a tag with it must agree.
+
+        A store finds them so, see `orlop.service.listing.lookup.find_image`. An index stands for all its images.
+        """
+        wanted = Reference(name.domain, name.path, None, digest)
+        here = self._repositories.get(name.name, set())
+        found = {
+            place: self._by_digest.get((name.name, place), set()) for place in self._owned({digest}) if place in here
+        }
+        found |= {place: {wanted} for place in self._wanted.get(wanted, ())}
+        if name.tag is None:
+            return found
+        tagged = self._tagged.get((name.name, name.tag), {})
+        if not tagged.keys() & found.keys():
+            return {}
+        return {place: digests | tagged.get(place, set()) for place, digests in found.items()}
+
+    def _owned(self, digests: set[Digest]) -> list[int]:
+        """Return the images to which manifests or indexes belong."""
+        owners = {owner for digest in digests for owner in self._owners.get(digest, ())}
+        return [place for owner in owners for place in self._places.get(owner, ())]
 
 
-def _owners(content: Offer, digests: set[Digest]) -> set[ImageID]:
-    """Return the images to which manifests or indexes belong."""
-    return {owner for manifest in content.manifests if manifest.row.digest in digests for owner in manifest.images}
-
-
-def _named_by_digest(entry: OfferedImage, name: Reference) -> set[Reference]:
-    """Return an image's names by digest in the repository of a name."""
-    return {one for one in entry.digests if one.name == name.name}
-
-
-def _under(entry: OfferedImage, names: set[Reference] | None) -> OfferedImage:
+def under(entry: OfferedImage, names: set[Reference] | None) -> OfferedImage:
+    """Return an image under some of its names alone, or as it is for nothing."""
     if names is None:
         return entry
     return replace(

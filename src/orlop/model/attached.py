@@ -6,13 +6,14 @@ what carries signatures carries their tags, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
-
 from orlop.model.digest import Digest
+from orlop.model.generic import TypeVar
 from orlop.model.reference import MAX_TAG
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from typing import Final
 
     from orlop.model.manifest import Index, Manifest
 

@@ -62,6 +62,7 @@ _VALUE: Final = regex(_SPACE + rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|(true|f
 _KEY: Final = regex(_SPACE + _STRING + _SPACE + rb":")
 _NEXT: Final = regex(_SPACE + rb"([,\]}])")
 _CLOSE: Final = regex(_SPACE + rb"([\]}])")
+_NULL = b"null"
 _END: Final = regex(_SPACE)
 _STRING_KIND, _NUMBER_KIND, _LITERAL_KIND = 1, 2, 3
 _IN_DOCUMENT: Final = 2  # how long the reader's stack is directly inside the document's own object or array
@@ -96,6 +97,8 @@ def raw_members(raw: bytes) -> dict[str, bytes]:
 
     Of duplicate keys the last counts. ``null`` has no members, as in Go. Raises `InvalidJSON`.
     """
+    if raw == _NULL:
+        return {}
     value, end, spans = _read(raw)
     _expect_end(raw, end)
     if value is None:
@@ -111,6 +114,8 @@ def raw_elements(raw: bytes) -> list[bytes]:
 
     ``null`` has no elements, as in Go. Raises `InvalidJSON`.
     """
+    if raw == _NULL:
+        return []
     value, end, spans = _read(raw)
     _expect_end(raw, end)
     if value is None:

@@ -6,21 +6,21 @@ They are those of the OCI image spec ("Image Manifest", "Image Index") and of Do
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Self
 
 from orlop.errors import InvalidDigest, InvalidJSON, InvalidManifest
 from orlop.model import gojson
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import ALGORITHMS, Digest
 from orlop.model.platform import Platform
+from orlop.model.regex import regex
 from orlop.model.values import dataclass, field
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any, Final, Self
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -46,7 +46,7 @@ MAX_DEPTH: Final = 900
 _LEADING: Final = frozenset({"manifests", "config", "layers", "blobs", "subject"})
 """The members of which rows are kept, in lower case."""
 # Digests as the specification has them, by whatever algorithm, and of a length that can be shown.
-_ANY_DIGEST: Final = re.compile(r"(?=.{,512}\Z)([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+")
+_ANY_DIGEST: Final = regex(r"(?=.{,512}\Z)([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+")
 # Go reads base64 over line breaks.
 _LINE_BREAKS: Final = {ord("\r"): None, ord("\n"): None}
 
@@ -296,6 +296,8 @@ class _Members:
         text = self.text("data")
         if not text:
             return
+        import base64  # noqa: PLC0415 - few descriptors have content in them
+
         try:
             content = base64.b64decode(text.translate(_LINE_BREAKS), validate=True)
         except ValueError as error:

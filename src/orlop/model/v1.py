@@ -6,8 +6,6 @@ v1.1).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from orlop.errors import InvalidDigest, InvalidImage, InvalidJSON
 from orlop.model import gojson
 from orlop.model.container import QUOTES
@@ -19,8 +17,10 @@ from orlop.model.regex import regex
 from orlop.model.timestamp import EPOCH
 from orlop.model.values import dataclass, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any, Final
 
     from orlop.model.digest import ChainID, DiffID
     from orlop.model.image import RootFS

@@ -6,9 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import ImageNotFound
-from orlop.intake.offer import Offer
-from orlop.intake.selection import selected
-from orlop.intake.taking import measuring
+from orlop.intake.selection import OfferedNames, under
 from orlop.model.names import image_names
 
 if TYPE_CHECKING:
@@ -42,7 +40,8 @@ class GivenNames:
                 )
         if not problems:
             return image, []
-        tops = tuple(top for top in image.offered.tops if top[0] in tags)
+        left = set(tags)
+        tops = tuple(top for top in image.offered.tops if top[0] in left)
         return replace(image, offered=replace(image.offered, references=tuple(tags), tops=tops)), problems
 
     def note(self, image: ForeignImage) -> None:
@@ -66,43 +65,28 @@ def selected_images(foreign: ForeignRoot, names: Sequence[Name]) -> list[Foreign
     """
     if not names:
         return list(foreign.images)
-    found: dict[int, ForeignImage] = {}
+    offered = [(number, image.offered) for number, image in enumerate(foreign.images) if image.offered is not None]
+    known = OfferedNames([image for _, image in offered], foreign.manifests)
+    others = [(number, image) for number, image in enumerate(foreign.images) if image.offered is None]
+    found: dict[int, set[Reference] | None] = {}
     for name in image_names(names):
-        matching = [(number, _named(foreign, image, name)) for number, image in enumerate(foreign.images)]
-        there = {number: image for number, image in matching if image is not None}
+        there = {offered[place][0]: names for place, names in known.places(name, several=True).items()}
+        there |= {number: None for number, image in others if _is_meant(image, name)}
         if not there:
             raise ImageNotFound(f"the root {foreign.path} holds no image {name.text}; orlop rescue --list shows all")
-        for number, image in there.items():
-            before = found.get(number)
-            found[number] = image if before is None else _merged(before, image)
-    return [found[number] for number in sorted(found)]
+        for number, meant in there.items():
+            before = found.setdefault(number, set())
+            if meant is None or before is None:
+                found[number] = None  # it stands for all of them
+            else:
+                before |= meant
+    return [_under(foreign.images[number], found[number]) for number in sorted(found)]
 
 
-def _named(foreign: ForeignRoot, image: ForeignImage, name: ImageName) -> ForeignImage | None:
-    if image.offered is None:
-        known = name.text in image.names or (
-            bool(name.digits) and image.id.removeprefix("sha256:").startswith(name.digits)
-        )
-        return image if known else None
-    with measuring(foreign.limits) as taking:
-        words = foreign.source(taking, ()).words
-    try:
-        offer = selected(Offer((image.offered,), foreign.manifests), [name], words)
-    except ImageNotFound:
-        return None
-    return replace(image, offered=offer.images[0])
+def _is_meant(image: ForeignImage, name: ImageName) -> bool:
+    return name.text in image.names or (bool(name.digits) and image.id.removeprefix("sha256:").startswith(name.digits))
 
 
-def _merged(one: ForeignImage, other: ForeignImage) -> ForeignImage:
-    if one.offered is None or other.offered is None:
-        return one
-    first, second = one.offered, other.offered
-    return replace(
-        one,
-        offered=replace(
-            first,
-            references=tuple(dict.fromkeys((*first.references, *second.references))),
-            digests=tuple(dict.fromkeys((*first.digests, *second.digests))),
-            tops=tuple(dict.fromkeys((*first.tops, *second.tops))),
-        ),
-    )
+def _under(image: ForeignImage, names: set[Reference] | None) -> ForeignImage:
+    """Return an image under some of its names alone, or as it is for nothing."""
+    return image if image.offered is None else replace(image, offered=under(image.offered, names))

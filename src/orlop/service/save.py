@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Self
 
-from orlop.archive.docker_save import LAYOUTS, layout
-from orlop.archive.oci_platforms import Platforms
 from orlop.archive.save_report import SaveReport
-from orlop.archive.saved import SaveItem
 from orlop.errors import ImageNotFound, InvalidInput, ReferenceNotFound, WriteFailed
 from orlop.service.holding import held
 from orlop.service.listing.lookup import check_platform, meant_instead
 from orlop.service.saving import DIRECTORY, DOCKER, FORMATS, TAR, named, note_saved, require_names
 from orlop.store.images import not_found
 from orlop.streams.given import check_file
-from orlop.streams.output import Output
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+    from typing import BinaryIO, Self
 
+    from orlop.archive import saved
     from orlop.model.digest import ImageID
     from orlop.model.holdings import Holdings
     from orlop.model.names import ImageName
@@ -76,6 +74,8 @@ def save(
             for chunk in told:
                 _write_whole(target, chunk)
             return told.report
+        from orlop.streams.output import Output  # noqa: PLC0415 - a directory is written otherwise
+
         # The first chunk is made before the target is touched: what cannot be saved leaves no trace.
         first = next(told)
         with Output(target) as output:
@@ -149,6 +149,8 @@ def save_chunks(
         report = yield from containerd_tar(store, names, platform=platform, had=had, progress=progress)
         if report is not None:
             return report
+    from orlop.archive.docker_save import layout  # noqa: PLC0415 - most saves in the formats of OCI need none
+
     writer = layout(format)
     with _items(store, names, platform) as items:
         written = writer(store, items, had)
@@ -167,6 +169,7 @@ def _append(
     progress: Progress | None,
 ) -> SaveReport:
     """Add images to an archive that is there."""
+    from orlop.archive.docker_save import LAYOUTS, layout  # noqa: PLC0415 - see `save_chunks`
     from orlop.service.save_append import appending  # noqa: PLC0415 - most saves make a new archive
 
     require_names(names)
@@ -187,13 +190,15 @@ def _append(
 
 
 @contextmanager
-def _items(store: Store, names: Sequence[ImageName], platform: AskedPlatforms) -> Iterator[list[SaveItem]]:
+def _items(store: Store, names: Sequence[ImageName], platform: AskedPlatforms) -> Iterator[list[saved.SaveItem]]:
     """Return, for a block that writes them, the images that names stand for, and note at its end that it did."""
+    from orlop.archive import saved  # noqa: PLC0415 - see `save_chunks`
+
     wanted = _resolve(store, names, _one_platform(platform))
     images = [store.images.get(image_id) for image_id in wanted]
     with held(store, images) as hold:
         items = [
-            SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
+            saved.SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
             for image_id, references in wanted.items()
         ]
         yield items
@@ -218,6 +223,8 @@ def _had(
 
 def _one_platform(platform: AskedPlatforms) -> Platform | None:
     """Return the one platform that was asked for. Raises `InvalidInput` where there are several."""
+    from orlop.archive.oci_platforms import Platforms  # noqa: PLC0415 - see `save_chunks`
+
     asked = Platforms.of(platform)
     if asked.are_several:
         msg = (
@@ -240,13 +247,15 @@ def _named_images(store: Store, name: ImageName) -> list[tuple[ImageID, Referenc
         raise ImageNotFound(f"{not_found(name.shown)}; {what}, {formats}") from error
 
 
-def _resolve(store: Store, names: Sequence[ImageName], platform: Platform | None) -> dict[ImageID, list[Reference]]:
+def _resolve(
+    store: Store, names: Sequence[ImageName], platform: Platform | None
+) -> dict[ImageID, dict[Reference, None]]:
     """Return the images in order of first mention, each with its tags in order of request."""
-    wanted: dict[ImageID, list[Reference]] = {}
+    wanted: dict[ImageID, dict[Reference, None]] = {}
     for name in names:
         for image_id, reference in _named_images(store, name):
             check_platform(store, name, image_id, platform)
-            tags = wanted.setdefault(image_id, [])
-            if reference is not None and reference not in tags:
-                tags.append(reference)
+            tags = wanted.setdefault(image_id, {})
+            if reference is not None:
+                tags[reference] = None
     return wanted

@@ -6,17 +6,16 @@ can hold.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.archive.containerd_form import Listing
 from orlop.archive.containerd_save import ContainerdLayout, containerd_chunks
-from orlop.archive.oci_content import named_manifest
+from orlop.archive.oci_named import MeantManifests
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.save_report import OmittedManifests, SaveReport
 from orlop.errors import InvalidManifest
 from orlop.service.save_oci import asked_content, held_content
 from orlop.service.saving import note_saved
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
@@ -93,8 +92,9 @@ def _has_no_other_form(store: Store, asked: Sequence[Asked], *, one_platform: bo
     if one_platform:
         return False
     with store.metadata.read() as rows:
-        meant = [named_manifest(rows, one, one.image) for one in asked if one.image is not None]
-        return any(row is not None and len(rows.images_of(row.digest)) > 1 for row in meant)
+        manifests = MeantManifests(rows)
+        meant = {manifests.digest(one, one.image) for one in asked if one.image is not None} - {None}
+        return any(digest is not None and len(rows.images_of(digest)) > 1 for digest in meant)
 
 
 def _listing(store: Store, image_id: ImageID) -> Listing | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_content import layout_content
 from orlop.archive.oci_layout import Asked
@@ -15,11 +14,11 @@ from orlop.model.digest import Digest
 from orlop.service.holding import held
 from orlop.service.listing.content import find_content
 from orlop.service.saving import DIRECTORY, named, note_saved, require_names
-from orlop.streams.compressing import Recipe
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-    from typing import BinaryIO
+    from typing import BinaryIO, Final
 
     from orlop.archive.oci_index import WrittenIndex
     from orlop.archive.oci_layout import LayoutContent
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from orlop.service.saving import AskedPlatforms
     from orlop.store.leases import Hold
     from orlop.store.root import Store
+    from orlop.streams.compressing import Recipe
 
 _LOOKS: Final = 20
 
@@ -68,7 +68,8 @@ def save_directory(
     if not isinstance(target, (str, os.PathLike)):
         msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to"
         raise InvalidInput(msg)
-    with _content(store, names, platform, compress, had=had, progress=progress) as content:
+    near = os.fspath(target)
+    with _content(store, names, platform, compress, had=had, progress=progress, near=near) as content:
         written = write_layout(target, content, progress, limits=store.limits)
     return _report(content, written)
 
@@ -100,15 +101,22 @@ def _content(
     *,
     had: Holdings | None,
     progress: Progress | None,
+    near: str | None = None,
 ) -> Iterator[LayoutContent]:
     """Return, for a block that writes it, what a layout has to hold, and note at its end that it was saved."""
     require_names(names)
     platforms = Platforms.of(platform)
-    recipe = None if compress is None else Recipe.parse(compress)
+    recipe = None if compress is None else _recipe(compress)
     asked = list(asked_content(store, names))
-    with held_content(store, asked, platforms, recipe, progress, had=had) as (content, hold):
+    with held_content(store, asked, platforms, recipe, progress, had=had, near=near) as (content, hold):
         yield content
         note_saved(store, content.images, hold)
+
+
+def _recipe(text: str) -> Recipe:
+    from orlop.streams.compressing import Recipe  # noqa: PLC0415 - most saves compress nothing
+
+    return Recipe.parse(text)
 
 
 @contextmanager
@@ -120,10 +128,12 @@ def held_content(
     progress: Progress | None = None,
     *,
     had: Holdings | None = None,
+    near: str | None = None,
 ) -> Iterator[tuple[LayoutContent, Hold | None]]:
     """Return, for a block, what a layout of some images has to hold, compressed as wanted, and what protects it.
 
-    What is left out is named in the form in which it is had, and so is never compressed.
+    What is left out is named in the form in which it is had, and so is never compressed. ``near`` is the directory that
+    is to have it, if it is one.
     """
     with _held_content(store, asked, platforms) as (found, hold):
         content = found if had is None else found.without(had)
@@ -132,7 +142,7 @@ def held_content(
         else:
             from orlop.archive.oci_recompress import recompressed  # noqa: PLC0415 - most saves compress nothing
 
-            with recompressed(store, content, recipe, progress) as other:
+            with recompressed(store, content, recipe, progress, near=near) as other:
                 yield other, hold
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orlop.errors import ImageNotFound, InvalidInput
 from orlop.model.digest import Digest
@@ -13,8 +12,10 @@ from orlop.service.listing.lookup import find_image
 from orlop.store.images import not_found
 from orlop.store.references import unknown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final, TypeAlias
 
     from orlop.model.digest import ImageID
     from orlop.model.image import Image

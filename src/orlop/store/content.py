@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import io
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.errors import ContentNotFound, DigestMismatch
 from orlop.model.digest import ImageID
+from orlop.model.generic import Protocol
 from orlop.model.manifest import Manifest, kind_of, parse_manifest
 from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 from orlop.store.rows.content import CHILD, SUBJECT
 from orlop.store.rows.metadata import TopRow
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from orlop.model.digest import Digest
     from orlop.model.manifest import Index

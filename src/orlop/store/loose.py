@@ -9,14 +9,14 @@ shows or writes it takes `loose_blob`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.model.digest import Digest
 from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, Index
 from orlop.store.rows.metadata import ManifestRow
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
     from orlop.model.descriptor import Descriptor
     from orlop.store.rows.metadata import Rows

@@ -17,21 +17,20 @@ from __future__ import annotations
 import struct
 import zlib
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidInput
 from orlop.model.given import check_text
 from orlop.model.values import dataclass
 from orlop.streams.compression import Compression, zstd_module
-from orlop.streams.pipeline import in_parallel
+from orlop.streams.pipeline import in_order
 from orlop.streams.waiting import awaited
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+    from typing import Final, Self
 
 _BLOCK: Final = 1 << 20
-_AT_ONCE: Final = 4
 _LOOK: Final = 0.2
 """Seconds after which a long step looks whether it is still wanted."""
 _WINDOW: Final = 1 << 15
@@ -116,24 +115,35 @@ def _counted(blocks: Iterable[bytes], size: int) -> Generator[bytes]:
 
 
 def _gzip(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Generator[bytes]:
-    check = 0
-    before = b""
-    left = size
     yield _HEADER[:8] + {1: b"\x04", 9: b"\x02"}.get(level, b"\x00") + _HEADER[9:]
     if not size:
         yield _deflate(b"", b"", level, is_last=True)
-    while batch := list(islice(blocks, _AT_ONCE * threads)):
-        tasks: list[Callable[[Callable[[], None]], bytes]] = []
-        for block in batch:
+    crc32, check, left = _crc32(), 0, size
+
+    def parts() -> Iterator[tuple[bytes, bytes, bool]]:
+        nonlocal check, left
+        before = b""
+        for block in blocks:
             left -= len(block)
-            tasks.append(partial(_deflated, block, before, level, left == 0))
-            check = zlib.crc32(block, check)
+            check = crc32(block, check)
+            yield block, before, left == 0
             before = block[-_WINDOW:]
-        yield from in_parallel(tasks, workers=threads)
+
+    yield from in_order(partial(_deflated, level), parts(), workers=threads)
     yield struct.pack("<II", check, size & 0xFFFFFFFF)
 
 
-def _deflated(block: bytes, before: bytes, level: int, is_last: bool, _: Callable[[], None]) -> bytes:  # noqa: FBT001 - as in_parallel calls it
+def _crc32() -> Callable[[bytes, int], int]:
+    """Return the fastest function for the checksum of gzip: that of ISA-L takes a tenth of the time of zlib's."""
+    try:
+        from isal.isal_zlib import crc32  # noqa: PLC0415 - it may not be installed
+    except ImportError:
+        return zlib.crc32
+    return crc32
+
+
+def _deflated(level: int, part: tuple[bytes, bytes, bool]) -> bytes:
+    block, before, is_last = part
     return _deflate(block, before, level, is_last=is_last)
 
 

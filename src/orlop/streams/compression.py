@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from orlop.errors import InvalidCompression, LimitExceeded
 from orlop.model.closing import Closing
+from orlop.model.generic import Protocol, cast
 from orlop.model.limits import DEFAULT_LIMITS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+    from typing import Final
 
     from orlop.model.limits import Limits
 
@@ -307,6 +308,8 @@ def _xz(window: int) -> _Format:
 
 def zstd_module() -> ModuleType:
     """Return the standard library's zstd module if there is one (Python 3.14), else its backport."""
+    from importlib import import_module  # noqa: PLC0415 - few streams are of zstd
+
     return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 

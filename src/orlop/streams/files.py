@@ -321,8 +321,9 @@ class NewFile:
         """Take the content of another new file in place of one's own, by its name; return whether that was possible.
 
         It is not where the file system is another one, or gives the two files other owners or attributes. The mode
-        stays. Of the other file nothing is left.
+        stays. Of the other file nothing is left, but an error of its write-back counts as one of this file's.
         """
+        other._join()
         with explaining("write", self._shown):
             mine, others = os.fstat(self._descriptor), os.fstat(other._descriptor)
             if (mine.st_dev, mine.st_uid, mine.st_gid) != (others.st_dev, others.st_uid, others.st_gid):
@@ -339,7 +340,7 @@ class NewFile:
                 return False
             os.close(self._descriptor)
             self._descriptor, other._descriptor, other._owned = other._descriptor, -1, False
-            self.size = others.st_size
+            self.size, self._failed = others.st_size, self._failed or other._failed
         return True
 
     def start_sync(self) -> None:

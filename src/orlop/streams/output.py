@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import StorageError, WriteFailed
+from orlop.model.regex import regex
 from orlop.streams.directory import outside
 from orlop.streams.files import NewFile, explaining, fsync_directory, remove_unlocked, write_all
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Final, Self
 
 _PREFIX: Final = ".orlop-"
 _SUFFIX: Final = ".part"
+_ROOTS: Final = ("/dev/", "/proc/")
+_DESCRIPTOR: Final = regex(r"/(?:dev|proc/self|proc/[0-9]+|proc/thread-self)/fd/([0-9]+)")
 
 
 class Output:
@@ -148,7 +151,7 @@ def _sweep(folder: str) -> None:
 def _descriptor_named(path: str) -> int | None:
     """Return the number of the descriptor that a path stands for, as ``/dev/stdout`` and ``/dev/fd/3`` do."""
     for _ in range(8):
-        named = re.fullmatch(r"/(?:dev|proc/self|proc/[0-9]+|proc/thread-self)/fd/([0-9]+)", path)
+        named = _DESCRIPTOR.fullmatch(path) if path.startswith(_ROOTS) else None
         if named is not None:
             return int(named[1])
         try:

@@ -10,18 +10,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Self
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final, Self
+
     from orlop.streams.directory import Directory, Entry
 
 _PREFIX: Final = ".orlop-layout-"
 _SUFFIX: Final = ".part"
 # The whole name: a store that is being made beside it has a similar name, and is locked in another way.
-_PART: Final = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{12}}{re.escape(_SUFFIX)}", re.ASCII)
+_LENGTH: Final = 12
+_DIGITS: Final = frozenset("0123456789abcdef")
 _EXCHANGE: Final = 2  # RENAME_EXCHANGE
 # Some network file systems cannot lock directories, or anything.
 _NO_LOCKS: Final = frozenset({errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EBADF})
@@ -121,7 +123,8 @@ class PartDirectory:
 
 def is_part(name: str) -> bool:
     """Return whether a name is that of an unfinished directory."""
-    return _PART.fullmatch(name) is not None
+    digits = name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+    return len(digits) == _LENGTH and _DIGITS.issuperset(digits) and name == f"{_PREFIX}{digits}{_SUFFIX}"
 
 
 def subdirectory(directory: Directory, name: str) -> Directory:

@@ -20,8 +20,9 @@ How it ends:
 - a consumer raises: it records the error and puts a place into every lane, since the producer may wait in any of them.
   The producer checks for errors whenever it wakes, cancels, and raises the first one.
 
-`in_parallel` promises the same for tasks, which check from time to time whether they are still wanted. `read_ahead` is
-the other way round: a thread works on what the caller will ask for next, and is joined before the iteration ends.
+`in_parallel` promises the same for tasks, which check from time to time whether they are still wanted, and `in_order`
+for a stream of items whose results are wanted in order. `read_ahead` is the other way round: a thread works on what the
+caller will ask for next, and is joined before the iteration ends.
 
 What must never happen: an error or an interrupt leaves this module while one of its threads still runs, since that
 thread would work on files that the caller cleans up.
@@ -30,17 +31,21 @@ thread would work on files that the caller cleans up.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from orlop.model.generic import Generic, TypeVar
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Final, Self
 
-__all__ = ["Cancelled", "Fanout", "in_parallel", "read_ahead"]
+__all__ = ["Cancelled", "Fanout", "in_order", "in_parallel", "read_ahead"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 _END: Final = None
@@ -257,6 +262,70 @@ def _has_place(lane: _Lane[T]) -> bool:
             return True
         if not threading.main_thread().is_alive():
             return False
+
+
+def in_order(work: Callable[[S], T], items: Iterable[S], *, workers: int) -> Generator[T]:
+    """Yield what a function returns for each item, in the order of the items, computed ahead in a few threads.
+
+    Items are read in the caller's thread, at most twice as many ahead as there are workers. An error of the work is
+    raised where its result was due, one of the items at once. When the iteration ends or is closed, all threads have
+    ended, each after its current item. With one worker, or where the system has no thread left, the caller does the
+    work.
+    """
+    tasks: SimpleQueue[tuple[S, SimpleQueue[tuple[T] | BaseException]] | None] = SimpleQueue()
+    waiting: deque[SimpleQueue[tuple[T] | BaseException]] = deque()
+    threads: list[threading.Thread] = []
+    cancelled = False
+
+    def run() -> None:
+        while (task := tasks.get()) is not _END and not cancelled:
+            item, place = task
+            del task
+            try:
+                place.put((work(item),))
+            except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+                place.put(error)
+            del item, place
+
+    try:
+        if workers > 1:
+            _start_some(threads, run, workers)
+        if not threads:
+            yield from map(work, items)
+            return
+        for item in items:
+            place: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
+            tasks.put((item, place))
+            waiting.append(place)
+            if len(waiting) > 2 * len(threads):
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
+    finally:
+        cancelled = True
+        for _ in threads:
+            tasks.put(_END)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+
+
+def _start_some(threads: list[threading.Thread], run: Callable[[], object], count: int) -> None:
+    """Start threads, as many as the system has, and append each to a list before it runs."""
+    for number in range(count):
+        threads.append(threading.Thread(target=run, name=f"orlop-order-{number}", daemon=False))
+        try:
+            threads[-1].start()
+        except RuntimeError:
+            threads.pop()
+            return
+
+
+def _result(place: SimpleQueue[tuple[T] | BaseException]) -> T:
+    found = place.get()
+    if isinstance(found, BaseException):
+        raise found
+    return found[0]
 
 
 class Cancelled(Exception):

@@ -10,14 +10,15 @@ directories and devices have no content, whatever their size field says.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
 from orlop.errors import InvalidTar
 from orlop.model.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from orlop.model.limits import Limits
 
@@ -43,7 +44,6 @@ __all__ = [
 
 BLOCK: Final = 512
 ZERO_BLOCK: Final = bytes(BLOCK)
-
 TYPE_FILE: Final = "file"
 TYPE_HARDLINK: Final = "hardlink"
 TYPE_SYMLINK: Final = "symlink"

@@ -7,15 +7,18 @@ archives are byte for byte those of `docker save` (`docs/formats.md`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
 from zlib import adler32
 
 from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final, Literal, TypeAlias
 
     from orlop.streams.tar_header import TarEntry
+
+    MemberType: TypeAlias = Literal["file", "dir", "symlink"]
 
 __all__ = [
     "END",
@@ -41,7 +44,6 @@ _OCTAL_11_MAX: Final = 0o77777777777
 _OCTAL_7_MAX: Final = 0o7777777
 _NO_DEVICE: Final = b"0000000\0" * 2
 
-MemberType = Literal["file", "dir", "symlink"]
 _FLAGS: Final[dict[str, bytes]] = {"file": b"0", "dir": b"5", "symlink": b"2"}
 _ENTRY_FLAGS: Final = _FLAGS | {TYPE_CHAR: b"3", TYPE_BLOCK: b"4", TYPE_FIFO: b"6"}
 

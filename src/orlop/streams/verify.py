@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DigestMismatch, IntegrityError, InvalidDigest, SizeMismatch
 from orlop.model.digest import Digest
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from orlop.streams.compression import Readable
 

@@ -10,11 +10,14 @@ import threading
 import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from orlop.model.generic import TypeVar
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import FileIO
+    from typing import Final, TypeAlias
 
 T = TypeVar("T")
 Started: TypeAlias = threading.Thread

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.names import unnamed
-from orlop.archive.oci_blobs import Document
+from orlop.archive.oci_blobs import Document, blob_chunks
 from orlop.archive.oci_directory import write_layout
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_layout import LayoutContent, TopEntry, told_apart
-from orlop.archive.oci_tar import blob_chunks, layout_chunks
+from orlop.archive.oci_tar import layout_chunks
 from orlop.errors import InvalidInput, TargetExists
 from orlop.streams.directory import Directory
 from orlop.streams.files import explaining, write_all

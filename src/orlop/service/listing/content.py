@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.errors import NotFound, StorageError
 from orlop.model.digest import Digest
 from orlop.model.manifest import Manifest
 from orlop.store.content import top_row
 from orlop.store.loose import loose_keeper
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.model.names import ImageName
     from orlop.model.reference import Reference

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orlop.archive.oci_batch import LayoutBatch
+from orlop.archive.oci_blobs import blob_path
 from orlop.archive.oci_directory import check_layout
 from orlop.archive.oci_forget import forget_names
-from orlop.archive.oci_tar import blob_path
 from orlop.errors import OrlopError
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.transfer.graph import Gathering

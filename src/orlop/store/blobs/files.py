@@ -39,10 +39,10 @@ from operator import attrgetter
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
 from orlop.store.blobs.places import blob_folders, blob_name, make_room_for, toc_name
-from orlop.store.blobs.store import BlobStore, Ingest, Leftover, Spool, StoredSize
+from orlop.store.blobs.store import BlobStore, Ingest, Leftover, StoredSize
 from orlop.store.trust import INCOMING, PARTIAL
 from orlop.streams.directory import ForeignFile
-from orlop.streams.files import PRIVATE, NewFile, explained, explaining, remove_unlocked, write_all
+from orlop.streams.files import PRIVATE, NewFile, explained, explaining, remove_unlocked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import DiffID, Digest
     from orlop.store.blobs.partial import PartialFiles
+    from orlop.store.blobs.store import Spool
     from orlop.store.leases import Leases
     from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
     from orlop.streams.directory import Directory, Entry
@@ -123,9 +124,11 @@ class FileBlobStore(BlobStore):
 
         return PartialFiles(self._root, self._modes)
 
-    def spool(self) -> Spool:
-        """Begin to keep bytes in a file in ``ingest/``."""
-        return _FileSpool(self.new())
+    def spool(self, *, near: str | None = None) -> Spool:
+        """Begin to keep bytes in a file in ``ingest/``, on the way to the disk where it may be moved to a place."""
+        from orlop.store.blobs.file_spool import FileSpool, is_beside  # noqa: PLC0415 - listing images keeps none
+
+        return FileSpool(self.new(), lasts=near is not None and is_beside(self._root.descriptor, near))
 
     def sweep_ingests(self) -> None:
         """Remove unfinished files whose owner has ended."""
@@ -411,31 +414,6 @@ class _FileIngest(Ingest):
 
     def discard(self) -> None:
         """Remove the file."""
-        self._file.discard()
-
-
-class _FileSpool(Spool):
-    """Bytes in a new file that need not get to the disk."""
-
-    def __init__(self, file: NewFile) -> None:
-        self._file = file
-        self._end = 0
-
-    def append(self, data: bytes) -> int:
-        with explaining("write", self._file.entry.path):
-            write_all(self._file.descriptor, data)
-        start, self._end = self._end, self._end + len(data)
-        return start
-
-    def read(self, start: int, size: int) -> bytes:
-        with explaining("read", self._file.entry.path):
-            return os.pread(self._file.descriptor, size, start)
-
-    def give(self, file: NewFile) -> bool:
-        """See `orlop.streams.files.Giving`."""
-        return file.take(self._file)
-
-    def close(self) -> None:
         self._file.discard()
 
 

@@ -57,8 +57,9 @@ class MemoryBlobStore(BlobStore):
         """Begin to write content."""
         return _MemoryIngest(self, algorithm)
 
-    def spool(self) -> Spool:
+    def spool(self, *, near: str | None = None) -> Spool:
         """Begin to keep bytes for a moment."""
+        del near
         return MemorySpool()
 
     def sweep_ingests(self) -> None:

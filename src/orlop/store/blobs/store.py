@@ -304,8 +304,15 @@ class BlobStore(ABC):
         return 0
 
     @abstractmethod
-    def spool(self) -> Spool:
-        """Begin to keep bytes for a moment; the caller closes it. Raises errors of storage."""
+    def spool(self, *, near: str | None = None) -> Spool:
+        """Begin to keep bytes for a moment; the caller closes it.
+
+        Args:
+            near: the path of a file or directory that all of them are likely to become a part of, and that is to be on
+                disk. A store may then have them on the way to the disk earlier.
+
+        Raises errors of storage.
+        """
 
     @abstractmethod
     def sweep_ingests(self) -> None:

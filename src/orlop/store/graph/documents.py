@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.store.rows.content import CHILD, CONFIG, SUBJECT
 from orlop.store.rows.speaking import index_of, said_by
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from orlop.store.graph.documents import Documents
 from orlop.store.rows.rows import EVERYTHING
 from orlop.store.rows.unneeded import Falling, Unneeded
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 

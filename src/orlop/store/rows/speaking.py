@@ -8,14 +8,15 @@ does an attestation that another index names, which does not name the image.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
-
 from orlop.errors import InvalidManifest
+from orlop.model.generic import Protocol
 from orlop.model.manifest import Index
 from orlop.store.rows.content import CHILD, SUBJECT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+    from typing import Final
 
     from orlop.model.digest import Digest
     from orlop.store.rows.content import EdgeRow, ManifestRow

@@ -180,8 +180,9 @@ class S3BlobStore(BlobStore):
         upload = Upload(self.bucket, self.keys, self._senders, first=first, equal=equal)
         return S3Ingest(self, self.keys, upload, algorithm, self._seen.add)
 
-    def spool(self) -> Spool:
+    def spool(self, *, near: str | None = None) -> Spool:
         """Begin to keep bytes for a moment, in a file without a name."""
+        del near
         return MemorySpool() if self._scratch is None else _FileSpool(self._scratch())
 
     def sweep_ingests(self) -> None:
