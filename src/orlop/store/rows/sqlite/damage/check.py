@@ -15,9 +15,9 @@ from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS, itself
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from typing import Final
+    from typing import Any, Final
 
 DATABASE: Final = "metadata.db"
 """The subject of problems with the database as a whole."""
@@ -28,6 +28,10 @@ _DAMAGE: Final = frozenset(
 )
 _UNREAD: Final = regex(r"failed to get page|error code=(?:10|266|522|8458)\b")
 """What SQLite's checks say of a page for which the device gave an error: that, or one of the codes of such errors."""
+_TEXT: Final = (str,)
+_PERHAPS: Final = (str, type(None))
+_BYTES: Final = (bytes,)
+_NUMBER: Final = (int,)
 _BATCH: Final = 256
 """Rows whose content is read in one transaction: logs grow as long as one lasts."""
 
@@ -264,7 +268,7 @@ def _structure(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     # What else there is to say of a row without a digest says the same.
     known = {one.subject for one in invalid}
     for kind, statement, sentence in _STATEMENTS:
-        for (subject,) in connection.execute(statement):
+        for (subject,) in _typed(connection.execute(statement), _TEXT):
             if subject not in known:
                 yield RowProblem(kind, subject, sentence.format(subject))
     yield from _loops(connection)
@@ -274,7 +278,7 @@ def _invalid_keys(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     for table, key in KEYS.items():
         for (subject,) in connection.execute(f"SELECT {key} FROM {table} WHERE {no_digest(key)} ORDER BY 1"):  # noqa: S608 - constants
             message = f"the table {table} has a row for {subject!r}, which is not a digest"
-            yield RowProblem("key-invalid", subject, message)
+            yield RowProblem("key-invalid", subject if isinstance(subject, str) else repr(subject), message)
 
 
 def no_digest(column: str) -> str:
@@ -294,19 +298,19 @@ def _loops(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 def parent_loops(connection: sqlite3.Connection) -> list[list[str]]:
     """Return each circle of images that are each other's parents, see `loops_of`."""
     found = connection.execute("SELECT image, value FROM image_metadata WHERE key = 'parent' ORDER BY image")
-    return loops_of({image: value.decode("ascii", "replace") for image, value in found})
+    return loops_of({image: value.decode("ascii", "replace") for image, value in _typed(found, _TEXT, _BYTES)})
 
 
 def _chain_ids(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     found = connection.execute("SELECT id, parent, diff FROM chain ORDER BY id")
-    yield from filter(None, starmap(chain_problem, found))
+    yield from filter(None, starmap(chain_problem, _typed(found, _TEXT, _PERHAPS, _TEXT)))
 
 
 def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     found = connection.execute(
         "SELECT name, suffix, image FROM reference UNION SELECT name, suffix, digest FROM top ORDER BY name, suffix"
     )
-    yield from filter(None, starmap(name_problem, found))
+    yield from filter(None, starmap(name_problem, _typed(found, _TEXT, _TEXT, _TEXT)))
 
 
 def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowProblem]:
@@ -316,7 +320,8 @@ def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowP
         LEFT JOIN image_labels ON image_labels.image = image.id WHERE id IN ({marks}) ORDER BY id""",  # noqa: S608 - marks
         ids,
     )
-    yield from filter(None, starmap(image_problem, found))
+    rows = _typed(found, _TEXT, _BYTES, _PERHAPS, _NUMBER, _NUMBER, _PERHAPS)
+    yield from filter(None, starmap(image_problem, rows))
 
 
 def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterator[RowProblem]:
@@ -325,10 +330,17 @@ def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterat
         f"SELECT digest, media_type, content FROM manifest WHERE digest IN ({marks}) ORDER BY digest",  # noqa: S608 - marks
         digests,
     )
-    for digest, media_type, content in found:
+    for digest, media_type, content in _typed(found, _TEXT, _TEXT, _BYTES):
         problem = manifest_problem(digest, media_type, content, partial(edges_differ, connection, digest))
         if problem is not None:
             yield problem
+
+
+def _typed(rows: Iterable[tuple[Any, ...]], *types: tuple[type, ...]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows with values of these types: a page that is damaged returns anything, and is known as that."""
+    for row in rows:
+        if all(map(isinstance, row, types)):
+            yield row
 
 
 def edges_differ(connection: sqlite3.Connection, digest: str) -> bool:
