@@ -10,6 +10,7 @@ from orlop.model.regex import regex
 from orlop.store.rows.judging import LOST_NAMES, chain_problem, image_problem, loops_of, manifest_problem, name_problem
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
+from orlop.store.rows.sqlite.damage.device import read_error
 from orlop.store.rows.sqlite.shape import shape_faults
 from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS, itself
 
@@ -138,12 +139,12 @@ def row_problems(
         yield from database
         if any(one.kind in _UNKNOWN for one in database):
             return
-        yield from _readable(_structure(connection))
+        yield from _readable(_structure(connection), connection)
         if verify:
-            yield from _readable(_chain_ids(connection))
-            yield from _readable(_names(connection))
+            yield from _readable(_chain_ids(connection), connection)
+            yield from _readable(_names(connection), connection)
     if verify:
-        yield from _readable(_contents(reading))
+        yield from _readable(_contents(reading), connection)
 
 
 def earlier(fault: str) -> RowProblem:
@@ -164,13 +165,19 @@ def _contents(reading: Callable[[], AbstractContextManager[sqlite3.Connection]])
                 yield from look(connection, keys[start : start + _BATCH])
 
 
-def _readable(problems: Iterator[RowProblem]) -> Iterator[RowProblem]:
-    """Yield problems; where the database cannot be read any further that is one, and the last."""
+def _readable(problems: Iterator[RowProblem], connection: sqlite3.Connection) -> Iterator[RowProblem]:
+    """Yield problems; where the database cannot be read any further that is one, and the last.
+
+    Raises:
+        sqlite3.OperationalError: the device could not be read.
+    """
     try:
         yield from problems
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _DAMAGE:
             raise
+        if _is_away(connection):
+            raise _unread() from error
         yield RowProblem(
             "database", DATABASE, f"the database is damaged ({error}); repair it, or restore it from a backup"
         )
@@ -178,12 +185,12 @@ def _readable(problems: Iterator[RowProblem]) -> Iterator[RowProblem]:
 
 def _database(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
     """Look at what there must be before rows can be compared with each other."""
-    faults = list(_readable(_integrity(connection, verify=verify)))
+    faults = list(_readable(_integrity(connection, verify=verify), connection))
     yield from faults
-    yield from _readable(_shape(connection))
+    yield from _readable(_shape(connection), connection)
     if not faults:
         # Where pages are in two places there may be more rows than can ever be read.
-        yield from _readable(_values(connection))
+        yield from _readable(_values(connection), connection)
 
 
 def _integrity(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
@@ -214,11 +221,21 @@ def _faults(connection: sqlite3.Connection, check: str) -> list[str]:
     lines = [line for (line,) in connection.execute(f"PRAGMA {check}")]
     if lines == ["ok"]:
         return []
-    if any(_UNREAD.search(line) for line in lines):
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-        raise error
+    if any(_UNREAD.search(line) for line in lines) or _is_away(connection):
+        raise _unread()
     return lines
+
+
+def _is_away(connection: sqlite3.Connection) -> bool:
+    """Return whether the device of a database, or of what belongs to it, cannot be read."""
+    _, _, path = connection.execute("PRAGMA database_list").fetchone()
+    return bool(path) and read_error(path) is not None
+
+
+def _unread() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    return error
 
 
 def _miscounted(connection: sqlite3.Connection) -> list[str]:
