@@ -12,10 +12,13 @@ import os
 import sqlite3
 import sys
 from contextlib import closing
+from functools import cached_property, partial
+from itertools import count as count_from
 from itertools import pairwise
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orlop.store.rows.sqlite.damage.log import Log, read_log
 from tests.crash.spoiled import Spoil, bench, tried
 
 if TYPE_CHECKING:
@@ -108,8 +111,12 @@ def flipped(place: Place, bit: int) -> Spoil:
     return Spoil(f"{place.file} byte {place.offset} bit {bit} ({place.what})", flip)
 
 
-def count(kind: str, tell: Callable[[str], object], *, step: int, seed: int) -> Counter[str]:
+def count(
+    kind: str, tell: Callable[[str], object], *, step: int, seed: int, part: int = 0, parts: int = 1
+) -> Counter[str]:
     """Flip one bit at every ``step``-th place of a ``kind`` of file, and return what came of it.
+
+    Of these places are tried those of one ``part`` of all ``parts``, which together are all of them.
 
     Raises:
         AssertionError: something went wrong that must not.
@@ -122,18 +129,55 @@ def count(kind: str, tell: Callable[[str], object], *, step: int, seed: int) -> 
         places = places_in_log(log, 4096) if kind == "log" else places_in_database(database)
         chance = Random(seed)
         chance.shuffle(places)
-        return tried(made, [flipped(place, chance.randrange(8)) for place in places[::step]], tell)
+        spoils = [flipped(place, chance.randrange(8)) for place in places[::step]]
+        if kind == "log":
+            spoils = [_known(spoil) for spoil in spoils]
+        return tried(made, spoils[part::parts], tell, together=step == 1)
+
+
+def _known(spoil: Spoil) -> Spoil:
+    """Sum the frames of a spoiled log once, for all commands: what came of that follows from its bytes alone."""
+
+    def do(root: Path) -> None:
+        spoil.do(root)
+        log = read_log(str(root / "metadata.db"))
+        assert log is not None
+        if not any(data == log.data for data, _ in _logs):
+            _logs[:] = [(log.data, _summed(log))]
+
+    return spoil._replace(do=do)
+
+
+_logs: list[tuple[bytes, list[bool]]] = []
+_summed: Final = vars(Log)["_followers"].func
+
+
+def _followers(log: Log) -> list[bool]:
+    return next((found for data, found in _logs if data == log.data), None) or _summed(log)
+
+
+_remembering: Final = cached_property(_followers)
+_remembering.__set_name__(Log, "_followers")
 
 
 def main() -> None:
-    """Run for the kinds that are named, each as ``kind:step:seed``, and print what was counted."""
-    loud = bool(os.environ.get("ORLOP_LOUD"))
+    """Run for the kinds that are named, and print what was counted.
+
+    Each is ``kind:step:seed``, or ``kind:step:seed:part:parts``: so a long run is done in parts, any of which can be
+    done again. With ``ORLOP_LOUD=N`` every N-th place is told, and each with which something is wrong.
+    """
+    setattr(Log, "_followers", _remembering)  # noqa: B010 - a type checker knows better
     for argument in sys.argv[1:]:
-        kind, step, seed = argument.split(":")
-        counted = count(
-            kind, (lambda line: print(line, file=sys.stderr)) if loud else len, step=int(step), seed=int(seed)
-        )
-        print(json.dumps([kind, counted]))
+        kind, *numbers = argument.split(":")
+        step, seed, part, parts = (*map(int, numbers), 0, 1)[:4]
+        counted = count(kind, partial(_tell, count_from(1)), step=step, seed=seed, part=part, parts=parts)
+        print(json.dumps([kind, counted]), flush=True)
+
+
+def _tell(numbers: Iterator[int], line: str) -> None:
+    every = int(os.environ.get("ORLOP_LOUD") or "0")
+    if every and (next(numbers) % every == 0 or not line.endswith("nothing wrong")):
+        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,18 @@ with a traceback or with the status 1, is a store clean that `fsck --repair` say
 
 from __future__ import annotations
 
+import gc
+import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,7 +30,7 @@ from orlop.cli.main import run
 from orlop.errors import OrlopError
 from orlop.store.local import local_store
 from tests.crash.pace import DAY, PACE
-from tests.crash.stages import copy_tree
+from tests.crash.restored import Restored
 from tests.unit.damage import PACKED, PLAIN, fill
 
 if TYPE_CHECKING:
@@ -58,8 +61,12 @@ COMMANDS: Final = {
     "fsck": ("fsck",),
     "fsck --repair": ("fsck", "--repair"),
 }
+_DATABASE: Final = ("metadata.db", "metadata.db-wal", "metadata.db-shm", "metadata.db-journal")
+_FSCK: Final = ("fsck",)
 _REFUSALS: Final = range(2, 9)
 _REPAIRED: Final = 8
+_FEW: Final = 3
+_FELL: Final = 71
 _DAMAGED: Final = 6
 
 
@@ -86,6 +93,8 @@ class Spoil(NamedTuple):
 class Bench:
     """A folder with the store as it should be, and what each command makes of it.
 
+    Each command is a process of its own, forked from this one, unless ``forks`` says no.
+
     Beside the store, as it is copied for each command, lie copies of earlier states of it (``earlier-1``,
     ``earlier-2``), and another store (``other``), each with the log that a killed process leaves.
     """
@@ -95,6 +104,9 @@ class Bench:
     expected: dict[str, Ran] = field(default_factory=dict)
     left: dict[str, frozenset[str]] = field(default_factory=dict)
     spoiled: bytes | None = None
+    forks: bool = True
+    restored: Restored | None = None
+    known_backup: tuple[dict[str, bytes], list[object]] = field(default_factory=lambda: ({}, []))
 
     @property
     def place(self) -> Path:
@@ -151,8 +163,9 @@ class Bench:
 
     def reset(self, spoil: Spoil | None) -> None:
         """Begin again, with some damage."""
-        shutil.rmtree(self.place, ignore_errors=True)
-        copy_tree(self.folder / "template", self.place)
+        if self.restored is None:
+            self.restored = Restored(self.folder / "template", self.place, anew=_DATABASE)
+        self.restored.restore()
         if spoil is not None:
             spoil.do(self.place / "root")
         self.spoiled = self.database()
@@ -166,28 +179,37 @@ class Bench:
         """Note what each command says and leaves without damage; and import what it needs."""
         for name, words in self.commands.items():
             self.reset(None)
-            self.run(*words, fork=False)
+            self._run_here(*words)
             self.reset(None)
             self.expected[name] = self.run(*words)
             self.left[name] = self.blobs()
 
-    def run(self, *words: str, fork: bool = True) -> Ran:
+    def warm_up(self, spoils: Iterable[Spoil]) -> None:
+        """Import, before anything is forked, what commands and repairs need on damaged stores."""
+        for spoil in spoils:
+            for words in self.commands.values():
+                self.reset(spoil)
+                self._run_here(*words)
+        gc.collect()
+        # A child that looks for garbage would copy every page of memory.
+        gc.freeze()
+
+    def run(self, *words: str) -> Ran:
         """Run a command."""
-        transcript = self.folder / "said"
+        if not self.forks:
+            return self._run_here(*words)
+        return self._ran(apart(partial(self._act, words)))
+
+    def _run_here(self, *words: str) -> Ran:
+        return self._ran(self._act(words))
+
+    def _act(self, words: tuple[str, ...]) -> int:
         arguments = ["--root", str(self.place / "root"), *(word.replace("{}", str(self.place)) for word in words)]
-        if fork:
-            sys.stdout.flush()
-            pid = os.fork()
-            if pid == 0:
-                status = 71
-                with suppress(BaseException):
-                    status = _act(transcript, arguments)
-                os._exit(status)
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        else:
-            status = _act(transcript, arguments)
+        return _act(self.folder / "said", arguments)
+
+    def _ran(self, status: int) -> Ran:
         saved = self.place / "saved"
-        said = transcript.read_bytes()
+        said = (self.folder / "said").read_bytes()
         answer = said + (saved.read_bytes() if saved.exists() else b"")
         return Ran(status, said.decode("utf-8", "replace"), answer)
 
@@ -199,12 +221,17 @@ class Bench:
         return frozenset(kept | {path.name.partition(".")[0].rpartition("-")[2] for path in aside})
 
     def backup(self) -> list[object]:
-        """Return what the older backup holds."""
+        """Return what the older backup holds; it is read anew where any file of it has changed."""
         root = self.place / "backup"
+        raw = {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        if raw == self.known_backup[0]:
+            return self.known_backup[1]
         files = sorted(path for folder in ("blobs", "toc") for path in (root / folder / "sha256").iterdir())
         with closing(sqlite3.connect(root / "metadata.db")) as database:
             rows = [line for line in database.iterdump() if "sqlite_sequence" not in line]
-        return [rows, [(path.name, path.read_bytes()) for path in files]]
+        found = [rows, [(path.name, path.read_bytes()) for path in files]]
+        self.known_backup = (raw, found)
+        return found
 
 
 @contextmanager
@@ -215,6 +242,19 @@ def _left_open(root: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(root / "metadata.db")) as kept:
         kept.execute("SELECT 1 FROM image").fetchall()
         yield kept
+
+
+def apart(act: Callable[[], int]) -> int:
+    """Act in a forked child, and return the status that it returns; 71 where it raises."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = _FELL
+        with suppress(BaseException):
+            status = act()
+        os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _act(transcript: Path, arguments: list[str]) -> int:
@@ -286,34 +326,91 @@ def _asked(bench: Bench, number: int) -> list[tuple[str, tuple[str, ...]]]:
     return list(bench.commands.items())[(number + DAY) % step :: step]
 
 
-def tried(bench: Bench, spoils: Iterable[Spoil], tell: Callable[[str], object]) -> Counter[str]:
+def tried(
+    bench: Bench, spoils: Iterable[Spoil], tell: Callable[[str], object], *, together: bool = False
+) -> Counter[str]:
     """Try each damage with every command, or with every other one (see `pace`), and return what came of it.
+
+    Args:
+        bench: the store.
+        spoils: the damages.
+        tell: called with a line for each of them.
+        together: one process runs all commands on a damage, each opening the store anew, which takes half as long. What
+            is wrong then is tried again with processes of their own, and is wrong whatever comes of that.
 
     Raises:
         AssertionError: something went wrong that must not.
     """
     counted: Counter[str] = Counter()
     wrong: list[str] = []
+    waiting = list(spoils)
+    bench.warm_up(waiting[:_FEW])
     bench.reset(None)
     backup = bench.backup()
-    for number, spoil in enumerate(spoils):
+    begun = time.monotonic()
+    for number, spoil in enumerate(waiting):
+        trial = _Trial(bench, spoil, _asked(bench, number), backup)
+        more, found = trial.together() if together else trial.run()
+        counted += more
+        wrong += found
+        seconds = time.monotonic() - begun
+        tell(f"{number + 1} of {len(waiting)}, {seconds:.0f} s: {spoil.what}, {'; '.join(found) or 'nothing wrong'}")
+    if wrong:
+        raise AssertionError("\n".join([*wrong[:200], f"{len(wrong)} in all; {dict(counted)}"]))
+    return counted
+
+
+class _Trial(NamedTuple):
+    """One damage, the commands that are tried on it, and what the older backup holds."""
+
+    bench: Bench
+    spoil: Spoil
+    asked: list[tuple[str, tuple[str, ...]]]
+    backup: list[object]
+
+    def run(self) -> tuple[Counter[str], list[str]]:
+        """Return what came of it, and what is wrong."""
+        bench, spoil = self.bench, self.spoil
+        counted: Counter[str] = Counter()
+        wrong: list[str] = []
         bench.reset(spoil)
-        status = bench.run("fsck").status
+        first = bench.run(*_FSCK)
+        status = first.status
         counted["tried"] += 1
         counted["known to fsck"] += status != 0
-        for name, words in _asked(bench, number):
-            bench.reset(spoil)
-            ran = bench.run(*words)
+        # The look that tells whether it is known is that of the command.
+        for name, words in sorted(self.asked, key=lambda one: one[1] != _FSCK):
+            if words == _FSCK:
+                ran = first
+            else:
+                bench.reset(spoil)
+                ran = bench.run(*words)
             counted["commands"] += 1
             counted[{0: "done", _REPAIRED: "repaired"}.get(ran.status, "refused")] += 1
             counted["harmless"] += status == 0 and ran.status == 0 and ran.answer == bench.expected[name].answer
-            found = list(faults(bench, name, ran, known=status != 0, backup=backup))
+            found = list(faults(bench, name, ran, known=status != 0, backup=self.backup))
             if status == 0 and (spoil.alone or "earlier" in spoil.what):
                 # Rows of another moment that contradict nothing, or a row of its own: nobody can know.
                 counted["as it was earlier"] += len(found)
                 continue
             wrong += [f"{spoil.what}, {name}: {fault}" for fault in found]
-        tell(f"{number} {spoil.what}: fsck {status}, wrong so far: {len(wrong)}")
-    if wrong:
-        raise AssertionError("\n".join([*wrong[:200], f"{len(wrong)} in all; {dict(counted)}"]))
-    return counted
+        return counted, wrong
+
+    def together(self) -> tuple[Counter[str], list[str]]:
+        """Return the same, found by one process for all commands."""
+        note = self.bench.folder / "note"
+        note.unlink(missing_ok=True)
+
+        def act() -> int:
+            self.bench.forks = False
+            note.write_text(json.dumps(self.run()))
+            return 0
+
+        status = apart(act)
+        counted, wrong = json.loads(note.read_text()) if status == 0 else ({}, [f"the process ended with {status}"])
+        # The child knows what it changed, and this process does not.
+        self.bench.reset(None)
+        if wrong:
+            counted, again = self.run()
+            wrong = again or [f"only where one process runs all commands: {one}" for one in wrong]
+        return Counter(counted), wrong

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from orlop import stores
-from orlop.store.rows.sqlite.damage.roots import lay_out
+from orlop.store.rows.sqlite.damage.pages import tree_roots
+from orlop.store.rows.sqlite.damage.roots import lay_out, stray_rows
 from tests.unit.damage import fill
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ def root(data: Path, tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("keeps_schema", [True, False])
+@pytest.mark.parametrize("way", ["they are a table", "the schema is lost", "nothing leads to them"])
 @pytest.mark.parametrize("attack", [shared_pages, shared_value, loop])
-def test_no_database_makes_a_repair_read_more_than_it_holds(root, attack, keeps_schema):
+def test_no_database_makes_a_repair_read_more_than_it_holds(root, attack, way):
     """A repair reads "no more than it can hold"."""
     path = root / "metadata.db"
     with closing(sqlite3.connect(path)) as database:
@@ -118,8 +119,8 @@ def test_no_database_makes_a_repair_read_more_than_it_holds(root, attack, keeps_
     pages = attack(first)
     content += b"".join(pages)
     content[28:32] = (len(content) // PAGE).to_bytes(4, "big")
-    if keeps_schema:
-        content[(table - 1) * PAGE : table * PAGE] = pages[-1]
+    if way != "the schema is lost":
+        content[(table - 1) * PAGE : table * PAGE] = pages[-1] if way == "they are a table" else bytes(PAGE)
     else:
         content[100:PAGE] = bytes(PAGE - 100)
     path.write_bytes(content)
@@ -132,7 +133,8 @@ def test_no_database_makes_a_repair_read_more_than_it_holds(root, attack, keeps_
     assert {one.name for one in (root / "blobs" / "sha256").iterdir()} == blobs
 
 
-def test_twice_as_many_trees_take_twice_as_long(root):
+@pytest.mark.parametrize("look", [lay_out, lambda path, page: stray_rows(path, page, tree_roots(path, page))])
+def test_twice_as_many_trees_take_twice_as_long(root, look):
     """SQLite reads the schema once, "so that many trees are looked at with one connection"."""
     path = root / "metadata.db"
     whole = path.read_bytes()
@@ -143,7 +145,7 @@ def test_twice_as_many_trees_take_twice_as_long(root):
         )
         path.write_bytes(whole + b"".join(rows))
         begun = time.process_time()
-        lay_out(str(path), PAGE)
+        look(str(path), PAGE)
         times.append(time.process_time() - begun)
     assert times[1] < 3 * times[0] + 0.2
     assert times[1] < 6

@@ -166,3 +166,59 @@ def test_requests_are_answered_as_an_engine_answers_them(tmp_path: Path, daemon:
             if both[0] != both[1]:
                 found[name] = (both[0], both[1])
     assert found == expected()
+
+
+VERSIONS: Final = (
+    "",
+    "/v1.41",
+    "/v1.99",
+    "/v2",
+    "/v1.11",
+    "/v1",
+    "/v1..41",
+    "/v.",
+    "/v",
+    "/v1.x",
+    "/V1.41",
+    f"/v{10**20}.1",
+)
+PATHS: Final = (
+    "/images/json",
+    "/nosuch",
+    "/_ping",
+    "",
+    "/",
+    "/swarm",
+    "/containers/nosuch/json",
+)
+METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "TRACE", "get")
+_OWN: Final = re.compile(r"^(Date|Server|Api-Version): .*|^Content-Length: .*", re.MULTILINE | re.IGNORECASE)
+_NUMBERS: Final = re.compile(r"(?<=API version is )1\.\d+")
+
+
+def told(path: Path, method: str, target: str) -> list[str]:
+    """Return a whole answer, but for what two servers say of themselves: its status, its headers in order, its body."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(path))
+        client.sendall(f"{method} {target} HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b"")).decode("latin-1")
+    head, _, body = answer.partition("\r\n\r\n")
+    status, *headers = head.split("\r\n")
+    told = sorted(_OWN.sub(lambda found: found[1] or "", line).lower() for line in headers)
+    return [status, *told, _NUMBERS.sub("*", body)]
+
+
+def test_versions_and_methods_are_answered_with_the_headers_of_an_engine(tmp_path, daemon, docker):
+    del docker
+    engine = Path(daemon.docker.env["DOCKER_HOST"].removeprefix("unix://"))
+    with serve(tmp_path / "root") as server:
+        targets = ["*", *(version + path for version in VERSIONS for path in PATHS)]
+        differ = {
+            f"{method} {target}": both
+            for method in METHODS
+            for target in targets
+            if (method == "OPTIONS" or target != "*") and target
+            if len({*map(tuple, both := [told(path, method, target) for path in (engine, server.socket)])}) > 1
+        }
+    assert differ == {}

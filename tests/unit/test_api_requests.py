@@ -100,7 +100,27 @@ def test_a_path_with_a_broken_escape_is_refused(client):
 def test_a_client_too_old_for_json_is_told_in_plain_text(client, version):
     answer = client.get(f"/v{version}/images/json")
     assert (answer.status, answer.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.body.decode() == OLD.format(version)
+
+
+def test_the_options_of_a_path_have_a_version_and_those_of_the_server_none(client):
+    assert [client.ask("OPTIONS", f"/v{version}/nosuch").status for version in ("1.41", "1.99", "1.11")] == [
+        200,
+        400,
+        400,
+    ]
+    assert "server" in client.ask("OPTIONS", "/nosuch").headers
+    whole = client.ask("OPTIONS", "*")
+    assert (whole.status, {*whole.headers} - {"connection"}) == (200, {"content-length", "date"})
+
+
+@pytest.mark.parametrize("version", ["1.11", "1.99"])
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+def test_of_a_version_that_is_not_served_an_answer_does_not_tell_of_experiments(client, version, method):
+    headers = client.ask(method, f"/v{version}/images/json").headers
+    assert {"api-version", "ostype", "server"} <= headers.keys()
+    assert "docker-experimental" not in headers
 
 
 @pytest.mark.parametrize("version", ["1.041", "1.41.0", "01.41", "1.41.7"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop import errors, stores
+from orlop.cli.main import run
 from orlop.store.upkeep import fsck_content
 from orlop.streams.directory import outside
 from tests.named import named
@@ -93,10 +94,27 @@ def test_a_process_that_can_open_no_more_files_takes_no_blob_for_damaged(root, f
     assert everything(root) == before
 
 
-def test_a_blob_that_the_disk_cannot_read_is_damage(root, fail):
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG, errno.EUCLEAN])
+def test_a_blob_that_the_disk_cannot_read_may_be_whole_and_stays(root, fail, monkeypatch, capsys, number):
+    before = {path: path.read_bytes() for path in blobs(root)}
     path = blobs(root)[0]
-    fail("open", errno.EIO, f"blobs/sha256/{path.name}")
-    assert found(stores.fsck(root).damage) == [("blob-unreadable", digest(path))]
+    fail("open", number, f"blobs/sha256/{path.name}")
+    for repair in (False, True):
+        report = stores.fsck(root, repair=repair)
+        assert found(report.damage) == found(report.unread) == [("device-failed", digest(path))]
+        assert (report.state, report.repairs) == ("unreadable", ())
+    assert run(["--root", str(root), "fsck", "--repair"]) == 7
+    assert f"{os.strerror(number)}; check the device" in capsys.readouterr().out
+    # What else is wrong is damage, and put right.
+    tocs(root)[1].write_bytes(b"")
+    assert stores.fsck(root).state == "damaged"
+    assert stores.fsck(root, repair=True).state == "unreadable"
+    monkeypatch.undo()
+    assert stores.fsck(root).state == "clean"
+    assert {path: path.read_bytes() for path in blobs(root)} == before
+
+
+def test_a_file_that_cannot_be_read_tells_why(root):
     with pytest.raises(fsck_content.Unreadable, match="Input/output error"):
         fsck_content.examine(outside("/proc/self/mem"))
 

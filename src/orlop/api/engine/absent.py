@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from orlop.api.engine.call import Endpoint
+from orlop.api.engine.versions import check_version
 from orlop.errors import NoSwarm, NotFound, NotServed, NotSupported
 
 if TYPE_CHECKING:
@@ -118,9 +119,10 @@ async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse what even engines do not have; the answer to what a path's options are is empty.
 
     Raises:
-        NotServed: always but for those.
+        NotServed: always but for those. UnsupportedVersion: these are asked in a version that is not served.
     """
     if scope["method"] != "OPTIONS":
         scope["orlop.unknown"] = True
         raise NotServed("page not found")
+    check_version(scope["orlop.version"], scope["orlop.version_text"])
     await Response()(scope, receive, send)

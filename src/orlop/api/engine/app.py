@@ -23,6 +23,7 @@ from orlop.errors import (
     ServerBusy,
     StorageError,
     Unauthorized,
+    UnsupportedVersion,
 )
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ _OF_SERVER: Final = ("OPTIONS", "*")
 _UNAVAILABLE: Final = 503
 _HEADERS: Final = (
     (b"api-version", str(MAXIMUM).encode()),
-    (b"docker-experimental", b"false"),
     (b"ostype", b"linux"),
     (b"server", f"orlop/{__version__} (linux)".encode()),
 )
+_EXPERIMENTAL: Final = (b"docker-experimental", b"false")
+"""An engine adds this once it knows that it serves the version of a request."""
 ENDPOINTS: Final = (
     *system.ENDPOINTS,
     *events.ENDPOINTS,
@@ -101,7 +103,9 @@ class Engine:
         scope["orlop.policy"] = self._policy
         scope["orlop.version"], scope["orlop.version_text"] = MAXIMUM, str(MAXIMUM)
         try:
-            await self._routed(scope, receive, _with_headers(send))
+            # Of a server as a whole its HTTP library tells, as an engine's does.
+            of_server = (scope["method"], scope["path"]) == _OF_SERVER
+            await self._routed(scope, receive, send if of_server else _with_headers(send, *_HEADERS, _EXPERIMENTAL))
         finally:
             record.route = scope.get("orlop.route", "")
 
@@ -128,10 +132,10 @@ class Engine:
         self._context.admit(always=scope["path"].endswith("/_ping"))
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, *headers: tuple[bytes, bytes]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*_HEADERS, *message.get("headers", ())]
+            message["headers"] = [*headers, *message.get("headers", ())]
         await send(message)
 
     return sending
@@ -152,6 +156,8 @@ async def _refuse(scope: Scope, _receive: Receive, send: Send, error: OrlopError
         # Clients of such an age show a body as it is.
         content, kind = f"{answer.message}\n".encode(), b"text/plain; charset=utf-8"
     headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
+    if not kind.startswith(b"application/json"):
+        headers.append((b"x-content-type-options", b"nosniff"))
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b'Bearer realm="orlop"'))
     if isinstance(error, ServerBusy) or (isinstance(error, StorageError) and error.http_status == _UNAVAILABLE):
@@ -160,6 +166,7 @@ async def _refuse(scope: Scope, _receive: Receive, send: Send, error: OrlopError
         headers.append((b"connection", b"close"))
     if "orlop.unknown" not in scope:
         # An engine answers for itself what it has a route for.
-        send = _with_headers(send)
+        more = () if isinstance(error, UnsupportedVersion) else (_EXPERIMENTAL,)
+        send = _with_headers(send, *_HEADERS, *more)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -6,7 +6,7 @@ from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.source import source_of
-from orlop.cli.statuses import DAMAGED, FOUND
+from orlop.cli.statuses import DAMAGED, FOUND, UNREADABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orlop.service.stores import FsckReport, Problem
 
 _FIELDS: Final = ("Root", "Quick", "State", "Found", "Repairs", "Problems")
-_STATUS: Final = {"clean": 0, "repaired": FOUND, "damaged": DAMAGED}
+_STATUS: Final = {"clean": 0, "repaired": FOUND, "damaged": DAMAGED, "unreadable": UNREADABLE}
 
 
 @command(epilog="Examples: orlop fsck --quick; orlop fsck --repair --from images.tar")
@@ -54,8 +54,9 @@ def fsck(
     content, and takes missing content from the archives given with --from; "-" is standard input. It keeps all content
     that matches its digest and every valid name. An interrupted repair can be run again.
 
-    Exits with 0 if nothing is damaged, 8 if everything was repaired, and 6 if damage remains. Notes report leftovers
-    and data that can be rebuilt.
+    Exits with 0 if nothing is damaged, 8 if everything was repaired, and 6 if damage remains. If nothing but content
+    that the disk cannot read is in question, it exits with 7, and a repair leaves that content alone. Notes report
+    leftovers and data that can be rebuilt.
     """
     records = _records(form) if form else None
     if sources and not repair:
@@ -86,9 +87,12 @@ def fsck(
 def _lines(report: FsckReport) -> list[str]:
     lines = [f"repaired: {one.message}" for one in report.repairs]
     lines += [f"{one.level}: {one.message}" for one in report.problems]
-    count = len(report.damage)
-    repaired = f"{len(report.repairs)} repaired, " if report.repairs else ""
-    lines.append(f"{report.root}: {repaired}{f'{count} damaged' if count else 'nothing is damaged'}")
+    unread = len(report.unread)
+    count = len(report.damage) - unread
+    counts = [f"{len(report.repairs)} repaired"] if report.repairs else []
+    counts += [f"{count} damaged"] if count else []
+    counts += [f"{unread} unreadable"] if unread else []
+    lines.append(f"{report.root}: {', '.join([*counts, *([] if report.damage else ['nothing is damaged'])])}")
     return lines
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.store.blobs.progress import BlobProgress
 from orlop.store.upkeep.fsck_content import Unreadable, examine, examine_opaque, place_of, toc_fits
-from orlop.store.upkeep.problem import DAMAGE, Problem
+from orlop.store.upkeep.problem import DAMAGE, DEVICE_FAILED, Problem
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class BlobsLook:
                     else examine(file, toc=toc, algorithm=digest.algorithm, progress=tell)
                 )
             except Unreadable as error:
-                unreadable = Problem(DAMAGE, "blob-unreadable", str(digest), str(error))
-                return self._look.sure([partial(_if_kept, digest, unreadable)])
+                return self._look.sure([partial(_if_kept, digest, _unreadable(digest, error))])
             if exam is None:
                 return []  # it went, or the look at files tells of it
             with store.metadata.read() as rows:
@@ -116,6 +115,13 @@ class BlobsLook:
 
 def _toc_again(toc: Entry, diff: DiffRow, rows: Rows) -> list[Problem]:
     return [] if rows.diff(diff.diff_id) is None or toc_fits(toc, diff) else [toc_damaged(diff.diff_id)]
+
+
+def _unreadable(digest: Digest, error: Unreadable) -> Problem:
+    if not error.by_device:
+        return Problem(DAMAGE, "blob-unreadable", str(digest), str(error))
+    message = f"{error}; check the device, and run this again: the blob may be whole, and stays where it is"
+    return Problem(DAMAGE, DEVICE_FAILED, str(digest), message)
 
 
 def _if_kept(digest: Digest, problem: Problem, rows: Rows) -> list[Problem]:

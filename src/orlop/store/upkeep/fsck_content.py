@@ -15,7 +15,7 @@ from orlop.store.blobs.ingest import measure_layer
 from orlop.store.rows.metadata import BlobRow
 from orlop.streams.compression import PREFIX_SIZE, detect
 from orlop.streams.directory import ForeignFile
-from orlop.streams.files import CHUNK, explained, explaining
+from orlop.streams.files import CHUNK, explained, explaining, is_unreadable
 from orlop.streams.meter import Meter
 from orlop.streams.path_table import read_path_table
 from orlop.streams.seek_index import read_seek_index
@@ -39,11 +39,14 @@ class Unreadable(Exception):
     """A file is there and cannot be read: a fact about the file, as ``reason`` says, which ends no look and no repair.
 
     What a process or the system has run out of is not such a fact, and raised as what it is.
+
+    ``by_device`` says that the device could not read it, as it may do at another time.
     """
 
-    def __init__(self, reason: OrlopError) -> None:
+    def __init__(self, reason: OrlopError, *, by_device: bool = False) -> None:
         super().__init__(str(reason))
         self.reason = reason
+        self.by_device = by_device
 
 
 class Place(NamedTuple):
@@ -266,4 +269,4 @@ def _reading(path: str) -> Iterator[None]:
         reason = explained(error, "read", path)
         if error.errno in _EXHAUSTED:
             raise reason from error
-        raise Unreadable(reason) from error
+        raise Unreadable(reason, by_device=is_unreadable(error)) from error

@@ -19,7 +19,7 @@ from orlop.store.blobs.progress import BlobProgress
 from orlop.store.leases import EVERYTHING, LEFT
 from orlop.store.upkeep.fsck_blobs import compared, toc_damaged
 from orlop.store.upkeep.fsck_content import Exam, Place, blob_in
-from orlop.store.upkeep.problem import DAMAGE, NOTE, Problem
+from orlop.store.upkeep.problem import DAMAGE, DEVICE_FAILED, NOTE, Problem
 from orlop.streams.meter import Meter
 from orlop.streams.pipeline import in_parallel
 from orlop.streams.seek_index import read_seek_index
@@ -153,7 +153,7 @@ class ObjectsRead:
         except ContentNotFound:
             return []  # it went, or the look at sizes tells of it
         except StorageError as error:
-            unreadable = Problem(DAMAGE, "blob-unreadable", str(blob.digest), str(error))
+            unreadable = Problem(DAMAGE, DEVICE_FAILED, str(blob.digest), str(error))
             return self._look.sure([lambda rows: [] if rows.blob(blob.digest) is None else [unreadable]])
         if not is_opaque:
             self.exams[blob.digest] = exam

@@ -8,6 +8,8 @@ from orlop.model.values import dataclass
 
 DAMAGE: Final = "damage"
 """Something is not what it should be: an image, or all of them, may not be usable."""
+DEVICE_FAILED: Final = "device-failed"
+"""The kind of what cannot be read at the moment, and may be whole: a repair leaves it alone."""
 NOTE: Final = "note"
 """Nothing is lost: something can be made again, is garbage, or is worth knowing."""
 
@@ -74,15 +76,23 @@ class FsckReport:
         return _of_level(self.problems, DAMAGE)
 
     @property
+    def unread(self) -> tuple[Problem, ...]:
+        """What could not be read, and may be whole: a part of ``damage``."""
+        return tuple(problem for problem in self.damage if problem.kind == DEVICE_FAILED)
+
+    @property
     def notes(self) -> tuple[Problem, ...]:
         """What is worth knowing now."""
         return _of_level(self.problems, NOTE)
 
     @property
     def state(self) -> str:
-        """One of ``clean``, ``repaired`` (nothing is damaged any more) and ``damaged``."""
+        """One of ``clean``, ``repaired`` (nothing is damaged any more), ``damaged``, and ``unreadable``.
+
+        The last one says that nothing is known to be damaged, and that something could not be read.
+        """
         if self.damage:
-            return "damaged"
+            return "unreadable" if self.damage == self.unread else "damaged"
         return "repaired" if self.repairs else "clean"
 
 

@@ -128,11 +128,11 @@ class FilesRepair(RepairPart):
         return False
 
     def _may_be_right(self, digest: Digest) -> bool:
-        """Return whether a file is the blob that its name says, or may be: somebody else may be able to read it."""
+        """Return whether a file is the blob that its name says, or may be: others may read it, or at another time."""
         try:
             return self._holds(digest)
         except Unreadable as error:
-            return isinstance(error.reason, PermissionDenied)
+            return error.by_device or isinstance(error.reason, PermissionDenied)
 
     def _holds(self, digest: Digest) -> bool:
         exam = self.exam(digest)

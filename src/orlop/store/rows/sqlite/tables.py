@@ -167,7 +167,8 @@ SCHEMA: Final = (
 )
 """The statements that make all tables, in their order."""
 
-_WITH_ROWIDS: Final = frozenset({"event", "image", "manifest"})
+WITH_ROWIDS: Final = frozenset({"event", "image", "manifest"})
+"""Tables whose rows lie in a tree of numbers; the others are indexes of their primary keys."""
 
 
 def itself(table: str) -> str:
@@ -176,4 +177,4 @@ def itself(table: str) -> str:
     A table without rowids is an index itself, of its primary key. ``NOT INDEXED`` does not keep SQLite from reading all
     that a statement asks of it out of another one, and neither does anything keep it from that for ``count(*)``.
     """
-    return f"{table} NOT INDEXED" if table in _WITH_ROWIDS else f"{table} INDEXED BY sqlite_autoindex_{table}_1"
+    return f"{table} NOT INDEXED" if table in WITH_ROWIDS else f"{table} INDEXED BY sqlite_autoindex_{table}_1"

@@ -17,14 +17,15 @@ from orlop.store.rows.judging import (
 )
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
+from orlop.store.rows.sqlite.damage.device import read_error
 from orlop.store.rows.sqlite.shape import shape_faults
 from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS, itself
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from typing import Final
+    from typing import Any, Final
 
 DATABASE: Final = "metadata.db"
 """The subject of problems with the database as a whole."""
@@ -35,6 +36,10 @@ _DAMAGE: Final = frozenset(
 )
 _UNREAD: Final = regex(r"failed to get page|error code=(?:10|266|522|8458)\b")
 """What SQLite's checks say of a page for which the device gave an error: that, or one of the codes of such errors."""
+_TEXT: Final = (str,)
+_PERHAPS: Final = (str, type(None))
+_BYTES: Final = (bytes,)
+_NUMBER: Final = (int,)
 _BATCH: Final = 256
 """Rows whose content is read in one transaction: logs grow as long as one lasts."""
 
@@ -86,12 +91,12 @@ def row_problems(
         yield from database
         if any(one.kind in _UNKNOWN for one in database):
             return
-        yield from _readable(_structure(connection))
+        yield from _readable(_structure(connection), connection)
         if verify:
-            yield from _readable(_chain_ids(connection))
-            yield from _readable(_names(connection))
+            yield from _readable(_chain_ids(connection), connection)
+            yield from _readable(_names(connection), connection)
     if verify:
-        yield from _readable(_contents(reading))
+        yield from _readable(_contents(reading), connection)
 
 
 def earlier(fault: str) -> RowProblem:
@@ -112,13 +117,19 @@ def _contents(reading: Callable[[], AbstractContextManager[sqlite3.Connection]])
                 yield from look(connection, keys[start : start + _BATCH])
 
 
-def _readable(problems: Iterator[RowProblem]) -> Iterator[RowProblem]:
-    """Yield problems; where the database cannot be read any further that is one, and the last."""
+def _readable(problems: Iterator[RowProblem], connection: sqlite3.Connection) -> Iterator[RowProblem]:
+    """Yield problems; where the database cannot be read any further that is one, and the last.
+
+    Raises:
+        sqlite3.OperationalError: the device could not be read.
+    """
     try:
         yield from problems
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _DAMAGE:
             raise
+        if _is_away(connection):
+            raise _unread() from error
         yield RowProblem(
             "database", DATABASE, f"the database is damaged ({error}); repair it, or restore it from a backup"
         )
@@ -126,12 +137,12 @@ def _readable(problems: Iterator[RowProblem]) -> Iterator[RowProblem]:
 
 def _database(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
     """Look at what there must be before rows can be compared with each other."""
-    faults = list(_readable(_integrity(connection, verify=verify)))
+    faults = list(_readable(_integrity(connection, verify=verify), connection))
     yield from faults
-    yield from _readable(_shape(connection))
+    yield from _readable(_shape(connection), connection)
     if not faults:
         # Where pages are in two places there may be more rows than can ever be read.
-        yield from _readable(_values(connection))
+        yield from _readable(_values(connection), connection)
 
 
 def _integrity(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
@@ -162,11 +173,21 @@ def _faults(connection: sqlite3.Connection, check: str) -> list[str]:
     lines = [line for (line,) in connection.execute(f"PRAGMA {check}")]
     if lines == ["ok"]:
         return []
-    if any(_UNREAD.search(line) for line in lines):
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-        raise error
+    if any(_UNREAD.search(line) for line in lines) or _is_away(connection):
+        raise _unread()
     return lines
+
+
+def _is_away(connection: sqlite3.Connection) -> bool:
+    """Return whether the device of a database, or of what belongs to it, cannot be read."""
+    _, _, path = connection.execute("PRAGMA database_list").fetchone()
+    return bool(path) and read_error(path) is not None
+
+
+def _unread() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    return error
 
 
 def _miscounted(connection: sqlite3.Connection) -> list[str]:
@@ -216,7 +237,7 @@ def _structure(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     # What else there is to say of a row without a digest says the same.
     known = {one.subject for one in invalid}
     for kind, statement, sentence in _STATEMENTS:
-        for (subject,) in connection.execute(statement):
+        for (subject,) in _typed(connection.execute(statement), _TEXT):
             if subject not in known:
                 yield RowProblem(kind, subject, sentence.format(subject))
     yield from _loops(connection)
@@ -226,7 +247,7 @@ def _invalid_keys(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     for table, key in KEYS.items():
         for (subject,) in connection.execute(f"SELECT {key} FROM {table} WHERE {no_digest(key)} ORDER BY 1"):  # noqa: S608 - constants
             message = f"the table {table} has a row for {subject!r}, which is not a digest"
-            yield RowProblem("key-invalid", subject, message)
+            yield RowProblem("key-invalid", subject if isinstance(subject, str) else repr(subject), message)
 
 
 def no_digest(column: str) -> str:
@@ -246,19 +267,19 @@ def _loops(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 def parent_loops(connection: sqlite3.Connection) -> list[list[str]]:
     """Return each circle of images that are each other's parents, see `loops_of`."""
     found = connection.execute("SELECT image, value FROM image_metadata WHERE key = 'parent' ORDER BY image")
-    return loops_of({image: value.decode("ascii", "replace") for image, value in found})
+    return loops_of({image: value.decode("ascii", "replace") for image, value in _typed(found, _TEXT, _BYTES)})
 
 
 def _chain_ids(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     found = connection.execute("SELECT id, parent, diff FROM chain ORDER BY id")
-    yield from filter(None, starmap(chain_problem, found))
+    yield from filter(None, starmap(chain_problem, _typed(found, _TEXT, _PERHAPS, _TEXT)))
 
 
 def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     found = connection.execute(
         "SELECT name, suffix, image FROM reference UNION SELECT name, suffix, digest FROM top ORDER BY name, suffix"
     )
-    yield from filter(None, starmap(name_problem, found))
+    yield from filter(None, starmap(name_problem, _typed(found, _TEXT, _TEXT, _TEXT)))
 
 
 def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowProblem]:
@@ -268,7 +289,8 @@ def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowP
         LEFT JOIN image_labels ON image_labels.image = image.id WHERE id IN ({marks}) ORDER BY id""",  # noqa: S608 - marks
         ids,
     )
-    yield from filter(None, starmap(image_problem, found))
+    rows = _typed(found, _TEXT, _BYTES, _PERHAPS, _NUMBER, _NUMBER, _PERHAPS)
+    yield from filter(None, starmap(image_problem, rows))
 
 
 def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterator[RowProblem]:
@@ -277,10 +299,17 @@ def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterat
         f"SELECT digest, media_type, content FROM manifest WHERE digest IN ({marks}) ORDER BY digest",  # noqa: S608 - marks
         digests,
     )
-    for digest, media_type, content in found:
+    for digest, media_type, content in _typed(found, _TEXT, _TEXT, _BYTES):
         problem = manifest_problem(digest, media_type, content, partial(edges_differ, connection, digest))
         if problem is not None:
             yield problem
+
+
+def _typed(rows: Iterable[tuple[Any, ...]], *types: tuple[type, ...]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows with values of these types: a page that is damaged returns anything, and is known as that."""
+    for row in rows:
+        if all(map(isinstance, row, types)):
+            yield row
 
 
 def edges_differ(connection: sqlite3.Connection, digest: str) -> bool:

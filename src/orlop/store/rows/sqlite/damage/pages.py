@@ -65,6 +65,12 @@ def tree_roots(path: str, page: int) -> list[int]:
     return [number for number in found if number not in below]
 
 
+def knows_free(path: str, page: int) -> bool:
+    """Return whether the header knows the free pages, as many as it says: what is in them was removed."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content[: len(DATABASE_MAGIC)] == DATABASE_MAGIC and len({*_free(content, page)}) == _number(content, 36)
+
+
 def _children(content: bytes) -> Iterator[int]:
     """Yield the pages to which an inner page leads."""
     yield _number(content, 8)

@@ -7,6 +7,9 @@ of a tree have to fit the columns of a table or an index, digests where these ar
 table has to be found there, as far as that one is known: an index of two digests is the table of the same two in
 another order. Each tree gets at most one meaning, the one that fits most rows.
 
+Where a page in the midst of a tree is lost, nothing leads to the pages below it, and each of them looks like a tree of
+its own. Their rows are told from others in the same way (`stray_rows`).
+
 The schema itself is made by SQLite in a database that begins behind the last page of the damaged one, so nothing of
 that is written over but its first page, and what has no tree of its own begins on an empty page there.
 """
@@ -24,15 +27,16 @@ from orlop.store.rows.sqlite.damage.budget import Budget
 from orlop.store.rows.sqlite.damage.columns import COLUMNS, Column, is_valid
 from orlop.store.rows.sqlite.damage.pages import tree_roots
 from orlop.store.rows.sqlite.damage.unopened import DATABASE_HEADER
-from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION
+from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, WITH_ROWIDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _OF_ROWIDS: Final = frozenset((5, 13))
 """With which bytes pages of trees begin: https://www.sqlite.org/fileformat2.html, 1.6."""
-_PLAIN, _KEYED = "any_of_rowids", "any_of_keys"
-_MOST_COLUMNS: Final = 9
+_ANY: Final = (*(f"c{number}" for number in range(9)),)
+_KEYED: Final = ", PRIMARY KEY (c0)) WITHOUT ROWID"
+"""The columns of a table for any records, as many as any has, and how one without rowids is made."""
 _SAMPLE: Final = 64
 _MOST_KEYS: Final = 50_000
 _ENOUGH: Final = 0.8
@@ -62,7 +66,7 @@ _REFERENCES: Final = {
     ("chain", "diff"): "diff",
 }
 """Columns that hold a key of a table."""
-_DIGESTS: Final = {*_REFERENCES, ("edge", "child")}
+_DIGESTS: Final = {*_REFERENCES, ("edge", "child"), ("lease", "digest")}
 _TYPES: Final = {
     **{(table, column.name): column for table, columns in COLUMNS.items() for column in columns},
     ("image_labels", "labels"): Column("labels", "texts"),
@@ -115,14 +119,46 @@ def lay_out(path: str, page: int) -> None:
     with closing(_opened(path)) as connection:
         laid = _laid_out(connection)
     found = _match([one for one in laid if one.name in _KEYS], trees, {}, usual)
-    keys = {name: _keys(path, tree) for name, tree in found.items()}
+    keys = {name: _keys(path, [(tree.root, tree.has_rowids)]) for name, tree in found.items()}
     taken = {tree.root for tree in found.values()}
     others = [one for one in laid if one.name not in _KEYS]
     found |= _match(others, [tree for tree in trees if tree.root not in taken], keys, usual)
     with closing(_opened(path)) as connection:
         for name, tree in found.items():
             connection.execute("UPDATE sqlite_schema SET rootpage = ? WHERE name = ?", (tree.root, name))
-        connection.execute("DELETE FROM sqlite_schema WHERE name IN (?, ?)", (_PLAIN, _KEYED))
+
+
+def stray_rows(path: str, page: int, roots: Iterable[int]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of each table that lie in trees which belong to nothing; texts are bytes, and may be anything.
+
+    Args:
+        path: of a database whose schema is sound; nobody has it open.
+        page: the size of its pages in bytes.
+        roots: the pages with which trees begin, those that belong to something too.
+
+    Raises:
+        sqlite3.Error, OSError: it cannot be written.
+    """
+    with closing(_opened(path)) as connection:
+        laid = _laid_out(connection)
+        known = dict(connection.execute("SELECT rootpage, name FROM sqlite_schema WHERE rootpage > 0"))
+    strays = list(_trees(path, page, [root for root in roots if root not in known]))
+    if not strays:
+        return {}
+    found = _meanings([one for one in laid if one.name in _KEYS], strays, {})
+    of_table = {name: [(root, name in WITH_ROWIDS)] for root, name in known.items() if name in _KEYS}
+    for root, one in found.items():
+        of_table[one.name].append((root, one.has_rowids))
+    keys = {name: _keys(path, some) for name, some in of_table.items()}
+    # Nothing can be told by a table of which nothing is there.
+    told = _meanings(laid, strays, {name: some for name, some in keys.items() if some})
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    budget = Budget(os.stat(path).st_size)
+    for connection, tables in _opened_tables(path, [(root, one.has_rowids) for root, one in told.items()]):
+        for root, table in tables.items():
+            if told[root].name in COLUMNS:
+                rows.setdefault(told[root].name, []).extend(_rows(connection, table, told[root], budget))
+    return rows
 
 
 # The new schema.
@@ -146,9 +182,7 @@ def _append_schema(path: str, page: int) -> None:
         file.write(header)
         file.truncate(pages * page)
     with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-        columns = ", ".join(f"c{number}" for number in range(_MOST_COLUMNS))
-        keyed = f"CREATE TABLE {_KEYED} ({columns}, PRIMARY KEY (c0)) WITHOUT ROWID"
-        for statement in (*SCHEMA, f"CREATE TABLE {_PLAIN} ({columns})", keyed):
+        for statement in SCHEMA:
             connection.execute(statement)
     with open(fresh, "rb") as new, open(path, "r+b") as old:
         old.write(new.read(page))
@@ -185,7 +219,6 @@ def _laid_out(connection: sqlite3.Connection) -> list[_Laid]:
         _Laid(name, table, _columns(connection, name, is_keyed=is_keyed), not is_keyed)
         for kind, name, table in found
         for is_keyed in [kind == "index" or name in keyed]
-        if name not in {_PLAIN, _KEYED}
     ]
 
 
@@ -203,13 +236,18 @@ def _trees(path: str, page: int, roots: Iterable[int]) -> Iterator[_Tree]:
     budget = Budget(os.stat(path).st_size)
     with open(path, "rb") as file:
         kinds = {root: os.pread(file.fileno(), 1, (root - 1) * page)[0] in _OF_ROWIDS for root in roots}
-    waiting = list(kinds.items())
-    for start in range(0, len(waiting), _AT_ONCE):
-        with _tables(path, waiting[start : start + _AT_ONCE]) as (connection, tables):
-            for root, table in tables.items():
-                records = tuple(_records(connection, table, "*", _SAMPLE, budget))
-                if records:
-                    yield _Tree(root, kinds[root], records)
+    for connection, tables in _opened_tables(path, list(kinds.items())):
+        for root, table in tables.items():
+            records = tuple(_records(connection, table, "*", _SAMPLE, budget))
+            if records:
+                yield _Tree(root, kinds[root], records)
+
+
+def _opened_tables(path: str, trees: Sequence[tuple[int, bool]]) -> Iterator[tuple[sqlite3.Connection, dict[int, str]]]:
+    """Yield tables for trees, some at a time, see `_tables`."""
+    for start in range(0, len(trees), _AT_ONCE):
+        with _tables(path, trees[start : start + _AT_ONCE]) as opened:
+            yield opened
 
 
 @contextmanager
@@ -218,14 +256,12 @@ def _tables(path: str, trees: Iterable[tuple[int, bool]]) -> Iterator[tuple[sqli
 
     SQLite reads the schema once, so that many trees are looked at with one connection.
     """
-    tables = {root: f"{_PLAIN if has_rowids else _KEYED}_{root}" for root, has_rowids in trees}
+    ends = {root: ")" if has_rowids else _KEYED for root, has_rowids in trees}
+    tables = {root: f"any_{root}" for root in ends}
     with closing(_opened(path)) as connection, connection:
         for root, table in tables.items():
-            connection.execute(
-                """INSERT INTO sqlite_schema SELECT type, ?1, ?1, ?2, replace(sql, name, ?1)
-                FROM sqlite_schema WHERE name = ?3""",
-                (table, root, table.rpartition("_")[0]),
-            )
+            made = f"CREATE TABLE {table} ({', '.join(_ANY)}{ends[root]}"
+            connection.execute("INSERT INTO sqlite_schema VALUES ('table', ?1, ?1, ?2, ?3)", (table, root, made))
     try:
         with closing(_opened(path)) as connection:
             yield connection, tables
@@ -251,10 +287,30 @@ def _beginning(value: object) -> object:
     return value
 
 
-def _keys(path: str, tree: _Tree) -> set[bytes]:
+def _rows(connection: sqlite3.Connection, table: str, laid: _Laid, budget: Budget) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a tree, as far as they can be read, with their columns in the order of their table."""
+    columns = [laid.columns.index(column.name) for column in COLUMNS[laid.name]]
+    number = next((at for at, column in enumerate(COLUMNS[laid.name]) if column.kind == "count"), None)
+    with suppress(sqlite3.Error):
+        for rowid, *record in connection.execute(f"SELECT {'rowid' if laid.has_rowids else '0'}, * FROM {table}"):  # noqa: S608 - constants
+            if not budget.has(record):
+                return
+            if _fits(laid, tuple(record)):
+                row = [record[column] for column in columns]
+                if number is not None:
+                    row[number] = rowid
+                yield tuple(row)
+
+
+def _keys(path: str, trees: Sequence[tuple[int, bool]]) -> set[bytes]:
+    """Return the first values of the records of some trees."""
     budget = Budget(os.stat(path).st_size)
-    with _tables(path, [(tree.root, tree.has_rowids)]) as (connection, tables):
-        return {key for (key,) in _records(connection, tables[tree.root], "c0", _MOST_KEYS, budget)}
+    return {
+        key
+        for connection, tables in _opened_tables(path, trees)
+        for table in tables.values()
+        for (key,) in _records(connection, table, "c0", _MOST_KEYS, budget)
+    }
 
 
 # What fits what.
@@ -276,6 +332,20 @@ def _match(
         if name not in found and tree.root not in taken:
             found[name] = tree
             taken.add(tree.root)
+    return found
+
+
+def _meanings(laid: list[_Laid], trees: list[_Tree], keys: dict[str, set[bytes]]) -> dict[int, _Laid]:
+    """Return what each tree is a part of, as far as it is known, by its first page; several may be of one table."""
+    found: dict[int, _Laid] = {}
+    for tree in trees:
+        scored = [
+            (score, one.name == one.table, one.name, one)
+            for one in laid
+            if tree.has_rowids == one.has_rowids and (score := _score(one, tree, keys)) > 0
+        ]
+        if scored:
+            found[tree.root] = max(scored, key=lambda one: one[:3])[-1]
     return found
 
 
@@ -315,4 +385,6 @@ def _is_value(laid: _Laid, column: str | None, value: Any) -> bool:
         return False
     if column == "suffix":
         return bytes(value[:1]) in {b":", b"@"}
+    if (laid.table, column) == ("lease", "digest") and value == b"*":
+        return True
     return (laid.table, column) not in _DIGESTS or Digest.unchecked(value.decode()).is_valid

@@ -5,7 +5,8 @@ The old database is read from a copy, and nothing in it is believed:
 - its schema is compared with what its version lays out; where it differs, a new one takes its place, in which every
   table begins where such a table is (`roots`);
 - each table is read from both ends, and each index that holds whole rows too, so that one bad page hides only the rows
-  between; what the two say is put together, and where they differ the one that leads to something is taken;
+  between; what the two say is put together, and where they differ the one that leads to something is taken. Where the
+  page is one that leads to others, these belong to nothing, and are told by what lies in them (`stray_rows`);
 - configs and manifests are named by their digests. One that the table does not give, although an index or another row
   knows it, is looked for by its digest in the bytes of the file; one with a single wrong bit is put right, since its
   digest tells when it is. Only what something live names is looked for: what was removed does not come back;
@@ -23,6 +24,7 @@ import json
 import mmap
 import sqlite3
 from contextlib import closing, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orlop.errors import InvalidInput
@@ -34,13 +36,13 @@ from orlop.store.rows.rows import EVERYTHING, LOST_ROWS, PINNED
 from orlop.store.rows.sqlite.damage.budget import Budget
 from orlop.store.rows.sqlite.damage.carve import carved
 from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_count, is_valid, raw
-from orlop.store.rows.sqlite.damage.pages import page_size
-from orlop.store.rows.sqlite.damage.roots import lay_out
+from orlop.store.rows.sqlite.damage.pages import knows_free, page_size, tree_roots
+from orlop.store.rows.sqlite.damage.roots import lay_out, stray_rows
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, itself
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 # An object whose name is not UTF-8 cannot even be named in an error.
 _UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
@@ -65,8 +67,11 @@ def salvage(source: str, target: str) -> list[Loss]:
     Raises:
         sqlite3.Error, OSError: the new one cannot be written.
     """
+    page = page_size(source)
+    # A new schema may begin trees, and does not know which pages are free.
+    roots = tree_roots(source, page) if knows_free(source, page) else []
     _make_readable(source)
-    found = _Found(source)
+    found = _Found(source, stray_rows(source, page, roots))
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=FULL")
         # A library may be built to check them by default: rows are put in any order.
@@ -105,8 +110,9 @@ def _opened(path: str) -> sqlite3.Connection:
 class _Found:
     """All that was found; ``losses`` is what was known and not found."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, stray: Mapping[str, Iterable[Row]]) -> None:
         self.losses: list[Loss] = []
+        self._stray = stray
         self._page = page_size(path)
         with closing(_opened(path)) as connection, open(path, "rb") as file:
             self._connection = connection
@@ -143,7 +149,8 @@ class _Found:
         words = ", ".join(map(raw, columns))
         found: dict[Row, Row] = {}
         by = order or ", ".join(one.name for one in columns[:keys])
-        for row in self._rows(f"SELECT {words} FROM {itself(table)}", by):  # noqa: S608 - constants
+        rows = self._rows(f"SELECT {words} FROM {itself(table)}", by)  # noqa: S608 - constants
+        for row in chain(rows, self._stray.get(table, ())):
             if all(is_valid(column, value) for column, value in zip(columns, row, strict=True)):
                 texts = tuple(
                     value.decode() if isinstance(value, bytes) and column.kind in {"text", "texts"} else value

@@ -36,8 +36,8 @@ _FAR: Final = 1 << 16
 """Behind this many free descriptors in a row, no other is expected to be open."""
 _OFD_SETLK: Final = 37  # of Linux
 
-# Neither a link is followed nor a pipe waited for.
-_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""With which files are opened to be read: neither a link is followed nor a pipe waited for."""
 
 _turn = threading.RLock()
 _sharing: dict[tuple[int, int], int] = {}
@@ -63,7 +63,7 @@ def read_file(path: str, size: int = -1) -> bytes | None:
 
 
 def _opener(path: str, _flags: int) -> int:
-    return os.open(path, _FLAGS)
+    return os.open(path, FLAGS)
 
 
 def in_turn() -> AbstractContextManager[object]:
@@ -107,7 +107,7 @@ def _share(path: str) -> None:
 
     state = os.stat(path, follow_symlinks=False)
     if (state.st_dev, state.st_ino) not in _sharing:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, FLAGS)
         state = os.fstat(descriptor)
         _sharing[state.st_dev, state.st_ino] = descriptor
         fcntl.fcntl(descriptor, _OFD_SETLK, struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, *_SHARED_BYTES, 0))
@@ -155,7 +155,12 @@ def _is_locked(path: str) -> bool:
 
 
 def _is_open_here(state: os.stat_result) -> bool:
-    return any(_is_same(descriptor, state) for descriptor in _descriptors())
+    return next(descriptors_of(state), None) is not None
+
+
+def descriptors_of(state: os.stat_result) -> Iterator[int]:
+    """Yield the descriptors that this process has of a file."""
+    return (descriptor for descriptor in _descriptors() if _is_same(descriptor, state))
 
 
 def _is_same(descriptor: int, state: os.stat_result) -> bool:
