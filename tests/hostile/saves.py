@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
     from tests.hostile.made import Files
 
-Make = "Callable[[int], Files]"
+    Make = Callable[[int], Files]
 _NAME: Final = "docker.io/example/app"
 
 

@@ -17,7 +17,7 @@ from orlop import errors
 from orlop.inside.extract import extract
 from orlop.store.blobs.files import FileBlobStore
 from orlop.store.local import local_store
-from orlop.store.rows.sqlite.damage.unopened import read_file
+from orlop.store.rows.sqlite.unopened import read_file
 from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from orlop.cli.main import run
 from orlop.model.digest import Digest
 from orlop.store.local import local_store
 from orlop.store.rows.sqlite.damage.gate import log_fault
-from orlop.store.rows.sqlite.damage.unopened import close_all
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_of
+from orlop.store.rows.sqlite.unopened import close_all
 from orlop.streams.directory import Directory
 from tests.crash.damaged import spoil_table
 from tests.unit.damage import copied

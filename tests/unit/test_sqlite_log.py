@@ -16,8 +16,8 @@ import pytest
 
 import orlop
 from orlop import errors
+from orlop.store.rows.sqlite import unopened
 from orlop.store.rows.sqlite.damage import log as wal
-from orlop.store.rows.sqlite.damage import unopened
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.damage.log import Log, read_log, read_witness
 from orlop.store.rows.sqlite.open import connect

@@ -26,7 +26,6 @@ from orlop.model.logger import Logger
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault, require_whole_log
-from orlop.store.rows.sqlite.damage.unopened import close_all
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
@@ -39,6 +38,7 @@ from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, lay_out, migrate, of_schema, version_of
 from orlop.store.rows.sqlite.shape import moment_of_shape, reading_schema, require_shape
 from orlop.store.rows.sqlite.sound import Soundness
+from orlop.store.rows.sqlite.unopened import close_all
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import PRIVATE, explaining
 

@@ -74,7 +74,7 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
     if code in _DAMAGE or _is_undecodable(error) or str(error) == _UNKNOWN_FORMAT:
-        from orlop.store.rows.sqlite.damage.device import read_error  # noqa: PLC0415 - few databases are damaged
+        from orlop.store.rows.sqlite.device import read_error  # noqa: PLC0415 - few databases are damaged
 
         unread = read_error(path)
         if unread is not None:

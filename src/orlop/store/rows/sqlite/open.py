@@ -18,9 +18,9 @@ import sqlite3
 from contextlib import suppress
 
 from orlop.store.rows.sqlite.damage.gate import opening
-from orlop.store.rows.sqlite.damage.unopened import close_all
 from orlop.store.rows.sqlite.errors import require_sqlite
 from orlop.store.rows.sqlite.shape import reading_schema
+from orlop.store.rows.sqlite.unopened import close_all
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explained, explaining
 

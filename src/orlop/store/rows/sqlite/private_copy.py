@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from orlop.model.logger import Logger
 from orlop.store.rows.sqlite.damage.gate import require_whole_log
-from orlop.store.rows.sqlite.damage.unopened import BESIDE
+from orlop.store.rows.sqlite.unopened import BESIDE
 from orlop.streams.directory import Directory
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import explained, explaining

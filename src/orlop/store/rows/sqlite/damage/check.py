@@ -17,7 +17,7 @@ from orlop.store.rows.judging import (
 )
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
-from orlop.store.rows.sqlite.damage.device import read_error
+from orlop.store.rows.sqlite.device import read_error
 from orlop.store.rows.sqlite.shape import shape_faults
 from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS, itself
 

@@ -10,7 +10,7 @@ import os
 from contextlib import contextmanager, suppress
 
 from orlop.errors import DatabaseDamaged
-from orlop.store.rows.sqlite.damage.unopened import (
+from orlop.store.rows.sqlite.unopened import (
     DATABASE_HEADER,
     DATABASE_MAGIC,
     in_turn,

@@ -37,7 +37,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.tuples import NamedTuple
-from orlop.store.rows.sqlite.damage.unopened import DATABASE_HEADER, DATABASE_MAGIC, read_file
+from orlop.store.rows.sqlite.unopened import DATABASE_HEADER, DATABASE_MAGIC, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import mmap
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from orlop.store.rows.sqlite.damage.unopened import DATABASE_HEADER, DATABASE_MAGIC
+from orlop.store.rows.sqlite.unopened import DATABASE_HEADER, DATABASE_MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,9 +28,9 @@ from orlop.store.rows.metadata import EVERYTHING, LOST_ROWS, RowProblem
 from orlop.store.rows.sqlite.damage.check import KEYS, integrity_faults, row_problems
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
-from orlop.store.rows.sqlite.damage.unopened import BESIDE, DATABASE_HEADER, DATABASE_MAGIC, is_open
 from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.lineage import number_of
+from orlop.store.rows.sqlite.unopened import BESIDE, DATABASE_HEADER, DATABASE_MAGIC, is_open
 from orlop.streams.files import CHUNK, explaining, fsync_directory
 
 if TYPE_CHECKING:

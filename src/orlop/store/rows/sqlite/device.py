@@ -10,7 +10,7 @@ import os
 import stat
 import time
 
-from orlop.store.rows.sqlite.damage.unopened import BESIDE, FLAGS, descriptors_of, in_turn
+from orlop.store.rows.sqlite.unopened import BESIDE, FLAGS, descriptors_of, in_turn
 from orlop.streams.files import CHUNK, is_unreadable
 
 TYPE_CHECKING = False
