@@ -482,11 +482,10 @@ class WriteFailed(StorageError):
 if not TYPE_CHECKING:
     # Type checkers read what is imported for them above: they would take any other name for an object.
     def __getattr__(name: str) -> object:
-        from importlib import import_module  # noqa: PLC0415 - most commands need nothing of it
-
         for module, names in _HOMES.items():
             if name in names:
-                kind: object = getattr(import_module(f"{__name__}.{module}"), name)
+                # `importlib` is not there yet in the commands that start most often.
+                kind: object = getattr(__import__(f"{__name__}.{module}", fromlist=names), name)
                 globals()[name] = kind
                 return kind
         msg = f"module {__name__!r} has no attribute {name!r}"

@@ -17,7 +17,6 @@ from orlop.store.rows.judging import (
 )
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
-from orlop.store.rows.sqlite.device import read_error
 from orlop.store.rows.sqlite.shape import shape_faults
 from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS, itself
 
@@ -180,6 +179,8 @@ def _faults(connection: sqlite3.Connection, check: str) -> list[str]:
 
 def _is_away(connection: sqlite3.Connection) -> bool:
     """Return whether the device of a database, or of what belongs to it, cannot be read."""
+    from orlop.store.rows.sqlite.device import read_error  # noqa: PLC0415 - few databases are damaged
+
     _, _, path = connection.execute("PRAGMA database_list").fetchone()
     return bool(path) and read_error(path) is not None
 
