@@ -25,18 +25,18 @@ _JSON: Final = "application/json"
 _TAR: Final = "application/x-tar"
 _DESCRIPTION: Final = """\
 The image part of Docker's Engine API, as `orlop serve` answers it. Every path may begin with a version, `/v1.24` to
-`/v1.55`; the answers are described here as they are in the newest, which is the one of a request that names none. What
-differs between versions, and from engines, `docs/engine-api.md` says.
+`/v1.55`. The answers are described as they are in the newest version, which a request without one gets.
+`docs/engine-api.md` lists what differs between versions, and from engines.
 
-The name of an image may have slashes, which are written as they are. Parameters that are true or false are true for
-every value but an empty one, `0`, `no`, `false` and `none`.
+Slashes in the name of an image are written as they are. A Boolean parameter is false if its value is empty, `0`, `no`,
+`false` or `none`, and true otherwise.
 
-Of a parameter that is given twice the first counts. Those of POST may also be a form in the body, of the type
-`application/x-www-form-urlencoded`; they come before those of the query.
+If a parameter is given twice, the first one counts. Parameters of POST may also be a form in the body, of the type
+`application/x-www-form-urlencoded`; they take precedence over those of the query.
 
-Whatever else a Docker client asks for, of containers, networks, volumes, plugins or swarms, is answered with 404, where
-it names one that is not there, 503 about swarms, and 501 with a sentence, where it would make or run something. A path
-with empty parts is answered with 301 and the path without them.
+Other requests of Docker clients are answered with 404 if they name a container, network, volume or plugin, with 503 if
+they are about swarms, and with 501 and an explanation if they would create or run something. A path with empty parts is
+answered with 301 and the path without them.
 """
 
 
@@ -101,14 +101,14 @@ _NAME: Final = {
     "schema": text(minLength=1),
 }
 _MEANINGS: Final = {
-    0: "Another failure: a token is missing (401), the server only shows images (403), it is busy (503).",
+    0: "Another failure: a token is missing (401), the server is read-only (403) or busy (503).",
     200: "Done.",
     201: "Done.",
     400: "The request is not valid.",
     404: "There is no such image.",
     409: "The image is needed by something.",
-    401: "The other server asks for a token.",
-    403: "It may not be had, or not be removed.",
+    401: "The other server requires a token.",
+    403: "It may not be read, or not be removed.",
     429: "A registry asks to wait.",
     500: "It failed.",
     502: "A registry fails, or cannot be reached.",
@@ -121,7 +121,7 @@ _PLATFORM: Final = {
 }
 _PLATFORM_TEXT: Final = 'The platform that the image must have, in JSON, as `{"os":"linux","architecture":"arm64"}`'
 _PLATFORMS: Final = query("platform", text(), f"{_PLATFORM_TEXT}.")
-_NO_FILTERS: Final = query("filters", text(), "Filters, in JSON, which are checked and leave nothing out.")
+_NO_FILTERS: Final = query("filters", text(), "Filters, in JSON. They are checked, and have no effect.")
 _BOOLEAN: Final = text(enum=["1", "0", "true", "false"])
 _MOMENT: Final = text("A time in RFC 3339 or in seconds since 1970, or a duration before now, such as `24h`.")
 _EMPTY: Final = array(text(), maxItems=0)
@@ -133,21 +133,19 @@ def lines(of: str) -> Schema:
 
 
 _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
-    ("GET", "/_ping"): Operation("Ask whether the server answers, and which versions it speaks", {200: "text/plain"}),
-    ("HEAD", "/_ping"): Operation("Ask whether the server answers, and which versions it speaks", {200: None}),
-    ("GET", "/version"): Operation("Ask what serves", {200: ref("Version")}),
-    ("GET", "/info"): Operation("Ask what the server is and keeps", {200: ref("Info")}),
-    ("GET", "/metrics"): Operation(
-        "Ask what the server counted, in the text format of Prometheus", {200: "text/plain"}
-    ),
+    ("GET", "/_ping"): Operation("Check that the server answers, and which versions it supports", {200: "text/plain"}),
+    ("HEAD", "/_ping"): Operation("Check that the server answers, and which versions it supports", {200: None}),
+    ("GET", "/version"): Operation("Return the version of the server", {200: ref("Version")}),
+    ("GET", "/info"): Operation("Return information about the server and its store", {200: ref("Info")}),
+    ("GET", "/metrics"): Operation("Return metrics, in the text format of Prometheus", {200: "text/plain"}),
     ("GET", "/events"): Operation(
-        "Follow what happens to images",
+        "Stream the events of images",
         {200: lines("Event")},
         (
-            query("since", text(), "Begin with what happened since then, in seconds since 1970."),
-            query("until", text(), "End then, in seconds since 1970; else the stream has no end."),
+            query("since", text(), "Begin with events since this time, in seconds since 1970."),
+            query("until", text(), "End at this time, in seconds since 1970. Without it, the stream does not end."),
             filters(
-                "Tell only of some events.",
+                "Return only some events.",
                 type=text(),
                 event=text(),
                 image=text(),
@@ -158,14 +156,18 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         errors=(400,),
     ),
     ("GET", "/system/df"): Operation(
-        "Ask for the use of the disk",
+        "Return disk usage",
         {200: ref("DiskUsage")},
         (
-            query("type", array(text(enum=["image", "container", "volume", "build-cache"])), "Of these objects only."),
+            query(
+                "type",
+                array(text(enum=["image", "container", "volume", "build-cache"])),
+                "Return only objects of these types.",
+            ),
             query(
                 "verbose",
                 text(enum=["1", "0", "true", "false", "t", "f"]),
-                "Give sums, with the objects or without; else the lists of older versions, too.",
+                "Return sums, with (true) or without (false) the objects. By default, also the older lists.",
             ),
         ),
         errors=(400,),
@@ -174,7 +176,7 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "List images, newest first",
         {200: array(ref("ImageSummary"))},
         (
-            query("all", _BOOLEAN, "Those that only serve as parents, too."),
+            query("all", _BOOLEAN, "Also list images that are only parents of others."),
             filters(
                 "List only some images.",
                 dangling=text(enum=["true", "false", "1", "0"]),
@@ -184,50 +186,50 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 since=text(),
                 until=_MOMENT,
             ),
-            query("shared-size", _BOOLEAN, "Say how much each shares with others."),
+            query("shared-size", _BOOLEAN, "Return how much each image shares with others."),
             query("digests", _BOOLEAN, "Without effect: digests are always there."),
-            query("manifests", _BOOLEAN, "Say which manifests each has."),
+            query("manifests", _BOOLEAN, "Return the manifests of each image."),
             query("identity", _BOOLEAN, "Without effect, and refused without `manifests`."),
         ),
         errors=(400, 404),
     ),
     ("GET", "/images/{name}/json"): Operation(
-        "Ask for all that is known of an image",
+        "Inspect an image",
         {200: ref("Image")},
-        (query("manifests", _BOOLEAN, "Say which manifests it has; not with `platform`."), _PLATFORMS),
+        (query("manifests", _BOOLEAN, "Return its manifests; not with `platform`."), _PLATFORMS),
         errors=(400, 404),
     ),
     ("GET", "/images/{name}/history"): Operation(
-        "Ask for the steps that made an image, newest first",
+        "Return the steps that made an image, newest first",
         {200: array(ref("HistoryStep"))},
         (_PLATFORMS,),
         errors=(400, 404),
     ),
     ("POST", "/images/{name}/tag"): Operation(
-        "Give an image one more name",
+        "Add a name to an image",
         {201: None},
         (
             query("repo", text(), "The name, perhaps with a tag.", required=True),
-            query("tag", text(), "The tag, which takes the place of the other one."),
+            query("tag", text(), "The tag; it replaces the one in the name."),
         ),
         errors=(400, 404),
     ),
     ("DELETE", "/images/{name}"): Operation(
-        "Remove a name, and the image once nothing needs it",
+        "Remove a name, and the image if it has no other",
         {200: array(ref("Removed"))},
         (
             query("force", _BOOLEAN, "Remove an image by its ID that has names in several repositories."),
-            query("noprune", _BOOLEAN, "Keep its nameless parents."),
-            query("platforms", array(text()), f"{_PLATFORM_TEXT}; else nothing is removed. Several are refused."),
+            query("noprune", _BOOLEAN, "Keep its untagged parents."),
+            query("platforms", array(text()), f"{_PLATFORM_TEXT}; otherwise nothing is removed. Only one is allowed."),
         ),
         errors=(400, 404, 409),
     ),
     ("POST", "/images/prune"): Operation(
-        "Remove images that nobody needs",
+        "Remove unused images",
         {200: ref("Pruned")},
         (
             filters(
-                "Remove only some images; `dangling=false` is for those with names, too.",
+                "Remove only some images; with `dangling=false`, also those with names.",
                 dangling=text(enum=["true", "false", "1", "0"]),
                 label=text(),
                 label_=text(),
@@ -249,11 +251,11 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Load the images of an archive",
         {200: lines("ProgressLine")},
         (
-            query("quiet", _BOOLEAN, "Tell nothing of layers on their way, which is the default."),
+            query("quiet", _BOOLEAN, "Show no progress of layers; the default."),
             query("platform", text(), "Only the images of this platform, written as in inspections."),
         ),
         takes=_TAR,
-        description="The status is 200 whatever becomes of it; a load that failed says so in its last line.",
+        description="The status is 200 even if the load fails, which is reported in the last line.",
         errors=(400,),
     ),
     ("POST", "/images/create"): Operation(
@@ -263,21 +265,21 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             query("fromSrc", text(), "`-` for the body of the request, or a URL."),
             query("fromImage", text(), "An image to pull; `tag` is its tag or digest, without either all tags."),
             query("repo", text(), "The name of the image, perhaps with a tag."),
-            query("tag", text(), "The tag, which takes the place of the other one."),
+            query("tag", text(), "The tag; it replaces the one in the name."),
             query("message", text(), "The comment."),
             query("changes", array(text()), "Dockerfile instructions that change the config."),
             query("platform", text(), "What the image runs on, as `linux/arm64`."),
         ),
         takes=_TAR,
         description=(
-            "What another server answers to the request for a URL (400, 401, 403, 404) is passed on. Once the download"
-            " has begun the status is 200; an import that fails then says so in its last line. The same holds for"
-            " pulls, with the credentials of `X-Registry-Auth` for the registry of the name."
+            "If another server refuses the request for a URL (400, 401, 403, 404), its status is passed on. Once the"
+            " download has begun, the status is 200, and a failure is reported in the last line. The same holds for"
+            " pulls, which use the credentials in `X-Registry-Auth` for the registry of the name."
         ),
         errors=(400, 401, 403, 404, 429, 500, 501, 502),
     ),
     ("GET", "/distribution/{name}/json"): Operation(
-        "Ask for the manifest that an image came with, or with `X-Registry-Auth` for the one in its registry",
+        "Return the manifest that an image came with, or with `X-Registry-Auth` the one in its registry",
         {200: ref("Distribution")},
         errors=(400, 403, 404, 429, 502),
     ),
@@ -285,10 +287,10 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Search a registry",
         {200: array(ref("FoundRepository"))},
         (
-            query("term", text(), "What to search for, after a registry and a slash if it is not Docker Hub."),
-            query("limit", number(minimum=1, maximum=100), "How many are found at most; 25 by default."),
+            query("term", text(), "What to search for; begins with a registry and a slash unless it is on Docker Hub."),
+            query("limit", number(minimum=1, maximum=100), "The maximum number of results; 25 by default."),
             filters(
-                "Which of them are shown; `stars` is the least number.",
+                "Return only some results; `stars` is the minimum.",
                 stars=text(pattern="^[0-9]+$"),
                 **{name: text(enum=["true", "false"]) for name in ("is-official", "is-automated")},
             ),
@@ -298,18 +300,18 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/images/{name}/push"): Operation(
         "Push an image to its registry",
         {200: lines("ProgressLine")},
-        (query("tag", text(), "What to push; without it, all tags of the repository."), _PLATFORMS),
+        (query("tag", text(), "The tag to push; without it, all tags of the repository."), _PLATFORMS),
         description=(
-            "The credentials of the header `X-Registry-Auth` are shown to the registry of the name alone."
-            " What fails says so in the last line."
+            "The credentials in the header `X-Registry-Auth` are sent only to the registry of the name."
+            " A failure is reported in the last line."
         ),
         errors=(400,),
     ),
     ("POST", "/auth"): Operation(
-        "Check credentials with a registry", {200: ref("Login")}, takes=_JSON, errors=(400, 401, 502)
+        "Check credentials against a registry", {200: ref("Login")}, takes=_JSON, errors=(400, 401, 502)
     ),
     ("POST", "/commit"): Operation(
-        "Refuse to commit a container, as there is none",
+        "Refuse to commit a container: there are none",
         {},
         (query("container", text(), "The container."),),
         takes=_JSON,
@@ -322,17 +324,17 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         errors=(400,),
     ),
     ("GET", "/networks"): Operation(
-        "List networks: the default one, to which nothing is connected",
+        "List networks: only the default one, without containers",
         {200: array(ref("Network"), maxItems=1)},
         (
             filters(
-                "List it only if it is so.",
+                "List it only if it matches.",
                 **dict.fromkeys(("dangling", "driver", "id", "label", "name", "scope", "type"), text()),
             ),
         ),
         errors=(400,),
     ),
-    ("GET", "/networks/{name}"): Operation("Ask for the default network", {200: ref("Network")}, errors=(400, 404)),
+    ("GET", "/networks/{name}"): Operation("Inspect the default network", {200: ref("Network")}, errors=(400, 404)),
     ("DELETE", "/networks/{name}"): Operation("Refuse to remove the default network", {}, errors=(403, 404)),
     ("GET", "/volumes"): Operation(
         "List volumes: none",

@@ -192,7 +192,7 @@ _WANTS: Final = _given("If-Match", _ETAGS, "What alone is wanted.")
 _FREE: Final = _given("If-None-Match", _ETAGS, "What must not be there: `*` for anything.")
 _IS: Final = _given("If-Match", _ETAGS, "What must be there: one of these, or `*` for anything.")
 _SPAN: Final = _given("Content-Range", text(pattern=r"^\d{1,9}-\d{1,9}$"), "Which bytes of the blob the body has.")
-_WANTED: Final = _query("digest", text(pattern=_DIGEST), "What the whole blob must have.", required=True)
+_WANTED: Final = _query("digest", text(pattern=_DIGEST), "The digest that the whole blob must have.", required=True)
 _RANGE: Final = _given("Range", text(pattern=r"^bytes=\d{1,9}-\d{0,9}$"), "The bytes that are wanted.")
 
 _MANIFEST: Final = {
@@ -201,10 +201,12 @@ _MANIFEST: Final = {
 }
 _BLOB: Final = {
     200: Answer("The blob.", {_OCTETS: text()}, _ENTITY),
-    206: Answer("A part of it.", {_OCTETS: text()}, {"Content-Range": _header("Which.")}),
+    206: Answer("A part of it.", {_OCTETS: text()}, {"Content-Range": _header("Which part.")}),
     304: Answer("The client has it.", {}, {}),
 }
-_STATE: Final = Operation("Ask how far an upload is", {204: Answer("So far.", {}, _SESSION)}, (404,))
+_STATE: Final = Operation(
+    "Return how many bytes of an upload have arrived", {204: Answer("Its progress.", {}, _SESSION)}, (404,)
+)
 _TAGS: Final = Answer("A page of tags.", {_JSON: record({"name": text(), "tags": array(text(pattern=_TAG))})}, _PAGE)
 _CATALOG: Final = Answer("A page of names.", {_JSON: record({"repositories": array(text(pattern=_NAME))})}, _PAGE)
 _REFERRERS: Final = Answer(
@@ -220,18 +222,18 @@ _REFERRERS: Final = Answer(
     },
     _APPLIED,
 )
-_BASE: Final = Operation("Ask whether this is a registry", {200: Answer("It is.", {_JSON: record({})}, {})})
+_BASE: Final = Operation("Check that this is a registry", {200: Answer("It is.", {_JSON: record({})}, {})})
 _READING: Final[dict[Kind, Operation]] = {
     Kind.BASE: _BASE,
     Kind.CATALOG: Operation("List repositories", {200: _CATALOG}, (), _PAGING),
     Kind.TAGS: Operation("List the tags of a repository", {200: _TAGS}, (404,), _PAGING),
     Kind.REFERRERS: Operation(
-        "List what refers to some content",
+        "List what refers to a manifest",
         {200: _REFERRERS},
         (404,),
         (
             _query("artifactType", text(), "Only those of this type."),
-            _query("last", text(), "Only those that sort behind this digest."),
+            _query("last", text(), "Only those that sort after this digest."),
         ),
     ),
     Kind.MANIFEST: Operation("Read a manifest or an index", _MANIFEST, (404, 412, 502), (_HAS, _WANTS)),
@@ -241,49 +243,51 @@ _READING: Final[dict[Kind, Operation]] = {
 _WRITING: Final[dict[tuple[str, Kind], Operation]] = {
     ("PUT", Kind.MANIFEST): Operation(
         "Put a manifest or an index",
-        {201: Answer("It is there.", {}, {**_CREATED, **_SUBJECT})},
+        {201: Answer("It is stored.", {}, {**_CREATED, **_SUBJECT})},
         (404, 412, 413, 507),
         (
             _FREE,
             _IS,
             _query("tag", array(text(pattern=_TAG), maxItems=100), "Further tags."),
-            _query("digest", text(pattern=_DIGEST), "What it must have, where the path has a tag."),
+            _query("digest", text(pattern=_DIGEST), "The digest that it must have, if the path has a tag."),
         ),
         _MANIFESTS,
     ),
     ("DELETE", Kind.MANIFEST): Operation(
-        "Delete a tag, or a manifest with its tags", {202: Answer("It is gone.", {}, {})}, (404, 412), (_FREE, _IS)
+        "Delete a tag, or a manifest with its tags", {202: Answer("It was deleted.", {}, {})}, (404, 412), (_FREE, _IS)
     ),
     ("DELETE", Kind.BLOB): Operation(
-        "Delete a blob that no manifest names", {202: Answer("It is gone.", {}, {})}, (404, 412), (_FREE, _IS)
+        "Delete a blob that no manifest names", {202: Answer("It was deleted.", {}, {})}, (404, 412), (_FREE, _IS)
     ),
     ("POST", Kind.UPLOADS): Operation(
         "Begin an upload, or send a blob whole, or mount one",
-        {201: Answer("The blob is there.", {}, _CREATED), 202: Answer("The upload has begun.", {}, _SESSION)},
+        {201: Answer("The blob is stored.", {}, _CREATED), 202: Answer("The upload has begun.", {}, _SESSION)},
         (404, 413, 507),
         (
-            _query("digest", text(pattern=_DIGEST), "What the body must have, which is the whole blob then."),
+            _query("digest", text(pattern=_DIGEST), "The digest of the body, which is then the whole blob."),
             _query("mount", text(pattern=_DIGEST), "A blob that another repository may have."),
             _query("from", text(pattern=_NAME, maxLength=255), "That repository."),
-            _query("digest-algorithm", text(enum=["sha256", "sha512"]), "How the digest will be made."),
+            _query(
+                "digest-algorithm", text(enum=["sha256", "sha512"]), "The algorithm of the digest that will be sent."
+            ),
         ),
         (_OCTETS,),
     ),
     ("PATCH", Kind.UPLOAD): Operation(
         "Send a part of a blob",
-        {202: Answer("It is kept.", {}, _SESSION)},
+        {202: Answer("It is stored.", {}, _SESSION)},
         (404, 413, 416, 507),
         (_SPAN,),
         (_OCTETS,),
     ),
     ("PUT", Kind.UPLOAD): Operation(
         "Send the last part of a blob, if there is one, and finish it",
-        {201: Answer("The blob is there.", {}, _CREATED)},
+        {201: Answer("The blob is stored.", {}, _CREATED)},
         (404, 413, 416, 507),
         (_WANTED, _SPAN),
         (_OCTETS,),
     ),
-    ("DELETE", Kind.UPLOAD): Operation("Cancel an upload", {204: Answer("It is over.", {}, {})}, (404,)),
+    ("DELETE", Kind.UPLOAD): Operation("Cancel an upload", {204: Answer("It was cancelled.", {}, {})}, (404,)),
 }
 
 

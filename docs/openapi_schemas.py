@@ -76,7 +76,7 @@ def _all(properties: Schema, description: str) -> Schema:
 
 
 _SUMMARY: Final = {
-    "Containers": number("How many containers use the image: none, as there are none.", maximum=0),
+    "Containers": number("How many containers use the image: always 0.", maximum=0),
     "Created": number("When the image was made, in seconds since 1970.", minimum=-(1 << 63)),
     "Id": _digest("The digest of the image's config."),
     "Labels": nullable(mapping(text())),
@@ -130,9 +130,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
                     "Containers": array(text(), maxItems=0),
                     "Size": record({"Unpacked": number("Bytes of the files in all layers.")}),
                 },
-                "Of a manifest of an image.",
+                "For the manifest of an image.",
             ),
-            "AttestationData": record({"For": text("The digest that it speaks of.")}, "Of an attestation."),
+            "AttestationData": record(
+                {"For": text("The digest of the manifest that it describes.")}, "For an attestation."
+            ),
         },
         "A manifest that an image's index names, or its only one.",
         ("ImageData", "AttestationData"),
@@ -145,7 +147,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "RepoTags": nullable(_texts()),
             "SharedSize": number("Bytes of the files in the layers that other images have too."),
         },
-        "An image in the use of the disk.",
+        "An image in a report of disk usage.",
         ("Descriptor", "Manifests"),
     ),
     "Healthcheck": _all(
@@ -157,7 +159,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "StartInterval": number("Nanoseconds.", minimum=-(1 << 63)),
             "Retries": number(minimum=-(1 << 63)),
         },
-        "How a container of the image is seen to be well.",
+        "How the health of a container of the image is checked.",
     ),
     "ImageConfig": _all(
         {
@@ -175,7 +177,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "OnBuild": _texts(),
             "Shell": _texts(),
         },
-        "How containers of an image are set up; what is empty is left out.",
+        "The settings of an image's containers; what is empty is left out.",
     ),
     "Image": record(
         {
@@ -193,12 +195,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "Os": text(),
             "OsVersion": text(),
             "Size": number("Bytes of the files in all layers."),
-            "RootFS": record({"Type": text(), "Layers": array(_digest(), "Diff IDs, bottom first.")}, "", ("Layers",)),
+            "RootFS": record(
+                {"Type": text(), "Layers": array(_digest(), "Diff IDs, the lowest layer first.")}, "", ("Layers",)
+            ),
             "Metadata": record({"LastTagTime": text("When the image last got a name.", pattern=_TIME)}),
             "Descriptor": ref("Descriptor"),
             "Manifests": array(ref("ManifestSummary"), "If they were asked for.", minItems=1),
         },
-        "All that is known of an image. The keys are sorted where there is a `Parent` or a `DockerVersion`.",
+        "The details of an image. The keys are sorted where there is a `Parent` or a `DockerVersion`.",
         (
             "Parent",
             "Comment",
@@ -251,16 +255,16 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "Removed": {
         "oneOf": [
-            record({"Untagged": text("A name that went.")}),
-            record({"Deleted": _digest("The ID of an image, or the chain ID of a layer, that went.")}),
+            record({"Untagged": text("A name that was removed.")}),
+            record({"Deleted": _digest("The ID of an image, or the chain ID of a layer, that was removed.")}),
         ]
     },
     "Pruned": record(
         {
             "ImagesDeleted": nullable(array(ref("Removed"))),
-            "SpaceReclaimed": number("Bytes of the files in the layers that went."),
+            "SpaceReclaimed": number("Bytes of the files in the layers that were removed."),
         },
-        "What a pruning took away.",
+        "What a prune removed.",
     ),
     "Distribution": record(
         {"Descriptor": ref("Descriptor"), "Platforms": array(ref("Platform"))},
@@ -276,7 +280,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         "A repository that a registry found.",
     ),
-    "Login": record({"Status": text(), "IdentityToken": text()}, "A registry knows these credentials."),
+    "Login": record({"Status": text(), "IdentityToken": text()}, "A registry accepted these credentials."),
     "DiskUsage": _all(
         {
             "LayersSize": number("Bytes of the files in all layers."),
@@ -297,7 +301,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "VolumeUsage": record({}),
             "BuildCacheUsage": record({}),
         },
-        "The use of the disk: of the kinds of objects that were asked for.",
+        "Disk usage, for the types of objects that were asked for.",
     ),
     "Version": record(
         {
@@ -312,18 +316,20 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "GoVersion": text("Empty."),
             "KernelVersion": text(),
         },
-        "What serves.",
+        "The version of the server.",
     ),
     "Info": record(
         {
-            "ID": text("The same as long as the machine is the same."),
+            "ID": text("Identifies the machine."),
             "Containers": number(maximum=0),
             "ContainersRunning": number(maximum=0),
             "ContainersPaused": number(maximum=0),
             "ContainersStopped": number(maximum=0),
-            "Images": number("Those that only serve as parents, too."),
+            "Images": number("Includes images that are only parents of others."),
             "Driver": text(const="orlop"),
-            "DriverStatus": array(array(text(), minItems=2, maxItems=2), "The store, and whether it is written."),
+            "DriverStatus": array(
+                array(text(), minItems=2, maxItems=2), "The store, and whether it can be written to."
+            ),
             "Plugins": record(
                 {
                     "Volume": array(text(), maxItems=0),

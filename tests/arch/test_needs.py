@@ -17,15 +17,23 @@ ELSEWHERE = sorted(
 )
 
 
+def calls(path: Path, *words: str) -> list[ast.Call]:
+    """Return the calls in a module that has all of some words; what lacks one is not parsed, which takes long."""
+    source = path.read_text(encoding="utf-8")
+    if not all(word in source for word in words):
+        return []
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+
+
 def looking(path: Path) -> list[str]:
     """Return each place of a test that looks by itself for what may be missing, and skips."""
     found = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            skips = called.endswith("mark.skipif") and "geteuid" in ast.unparse(node)
-            if skips or called in {"pytest.skip", "pytest.importorskip", "shutil.which"}:
-                found.append(f"{path.relative_to(TESTS)}:{node.lineno}: {called}")
+    words = ("mark.skipif", "pytest.skip", "importorskip", ".which")
+    for node in {call: None for word in words for call in calls(path, word)}:
+        called = ast.unparse(node.func)
+        skips = called.endswith("mark.skipif") and "geteuid" in ast.unparse(node)
+        if skips or called in {"pytest.skip", "pytest.importorskip", "shutil.which"}:
+            found.append(f"{path.relative_to(TESTS)}:{node.lineno}: {called}")
     return found
 
 
@@ -39,8 +47,8 @@ def unasked(path: Path) -> list[str]:
     The hook of `needs.py` knows what was asked for before, by any test of the same process; which tests those are
     differs from run to run.
     """
-    calls = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call)]
-    called = [(ast.unparse(call.func).rpartition(".")[2], call) for call in calls]
+    made = calls(path, "subprocess")
+    called = [(ast.unparse(call.func).rpartition(".")[2], call) for call in made]
     asked = {
         argument.value
         for name, call in called
@@ -52,7 +60,7 @@ def unasked(path: Path) -> list[str]:
         asked |= {"mount", "umount"}
     return [
         f"{path.relative_to(TESTS)}:{call.lineno}: {program.value}"
-        for call in calls
+        for call in made
         if ast.unparse(call.func) in {f"subprocess.{name}" for name in ("run", "Popen", "check_call", "check_output")}
         if call.args and isinstance(call.args[0], ast.List) and call.args[0].elts
         if isinstance(program := call.args[0].elts[0], ast.Constant)
@@ -69,8 +77,8 @@ def filtering(path: Path) -> list[str]:
     """Return each place that names the filter of an extraction, which Python 3.11.2 does not know."""
     return [
         f"{path}:{node.lineno}"
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        for node in calls(path, "extract", "filter")
+        if isinstance(node.func, ast.Attribute)
         if node.func.attr in {"extract", "extractall"} and "filter" in {keyword.arg for keyword in node.keywords}
     ]
 

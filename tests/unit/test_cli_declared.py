@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from itertools import chain
@@ -55,6 +56,15 @@ VALUES = [
     "--",
     "x=y",
 ]
+
+
+@pytest.mark.parametrize("width", [60, 70, 78, 80])
+def test_help_breaks_no_line_after_a_hyphen(width: int) -> None:
+    for name in DIFFERENT:
+        command = command_of(ALL[name])
+        text = command.get_help(command.make_context(name, [], resilient_parsing=True, terminal_width=width))
+        assert [line for line in text.splitlines() if re.search(r"\w-$", line)] == [], name
+        assert "\u2011" not in text
 
 
 def words_of(declared: Declared) -> st.SearchStrategy[list[str]]:

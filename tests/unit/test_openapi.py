@@ -15,11 +15,13 @@ from jsonschema import Draft202012Validator, ValidationError
 
 import orlop
 from docs.generate_openapi import document, operations, served
+from docs.generate_registry_openapi import document as registry
+from tests.language import Text, faults
 from tests.unit.layouts import Layout, named
 from tests.unit.served import served as serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.unit.served import Answer, Client
 
@@ -75,6 +77,19 @@ def test_the_description_is_up_to_date() -> None:
 def test_all_that_is_served_is_described_and_nothing_else() -> None:
     assert set(served()) == set(operations())
     assert document()["info"]["version"] == orlop.__version__
+
+
+@pytest.mark.parametrize("described", [document, registry], ids=["engine", "registry"])
+def test_summaries_and_descriptions_are_plain_english(described: Callable[[], dict[str, Any]]) -> None:
+    def texts(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            yield from (text for key in ("summary", "description") if isinstance(text := value.get(key), str))
+        for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from texts(one)
+
+    found = {*texts(described())}
+    assert len(found) > 40
+    assert [fault for text in sorted(found) for fault in faults([Text(1, text, acts=True)])] == []
 
 
 def test_every_schema_is_one_and_is_used() -> None:

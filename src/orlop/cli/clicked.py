@@ -12,7 +12,7 @@ from orlop.cli.plain import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Final
 
     from orlop.cli.declared import Declared, Parameter
@@ -24,8 +24,36 @@ _WORDS: Final = {
 }
 
 
+_HYPHEN: Final = "\u2011"
+"""A hyphen at which no line is broken."""
+
+
+class Formatter(click.HelpFormatter):
+    """Writes help whose lines are broken between words only, so that ``--keep-last`` stays whole."""
+
+    def write_text(self, text: str) -> None:
+        """Write paragraphs."""
+        super().write_text(text.replace("-", _HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write a list of options or commands, with what each does."""
+        super().write_dl([(term, text.replace("-", _HYPHEN)) for term, text in rows], col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        """Return what was written, with the usual hyphens."""
+        return super().getvalue().replace(_HYPHEN, "-")
+
+
+class Context(click.Context):
+    """What one command was given."""
+
+    formatter_class = Formatter
+
+
 class Command(click.Command):
     """A command whose flags may be given with a value: ``--human=false`` and ``--no-trunc=true`` mean what they say."""
+
+    context_class = Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the flag without a value, or none, in place of each that has one; then parse."""
@@ -37,6 +65,8 @@ class Command(click.Command):
 
 class Group(click.Group):
     """A group that imports a command's module when the command is asked for."""
+
+    context_class = Context
 
     def __init__(self, *args: Any, declared: DeclaredGroup, **options: Any) -> None:
         super().__init__(*args, **options)
