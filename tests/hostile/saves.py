@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
     from tests.hostile.made import Files
 
-Make = "Callable[[int], Files]"
 _NAME: Final = "docker.io/example/app"
 
 
@@ -61,7 +60,9 @@ def many_images(count: int) -> Files:
     return layout.top(*found).files
 
 
-def kept(make: Make, work: Callable[[ImageService, int, Path], object]) -> Callable[[int, Path], Callable[[], object]]:
+def kept(
+    make: Callable[[int], Files], work: Callable[[ImageService, int, Path], object]
+) -> Callable[[int, Path], Callable[[], object]]:
     """Work with a store that has all of it."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
@@ -107,7 +108,7 @@ def added(form: str) -> Callable[[int, Path], Callable[[], object]]:
     return prepare
 
 
-def selected(make: Make) -> Callable[[int, Path], Callable[[], object]]:
+def selected(make: Callable[[int], Files]) -> Callable[[int, Path], Callable[[], object]]:
     """Load all names of an archive, each by itself."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
@@ -118,7 +119,7 @@ def selected(make: Make) -> Callable[[int, Path], Callable[[], object]]:
     return prepare
 
 
-def copied(make: Make) -> Callable[[int, Path], Callable[[], object]]:
+def copied(make: Callable[[int], Files]) -> Callable[[int, Path], Callable[[], object]]:
     """Copy an archive into a layout, and that into an archive."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
@@ -134,7 +135,7 @@ def copied(make: Make) -> Callable[[int, Path], Callable[[], object]]:
     return prepare
 
 
-def listed(make: Make) -> Callable[[int, Path], Callable[[], object]]:
+def listed(make: Callable[[int], Files]) -> Callable[[int, Path], Callable[[], object]]:
     """List an archive, as `orlop archive ls` does."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
