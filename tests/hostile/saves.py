@@ -1,18 +1,22 @@
-"""Lists of what is saved, added to archives, copied between them, and loaded alone: names, images and manifests."""
+"""Lists of what is saved, added to archives, copied between them, loaded alone, pushed and pulled."""
 
 from __future__ import annotations
 
 import io
 import json
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import orlop
 from orlop.cli.commands.archive_ls import _all_rows
 from orlop.service.archive import ArchiveService
 from tests.hostile import tars
 from tests.hostile.growth import Growing, opened
 from tests.hostile.made import config, docker, entry
+from tests.unit.artifacts import CHART
 from tests.unit.layouts import CONFIG, MANIFEST, Layout, named, unpacked
+from tests.unit.pushed import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
     from tests.hostile.made import Files
 
-    Make = Callable[[int], Files]
 _NAME: Final = "docker.io/example/app"
 
 
@@ -57,7 +60,9 @@ def many_images(count: int) -> Files:
     return layout.top(*found).files
 
 
-def kept(make: Make, work: Callable[[ImageService, int, Path], object]) -> Callable[[int, Path], Callable[[], object]]:
+def kept(
+    make: Callable[[int], Files], work: Callable[[ImageService, int, Path], object]
+) -> Callable[[int, Path], Callable[[], object]]:
     """Work with a store that has all of it."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
@@ -103,7 +108,7 @@ def added(form: str) -> Callable[[int, Path], Callable[[], object]]:
     return prepare
 
 
-def selected(make: Make) -> Callable[[int, Path], Callable[[], object]]:
+def selected(make: Callable[[int], Files]) -> Callable[[int, Path], Callable[[], object]]:
     """Load all names of an archive, each by itself."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
@@ -114,7 +119,7 @@ def selected(make: Make) -> Callable[[int, Path], Callable[[], object]]:
     return prepare
 
 
-def copied(make: Make) -> Callable[[int, Path], Callable[[], object]]:
+def copied(make: Callable[[int], Files]) -> Callable[[int, Path], Callable[[], object]]:
     """Copy an archive into a layout, and that into an archive."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
@@ -130,7 +135,7 @@ def copied(make: Make) -> Callable[[int, Path], Callable[[], object]]:
     return prepare
 
 
-def listed(make: Make) -> Callable[[int, Path], Callable[[], object]]:
+def listed(make: Callable[[int], Files]) -> Callable[[int, Path], Callable[[], object]]:
     """List an archive, as `orlop archive ls` does."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
@@ -140,6 +145,54 @@ def listed(make: Make) -> Callable[[int, Path], Callable[[], object]]:
         def work() -> None:
             with ArchiveService(source) as archive:
                 assert len(list(_all_rows(archive.archive, whole=True))) >= count
+
+        return work
+
+    return prepare
+
+
+def many_blobs(count: int) -> tuple[Layout, dict[str, Any]]:
+    """An artifact of very many blobs."""
+    layout = Layout()
+    blobs = [layout.blob(b"%d" % number, "application/octet-stream") for number in range(count)]
+    config = layout.document({"name": "many"}, CHART)
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": blobs}
+    return layout, layout.document(manifest, MANIFEST)
+
+
+def annotated(count: int) -> tuple[Layout, dict[str, Any]]:
+    """An image whose manifest and layer have very many annotations."""
+    layout = Layout()
+    notes = {f"com.example.{number}": "x" * 20 for number in range(count)}
+    return layout, layout.image("a", changes={"annotations": notes})
+
+
+def wide(count: int) -> tuple[Layout, dict[str, Any]]:
+    """An index of very many images without layers."""
+    layout = Layout()
+    found = []
+    for number in range(count):
+        config = {"architecture": f"a{number}", "os": "linux", "rootfs": {"type": "layers"}}
+        kept = layout.document(config, CONFIG)
+        manifest = layout.document({"schemaVersion": 2, "mediaType": MANIFEST, "config": kept, "layers": []}, MANIFEST)
+        found.append(manifest | {"platform": {"architecture": f"a{number}", "os": "linux"}})
+    return layout, layout.index(*found)
+
+
+def sent(make: Callable[[int], tuple[Layout, dict[str, Any]]]) -> Callable[[int, Path], Callable[[], object]]:
+    """Push it to a registry, and pull it from there into another store."""
+
+    def prepare(count: int, folder: Path) -> Callable[[], object]:
+        stack = ExitStack()
+        place = stack.enter_context(placed(folder / "root"))
+        layout, top = make(count)
+        name = place.name("example/app:1")
+        place.load(layout.top(top | named(name)))
+
+        def work() -> None:
+            with stack, orlop.open(folder / "other") as other:
+                place.push("example/app:1", platform="all")
+                other.pull(name, place.registries, platform="all")
 
         return work
 
@@ -161,6 +214,9 @@ SAVES: Final = (
     Growing("images that are loaded alone", 200, selected(many_images)),
     Growing("names that are copied between archives", 150, copied(one_manifest)),
     Growing("images that are copied between archives", 150, copied(many_images)),
+    Growing("blobs of an artifact that is pushed and pulled", 100, sent(many_blobs)),
+    Growing("annotations of an image that is pushed and pulled", 4000, sent(annotated)),
+    Growing("platforms of an index that is pushed and pulled", 80, sent(wide)),
     Growing("names that are listed", 1000, listed(one_manifest)),
     Growing("images that are listed", 400, listed(many_images)),
 )

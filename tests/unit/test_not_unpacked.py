@@ -10,7 +10,7 @@ import pytest
 
 import orlop
 from orlop import errors
-from tests.unit.layouts import Layout, named
+from tests.unit.layouts import CONFIG, MANIFEST, Layout, layer_tar, named, sha256
 from tests.unit.odd_layouts import (
     a_table_of_contents_of_stargz,
     encrypted_layers,
@@ -158,3 +158,30 @@ def test_an_index_of_nothing_that_is_here_says_so(tmp_path: Path):
             images.inspect(NAME)
         images.save([NAME], str(tmp_path / "out"), format="oci-dir", platform="all")
     assert len(json.loads((tmp_path / "out" / "index.json").read_text())["manifests"]) == 1
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_image_without_some_of_its_layers_is_not_said_to_be_unknown(tmp_path: Path, verb: str):
+    """Layers of Windows are not in archives: their descriptors say where they are."""
+    layout, tar = Layout(), layer_tar("a")
+    config = {"architecture": "amd64", "os": "windows", "rootfs": {"type": "layers", "diff_ids": [sha256(tar)]}}
+    layer = {
+        "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "digest": sha256(b"elsewhere"),
+        "size": 9,
+        "urls": ["https://layers.example.com/1"],
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": layout.document(config, CONFIG),
+        "layers": [layer],
+    }
+    archive = layout.top(layout.document(manifest, MANIFEST) | named(NAME)).pack()
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(archive))
+        with pytest.raises(errors.ImageNotFound, match=r"^No such image: .*; not all of its layers are here: .* as it"):
+            VERBS[verb](images, NAME)
+        with pytest.raises(errors.ImageNotFound, match="not all of its layers are here"):
+            images.save([NAME], tmp_path / "out.tar", format="docker-20.10")
+        images.save([NAME], tmp_path / "out", format="oci-dir")

@@ -289,3 +289,54 @@ def test_a_config_that_is_not_what_its_digest_says_is_refused(place: Place):
     with pytest.raises(errors.DigestMismatch):
         by_copy(place)
     assert at(place) == digest
+
+
+@pytest.mark.parametrize("strength", ["strong", "weak", "none"])
+def test_whoever_looked_before_and_writes_over_it_is_found_out(strength: str, place: Place):
+    """A registry that does not look at conditions takes both lists, of which the second lacks what the first added."""
+    signed(place, "old", "b")
+    signed(place, "new", "a")
+    answer, times = place.there.registry.answer, list[str]()
+
+    def heedless(asked: Asked) -> Reply:
+        is_put = asked.method == "PUT" and asked.path.endswith(SIGNATURES)
+        if is_put:
+            asked.headers.pop("if-match", None)
+        reply = answer(asked)
+        if is_put:
+            times.append(asked.path)
+            if len(times) == 1:
+                signed(place, "new", "a", "c")
+        made = {"strong": "{}", "weak": 'W/"1"', "none": ""}[strength]
+        reply.headers[:] = [(name, made.format(value) if name == "ETag" else value) for name, value in reply.headers]
+        return reply
+
+    place.there.registry.answer = heedless
+    by_copy(place)
+    assert (listed(place), len(times)) == (["a", "c", "b"], 2)
+
+
+def test_a_put_under_a_condition_that_is_known_to_count_is_not_read_again(place: Place):
+    signed(place, "old", "b")
+    signed(place, "new", "a")
+    place.quirks(referrers="none", failures=(Failure(412, methods="PUT", path=SIGNATURES),))
+    place.asked()
+    by_copy(place)
+    asked = [one for one in place.asked() if one.endswith(f"/new/manifests/{SIGNATURES}")]
+    assert [one.partition(" ")[0] for one in asked][-4:] == ["GET", "PUT", "GET", "PUT"]
+
+
+def test_whoever_writes_over_it_without_end_is_told(place: Place, caplog: pytest.LogCaptureFixture):
+    signed(place, "old", "b")
+    before = signed(place, "new", "a")
+    answer = place.there.registry.answer
+
+    def greedy(asked: Asked) -> Reply:
+        reply = answer(asked)
+        if asked.method == "PUT" and asked.path.endswith(SIGNATURES):
+            place.there.repository("new").tags[SIGNATURES] = before
+        return reply
+
+    place.there.registry.answer = greedy
+    by_copy(place)
+    assert "again and again" in caplog.text

@@ -4,6 +4,10 @@ Registries that do not know conditions pass over them. A proxy that compresses m
 registry's strong one, and a weak one is good for no condition. But where it is the digest of what was read, it stands
 for these bytes and no others, and the strong one is likely to be the same text. A registry whose own tags are weak
 refuses that one each time, even though nobody has written: then the next try is made without a condition.
+
+Whether a registry looks at conditions is known only once it has refused one: others take them and write over what came
+meanwhile. So whatever was put without that proof is read again, after longer than it took from the look to the put.
+Whoever looked before it came, and writes as fast, has written by then. If the other one does the same, both stay.
 """
 
 from __future__ import annotations
@@ -46,13 +50,27 @@ def unchanged(etag: str, digest: Digest) -> Condition:
 
 
 class Tries:
-    """The conditions of one change, which is made anew where it was refused."""
+    """The conditions of one change, which is made anew where it was refused, or may have been written over."""
 
     def __init__(self) -> None:
         self._last = ALWAYS
+        self._used: Condition | None = None
+        self._is_heeded = False
+        self._was_refused = False
 
     def next(self, condition: Condition) -> Condition:
         """Return the condition to use for what was read now: none if it is likely, and was refused before."""
-        is_refused = condition.is_likely and condition == self._last
-        self._last = condition
-        return ALWAYS if is_refused else condition
+        is_refused = self._was_refused and condition.is_likely and condition == self._last
+        self._last, self._was_refused = condition, False
+        self._used = ALWAYS if is_refused else condition
+        return self._used
+
+    def refuse(self) -> None:
+        """Note that the registry has refused the condition."""
+        self._was_refused = self._is_heeded = True
+        self._used = None
+
+    def is_settled(self) -> bool:
+        """Return whether nothing was put since this was asked last, or under a condition that is known to count."""
+        used, self._used = self._used, None
+        return used is None or (self._is_heeded and bool(used.header))

@@ -3,6 +3,7 @@
 Registries that have no such list keep one by a tag, ``sha256-HEX``, which each client that pushes a referrer updates:
 it reads the index there, adds its descriptor, and writes it back. Where two do so at once, one entry may be lost,
 unless the registry takes conditions (``If-Match`` with the ``ETag`` that it gave, ``If-None-Match: *`` for the first).
+Few do, so the list is read again afterwards: see `orlop.registry.conditions`.
 
 A list counts as one only where it has the status, the type and the shape of one: some registries answer 200 with a page
 of HTML to everything.
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LIMIT: Final = 16 << 20
 _TRIES: Final = 5
+_LOOKS: Final = 5
+"""How often a list is put at most without knowing whether anybody writes over it."""
+_LONGER: Final = 2
+"""How many times as long as it took from the look to the put the next look is waited for."""
+_LONGEST: Final = 5.0
 _PRECONDITION: Final = 412
 _ALGORITHM, _HEX = 32, 64
 _SHOWN: Final = 3
@@ -245,19 +251,31 @@ def _digest_in(entry: bytes) -> object:
 def while_others_write(client: RegistryClient, change: Callable[[Tries], T]) -> T:
     """Return what a change returns, which is made anew where somebody has written meanwhile what it replaces.
 
-    The change takes its conditions from what it is called with.
+    The change takes its conditions from what it is called with, and puts nothing where all is there already: so it is
+    also what finds out whether somebody who looked before has written over it since.
 
     Raises `RegistryError`, also where others write again and again.
     """
-    tries = Tries()
-    for tried in range(1, _TRIES):
+    tries, waiting = Tries(), client.waiting
+    looks = refused = 0
+    while True:
+        start = waiting.clock.monotonic()
         try:
-            return change(tries)
+            result = change(tries)
         except RegistryError as error:
-            if error.answered != _PRECONDITION:
+            refused += 1
+            if error.answered != _PRECONDITION or refused >= _TRIES:
                 raise
-        client.waiting.pause(client.waiting.patience.before(tried, client.waiting.clock))
-    return change(tries)
+            tries.refuse()
+            waiting.pause(waiting.patience.before(refused, waiting.clock))
+            continue
+        if tries.is_settled():
+            return result
+        looks += 1
+        if looks >= _LOOKS:
+            _log.warning("others write over what %s keeps beside an image, again and again; push it again", client.host)
+            return result
+        waiting.pause(min(_LONGER * (waiting.clock.monotonic() - start), _LONGEST))
 
 
 def _under_tag(client: RegistryClient, repository: str, subject: Digest) -> _Tagged:

@@ -45,6 +45,7 @@ def find_image(store: Store, name: ImageName) -> ImageID:
 
 _WHAT: Final = {
     "artifact": "it is an artifact, whose content is not unpacked",
+    "image": "not all of its layers are here",
     "index": "it is an index without an image that is here",
 }
 
