@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.interop.programs import Program
+from tests.interop.wild import MIXES, wild_layer
 from tests.needs import need, need_root
 from tests.unit import merge_cases
 from tests.unit.images_made import image, layer
@@ -193,6 +194,30 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
         path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items()
     }  # cp keeps no extended attributes
     assert without_times_of_folders(copied) == without_times_of_folders(bare)
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("mix", MIXES)
+def test_what_umoci_does_otherwise_with_wild_layers_is_told(
+    mix: str, orlop: Orlop, umoci: Program, tmp_path: Path
+) -> None:
+    equal = 0
+    for seed in range(40 if LONG else 4):
+        choose = random.Random(f"{mix} {seed}")
+        place = tmp_path / str(seed)
+        place.mkdir()
+        (place / "image.tar").write_bytes(image(*(wild_layer(choose, mix) for _ in range(1 + seed % 2))))
+        orlop("load", "-i", place / "image.tar")
+        told = orlop("audit", "--no-content", "--format", "{{json .Findings}}", "made:1")
+        orlop("save", "--format", "oci-dir", "-o", place / "layout", "made:1")
+        orlop("export", "--resolve-links", "-o", place / "ours.tar", "made:1")
+        done = umoci.run("unpack", "--image", f"{place}/layout:1", place / "bundle")
+        ours = {path: facts for path, facts in in_tar(place / "ours.tar").items() if path != "/."}
+        theirs = on_disk(place / "bundle" / "rootfs") if not done.returncode else {}
+        same = not done.returncode and without_times_of_folders(ours) == without_times_of_folders(theirs)
+        assert same or '"layer-' in told, f"{seed}: {done.stderr!r}"
+        equal += same
+    assert equal
 
 
 @pytest.mark.sampled(8)

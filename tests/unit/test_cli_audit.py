@@ -350,3 +350,35 @@ def test_accounts_devices_and_keys_are_reported(call: Call) -> None:
     # An image without accounts, or with odd ones, has none to compare with.
     make(call, "app:2", layer(theirs, "etc/passwd/", "etc/group->group"))
     assert audited(call, "app:2")["Findings"] == []
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["efficiency=nan", "efficiency=-0.1", "efficiency=1.1", "efficiency=inf", "waste=nan%", "waste=-1%", "waste=101%"],
+)
+def test_a_limit_that_never_or_always_holds_is_refused(call: Call, limit: str) -> None:
+    make(call, "app:1", layer(("a", b"1")))
+    status, _, error = call("audit", "--fail-on", limit, "app:1")
+    assert status == 2
+    assert "is not a valid limit; use a s" in error
+
+
+def test_an_efficiency_may_be_a_percentage(call: Call) -> None:
+    make(call, "app:1", layer(("a", b"1" * 85), ("b", b"2" * 15)), layer(".wh.b"))
+    assert [call("audit", "--fail-on", f"efficiency={limit}", "app:1")[0] for limit in ("85%", "0.85", "86%")] == [
+        0,
+        0,
+        8,
+    ]
+
+
+def test_what_is_misspelt_is_not_allowed_in_silence(call: Call) -> None:
+    make(call, "app:1", layer(("a", b"1")))
+    right = ("setuid", "github-token:/a/**", "layer-twice", "0123456789abcdef", "step-sudo")
+    words = [word for one in right for word in ("--allow", one)]
+    assert call("audit", *words, "app:1")[::2] == (0, "")
+    Path("allowed").write_text("# of last year\nset-uid:/bin/x # why\n")
+    status, _, error = call("audit", "--allow", "root_user", "--allow", "@allowed", "app:1")
+    assert status == 0
+    assert error.count("Warning: --allow ") == 2
+    assert "'root_user' allows nothing" in error

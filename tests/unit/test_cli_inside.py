@@ -93,6 +93,9 @@ def test_files_are_found(orlop: Call) -> None:
     assert orlop("find", "made:1", "--size", "+1k") == (0, b"/usr/big\n", "")
     assert orlop("find", "made:1", "/etc", "--name", "p*", "-0") == (0, b"/etc/passwd\0", "")
     assert orlop("find", "made:1", "--newer", "2020-09-14") == (0, b"", "")
+    status, out, error = orlop("find", "made:1", "--layer", "9")
+    assert (status, out) == (3, b"")
+    assert "the image has the layers 1 to" in error
     assert orlop("find", "made:1", "--layer", "2", "--type", "f") == (0, b"/etc/passwd\n/usr/big\n", "")
     assert orlop("find", "made:1", "--size", "x")[0] == 2
     assert orlop("find", "made:1", "--type", "q")[0] == 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import NO_XATTRS, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK, TarEntry
+from orlop.streams.tar_common import NO_XATTRS
+from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK, TarEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

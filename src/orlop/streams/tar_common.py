@@ -7,6 +7,7 @@ to `orlop.streams.tar_header`, which knows all kinds.
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from zlib import adler32
 
@@ -14,6 +15,9 @@ from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+NO_XATTRS: Final = MappingProxyType[str, bytes]({})
+"""What an entry without extended attributes has for them."""
 
 _NO_DEVICE: Final = frozenset((bytes(16), b"0000000\0" * 2, b"0000000 " * 2, b"000000 \0" * 2))
 _OCTAL: Final = b"01234567\0"

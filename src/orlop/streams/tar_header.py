@@ -9,11 +9,11 @@ directories and devices have no content, whatever their size field says.
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from zlib import adler32
 
 from orlop.errors import InvalidTar
 from orlop.model.tuples import NamedTuple
+from orlop.streams.tar_common import NO_XATTRS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCK",
-    "NO_XATTRS",
     "TYPE_BLOCK",
     "TYPE_CHAR",
     "TYPE_DIR",
@@ -72,10 +71,6 @@ _INT64_MAX: Final = (1 << 63) - 1
 _XATTR: Final = b"SCHILY.xattr."
 
 
-NO_XATTRS: Final = MappingProxyType[str, bytes]({})
-"""What an entry without extended attributes has for them."""
-
-
 class TarEntry(NamedTuple):
     """One member of a tar, with what its extended headers say.
 
@@ -94,8 +89,6 @@ class TarEntry(NamedTuple):
             yields this entry first.
         headers_size: bytes of its headers. stored_size: bytes at ``offset`` that belong to it, without padding. sparse:
             whether the stored bytes are only the pieces between holes.
-
-    There may be millions of them, so what is alike in nearly all is one object, and `offset` is not kept.
     """
 
     name: str
@@ -506,6 +499,10 @@ def is_pax_sparse(pax: dict[bytes, bytes]) -> bool:
     return bool(pax.get(b"GNU.sparse.map"))
 
 
+_TEXTS: Final = {b"path": "name", b"linkpath": "linkname", b"uname": "uname", b"gname": "gname"}
+_NUMBERS: Final = {b"size": "size", b"uid": "owner", b"gid": "group"}
+
+
 def _merge(header: Header, pax: dict[bytes, bytes]) -> None:
     """Apply PAX records to a header; an empty value leaves a field as it is, but an extended attribute may be empty."""
     for key, value in pax.items():
@@ -513,21 +510,11 @@ def _merge(header: Header, pax: dict[bytes, bytes]) -> None:
             header.xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value
         elif not value:
             continue
-        elif key == b"path":
-            header.name = value
+        elif key in _TEXTS:
+            setattr(header, _TEXTS[key], value)
+        elif key in _NUMBERS:
+            setattr(header, key.decode(), integer(value, _NUMBERS[key]))
         elif key == b"mtime":
             header.mtime = pax_time(value)
         elif key in (b"atime", b"ctime"):
             pax_time(value)
-        elif key == b"linkpath":
-            header.linkname = value
-        elif key == b"size":
-            header.size = integer(value, "size")
-        elif key == b"uid":
-            header.uid = integer(value, "owner")
-        elif key == b"gid":
-            header.gid = integer(value, "group")
-        elif key == b"uname":
-            header.uname = value
-        elif key == b"gname":
-            header.gname = value

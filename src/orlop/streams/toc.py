@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from orlop.errors import InvalidCompression, InvalidTar, LimitExceeded, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.compression import Compression, decompressed, zstd_module
-from orlop.streams.tar_common import Known
+from orlop.streams.tar_common import NO_XATTRS, Known
 from orlop.streams.tar_header import (
     BLOCK,
-    NO_XATTRS,
     TYPE_BLOCK,
     TYPE_CHAR,
     TYPE_DIR,

@@ -8,7 +8,7 @@ from orlop.cli.statuses import FOUND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Final
 
     from orlop.cli.inside import Look
@@ -35,6 +35,8 @@ _FIELDS: Final = (
     "Gone",
 )
 _SHOWN: Final = 10
+_FINGERPRINT: Final = 16
+_HEX: Final = frozenset("0123456789abcdef")
 
 
 @command(epilog="Example: orlop audit --fail-on high --fail-on efficiency=0.9 app:1.0")
@@ -106,6 +108,8 @@ def audit(
         raise WrongUsage("it shows one image, and cannot be used with another format", "--html")
     exceeded = [_limit(one) for one in limits]
     allowed = [word for one in allow for word in _allowed(one)]
+    if allowed:
+        _check_rules(allowed)
     before = None if baseline is None else _baseline(baseline)
     records: Any = None
     if form:
@@ -201,10 +205,10 @@ def _limit(text: str) -> Callable[[Audit], bool]:
         return lambda report: any(one.kind == "secret" and one.severity != "low" for one in report.findings)
     try:
         if name == "efficiency":
-            least = float(value)
+            least = _share(value)
             return lambda report: report.efficiency < least
         if name == "waste" and value.endswith("%"):
-            share = float(value[:-1]) / 100
+            share = _share(value)
             return lambda report: report.hidden > share * report.size
         if name == "waste":
             from orlop.model.sizes import parse_size  # noqa: PLC0415 - as above
@@ -212,10 +216,31 @@ def _limit(text: str) -> Callable[[Audit], bool]:
             most = parse_size(value)
             return lambda report: report.hidden > most
     except ValueError as error:
-        raise WrongUsage(f"{value!r} is not a valid limit", "--fail-on") from error
+        form = "a share such as 0.9 or 90%" if name == "efficiency" else "a size such as 20MB or a share such as 10%"
+        raise WrongUsage(f"{value!r} is not a valid limit; use {form}", "--fail-on") from error
     raise WrongUsage(
         f"{text!r} is not a limit; use {', '.join(SEVERITIES)}, secret, waste=… or efficiency=…", "--fail-on"
     )
+
+
+def _share(text: str) -> float:
+    """Return a share from 0 to 1. Raises ValueError: with another one, a limit would hold always or never."""
+    share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 <= share <= 1:  # NaN is not, either
+        raise ValueError(text)
+    return share
+
+
+def _check_rules(allowed: Sequence[str]) -> None:
+    """Warn of rules that do not exist: what is misspelt allows nothing."""
+    from orlop.cli.show.output import complain  # noqa: PLC0415 - only where the option is given
+    from orlop.cli.show.sarif import meaning  # noqa: PLC0415 - as above
+
+    for word in allowed:
+        rule, mark, _ = word.partition(":")
+        is_fingerprint = not mark and len(rule) == _FINGERPRINT and set(rule) <= _HEX
+        if rule and not is_fingerprint and meaning(rule) == rule:
+            complain(f"Warning: --allow {word!r} allows nothing: it is neither a rule nor a fingerprint")
 
 
 def _record(reported: Reported) -> dict[str, object]:

@@ -61,6 +61,7 @@ def find(
     name, paths = image_and_paths(words, look.archive)
     conditions = _conditions(newer, name=pattern, types=types, size=size, perm=perm, layer=layer)
     from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show no files
+    from orlop.inside.view import select_layers  # noqa: PLC0415 - as above
 
     records = None
     if form:
@@ -68,6 +69,8 @@ def find(
 
         records = Records(form, show.FIELDS)
     with looked_into(session, name, look) as files:
+        if layer is not None:
+            select_layers(files.layers, layer=layer)  # which raises for one that the image does not have
         found = (info for path in paths or ["/"] for info in files.walk(path) if conditions.fit(info))
         if records is None:
             show.write_lines((info.path for info in found), "\0" if null else "\n")
