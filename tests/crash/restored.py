@@ -64,7 +64,8 @@ class Restored:
         for path in made:
             self._make(path, self._kept[path])
         # What was written into a directory moved its time.
-        for path in reversed(made):
+        touched = {*made, *(path.rpartition("/")[0] for path in made if path)}
+        for path in sorted(touched, reverse=True):
             kept, full = self._kept[path], self._full(path)
             os.utime(full, ns=(kept.modified, kept.modified))
             self._see(path, os.lstat(full))

@@ -15,7 +15,7 @@ STEPS = {"database": 1 if LONG else 800, "log": 1 if LONG else 1500}
 def test_a_flipped_bit_loses_no_blob_and_makes_no_answer_wrong(kind, record_property):
     ((_, counted),) = run("flips", f"{kind}:{STEPS[kind]}:{DAY}", tell=record_property)
     assert counted["tried"] > (1000 if LONG else 2)
-    # The few places of a day may all be such as no command needs, or as all need.
+    # The few places of a day may all be such as no command needs, or as all need; those of a log all matter.
     if LONG:
         assert counted["known to fsck"] > counted["tried"] // 3
-        assert counted["refused"] > counted.get("done", 0) >= 1
+        assert counted["refused"] > counted.get("done", 0) >= (kind == "database")

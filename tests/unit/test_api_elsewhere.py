@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import orlop
@@ -147,6 +149,11 @@ def test_a_test_framework_in_a_container_hears_of_the_default_network_and_that_i
             assert {key: value for key, value in shown.items() if key != "EnableIPv4"} | {"EnableIPv4": True} == network
             assert ("EnableIPv4" in shown) == has_ipv4
     assert client.get("/networks/").json == [network]
+    for value, shown in (({"0": True}, [network]), (["false"], [network]), (["1"], []), (["true"], [])):
+        assert client.get("/networks", {"filters": json.dumps({"dangling": value})}).json == shown
+    for value, words in ((["x"], "x"), (["true", "false"], "false true")):
+        refused = client.get("/networks", {"filters": json.dumps({"dangling": value})})
+        assert (refused.status, refused.message) == (400, f"invalid filter 'dangling=[{words}]'")
     refused = client.delete("/networks/bridge")
     assert (refused.status, refused.message) == (403, "bridge is a pre-defined network and cannot be removed")
 

@@ -147,6 +147,14 @@ def test_a_question_that_cannot_be_read_is_refused(client, query):
     assert client.get("/events", query).status == 400
 
 
+def test_minus_one_is_no_time(client):
+    now = str(time.time())
+    assert client.get("/events", {"since": "-1", "until": now}).lines == client.get("/events", {"until": now}).lines
+    # Without an end nothing is told of the past, and the client waits.
+    assert client.get("/events", {"since": "-1.5", "until": "-1", "filters": "x"}).message == "invalid filter"
+    assert client.get("/events", {"since": "-2", "until": "-3"}).status == 400
+
+
 def test_a_late_listener_gets_what_is_kept(client, images):
     with images._store.metadata.write():
         for number in range(KEPT + 10):

@@ -138,6 +138,16 @@ def test_a_login_that_cannot_be_read_is_refused(client: Client, body: str):
     assert client.post("/auth", body=body).status == 400
 
 
+@pytest.mark.parametrize("name", ["username", "password", "auth", "email", "serveraddress", "identitytoken"])
+@pytest.mark.parametrize("value", [1, 0, False, [], {}])
+def test_a_login_with_something_else_than_texts_asks_no_registry(client: Client, name: str, value: object):
+    with registry(auth="basic") as there:
+        body = {"username": "me", "password": "secret", "serveraddress": there.authority} | {name: value}
+        refused = client.post("/auth", body=json.dumps(body))
+        assert (refused.status, refused.message) == (400, f"the {name} of a login is not a text")
+        assert there.requests == []
+
+
 def test_a_registry_is_asked_for_its_manifest_where_a_client_says_who_it_is(images: orlop.ImageService, client: Client):
     with registry(auth="basic") as there:
         name = f"{there.authority}/app"

@@ -38,12 +38,14 @@ async def _events(call: Call) -> Response:
 
 
 def _time(text: str) -> int | None:
-    """Read seconds since 1970, perhaps with a fraction, as nanoseconds."""
+    """Read seconds since 1970, perhaps with a fraction, as nanoseconds; -1 is how engines write that there are none."""
     if not text:
         return None
     match = _TIME.fullmatch(text)
     if match is None:
         raise InvalidInput(f"{text!r} is not a time in seconds since 1970")
+    if int(match[1]) == -1:
+        return None
     return int(match[1]) * _SECOND + int((match[2] or "").ljust(9, "0"))
 
 

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 1 << 16
 _TYPE: Final = "application/json"
+_BOOLEANS: Final = frozenset({"0", "1", "false", "true"})
 _FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 
 
 def _list(call: Call) -> object:
     values = parse_filters(call.parameters.get("filters"))
     check_filters(values, _FILTERS, call.version)
+    dangling = values.get("dangling", ())
+    if len(dangling) > 1 or not _BOOLEANS.issuperset(dangling):
+        raise InvalidInput(f"invalid filter 'dangling=[{' '.join(sorted(dangling))}]'")
     network = bridge(this_host(), call.version)
     return [network] if all(_passes(network, name, given) for name, given in values.items()) else []
 

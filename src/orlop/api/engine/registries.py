@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 _HEADER: Final = "x-registry-auth"
 _LONGEST: Final = 1 << 16
 _SOURCE: Final = "the client"
+_OF_LOGINS: Final = ("username", "password", "auth", "email", "serveraddress", "identitytoken", "registrytoken")
 
 
 def given_keys(call: Call, host: str) -> GivenKeys:
@@ -198,6 +199,9 @@ def _login_of(raw: bytes) -> tuple[dict[str, Any], Credentials | None]:
         document = json.loads(raw)
         if not isinstance(document, dict):
             raise InvalidInput("the body of a login is not an object")
+        for name in _OF_LOGINS:
+            if not isinstance(document.get(name), str | None):
+                raise InvalidInput(f"the {name} of a login is not a text")
         return document, _credentials(document)
     except (ValueError, RecursionError) as error:
         if isinstance(error, OrlopError):
