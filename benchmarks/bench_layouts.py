@@ -113,7 +113,7 @@ def main() -> None:
         paragraph(
             "In seconds of the processor, of all threads together. What orlop keeps or gives has a digest that must be"
             " right, so it hashes what it reads, and what it compresses; the third column is the floor with `openssl"
-            " dgst -sha256` of the same bytes. What is left is mostly start-up, 0.14 seconds."
+            " dgst -sha256` of the same bytes. What is left is mostly start-up."
         ),
         "",
         "| work | seconds | floor | floor, hashed | over the floor | over the hashed one |",
