@@ -58,7 +58,17 @@ def test_an_index_belongs_to_the_image_that_is_whole_where_the_other_is_not(dock
     assert digest is not None
     (docker / "containerd/daemon/io.containerd.content.v1.content/blobs/sha256" / digest.hex).unlink()
     report = rescue_store(tmp_path / "store", docker, ["multi:1"])
-    assert [image.state for image in report.images] == ["rescued"]
+    assert [(image.image.names, image.state) for image in report.images] == [
+        (("multi:1",), "rescued"),
+        (("multi:1",), "damaged"),
+    ]
+    with orlop.open(tmp_path / "store") as images:
+        assert images.inspect("multi:1").image.architecture == "amd64"
+
+
+def test_the_name_of_an_index_stands_for_all_of_its_images(docker):
+    found = look(docker, ["multi:1"]).images
+    assert {image.image.offered and image.image.offered.platform.architecture for image in found} == {"amd64", "arm64"}
 
 
 def test_a_blob_that_is_no_tar_has_not_another_digest(docker):
