@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.interop
 
 LONG = bool(os.environ.get("ORLOP_LONG"))
+NEVER_ALIKE = "dir file link lower"
+"""A mix of layers of which umoci reads none as engines do: entries below links, and directories in place of files."""
 
 Seen = tuple[str, int, int, int, int, int, str, dict[str, str], str]
 """Type, mode, owner, group, size, whole seconds of the time, target, extended attributes, digest of the content."""
@@ -202,7 +204,10 @@ def test_what_umoci_does_otherwise_with_wild_layers_is_told(
     mix: str, orlop: Orlop, umoci: Program, tmp_path: Path
 ) -> None:
     equal = 0
-    for seed in range(40 if LONG else 4):
+    for seed in range(40):
+        # Some mixes have few stacks that both read alike, one has none.
+        if (equal or mix == NEVER_ALIKE) and seed >= 4 and not LONG:
+            break
         choose = random.Random(f"{mix} {seed}")
         place = tmp_path / str(seed)
         place.mkdir()
@@ -217,7 +222,7 @@ def test_what_umoci_does_otherwise_with_wild_layers_is_told(
         same = not done.returncode and without_times_of_folders(ours) == without_times_of_folders(theirs)
         assert same or '"layer-' in told, f"{seed}: {done.stderr!r}"
         equal += same
-    assert equal
+    assert equal or mix == NEVER_ALIKE
 
 
 @pytest.mark.sampled(8)

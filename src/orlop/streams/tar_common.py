@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from zlib import adler32
 
+from orlop.model.generic import Generic, TypeVar
 from orlop.model.values import dataclass
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
 
 NO_XATTRS: Final = MappingProxyType[str, bytes]({})
 """What an entry without extended attributes has for them."""
