@@ -79,7 +79,7 @@ def config_findings(files: ImageFiles) -> Iterator[AuditFinding]:
     if user.partition(":")[0] in {"", "0", "root"}:
         yield AuditFinding("root-user", "fact", "low", "processes run as root")
     if config is None or config.healthcheck is None:
-        yield AuditFinding("no-health-check", "fact", "info", "there is no health check")
+        yield AuditFinding("no-health-check", "fact", "info", "it has no health check")
     texts = [] if config is None else [*(config.env or ()), *(config.labels or {}).values()]
     texts += [step.created_by for step in files.config.history]
     for secret in secrets_of(f"{text}\n".encode("utf-8", "surrogateescape") for text in texts):

@@ -25,24 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["archives_in", "byte_code_in"]
 
-_ARCHIVE: Final = re.compile(r"(.+)\.(?:tar(?:\.(?:gz|bz2|xz|zst|lz4|lzma|Z))?|tgz|tbz2?|txz|tzst|zip|7z)\Z", re.DOTALL)
-_ENDINGS: Final = (
-    ".tar",
-    ".gz",
-    ".bz2",
-    ".xz",
-    ".zst",
-    ".lz4",
-    ".lzma",
-    ".Z",
-    ".tgz",
-    ".tbz",
-    ".tbz2",
-    ".txz",
-    ".tzst",
-)
+_ARCHIVES: Final = ("tar", "tgz", "tbz", "tbz2", "txz", "tzst", "zip", "7z")
+_COMPRESSIONS: Final = ("gz", "bz2", "xz", "zst", "lz4", "lzma", "Z")
 _PACKAGES: Final = (".deb", ".whl")
-_LOOKED_AT: Final = (*_ENDINGS, ".zip", ".7z", *_PACKAGES)
+_ARCHIVE: Final = re.compile(rf"(.+)\.(?:{'|'.join(_ARCHIVES)}|tar\.(?:{'|'.join(_COMPRESSIONS)}))\Z", re.DOTALL)
+_LOOKED_AT: Final = (*(f".{ending}" for ending in (*_ARCHIVES, *_COMPRESSIONS)), *_PACKAGES)
 _WHEEL: Final = re.compile(r"([^-]+-[^-]+)-.+\.whl\Z", re.DOTALL)
 _DEBIAN: Final = re.compile(r"([a-z0-9][a-z0-9+.-]*+)_[^_/]++_([a-z0-9-]++)\.deb\Z")
 _DPKG: Final = "/var/lib/dpkg/info"

@@ -145,7 +145,8 @@ class Fanout:
         if self._finished:
             return
         try:
-            for chunk in self._early:
+            early, self._early = self._early, []
+            for chunk in early:
                 for consume in self._consumers:
                     consume(chunk)
             for lane in self._lanes:
