@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sqlite3
 import tarfile
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from orlop import errors
 from orlop.inside.extract import extract
 from orlop.store.blobs.files import FileBlobStore
 from orlop.store.local import local_store
+from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.unopened import read_file
 from orlop.streams.waiting import content_of
 
@@ -51,6 +53,22 @@ def test_a_store_that_cannot_be_recovered_is_closed(tmp_path: Path, monkeypatch:
         local_store(root)
     assert left_open(root / "metadata.db") == []
     del raised
+
+
+def test_an_error_that_somebody_keeps_does_not_keep_the_database_open(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.db"
+    database = sqlite3.connect(path)
+    database.executescript("PRAGMA journal_mode = WAL; CREATE TABLE one (number); INSERT INTO one VALUES (1), (2)")
+
+    def fail() -> None:
+        found = database.execute("SELECT number FROM one")
+        next(found)
+        database.execute("SELECT nothing FROM one")
+
+    with pytest.raises(errors.StorageError, match="nothing") as kept, explaining_sqlite(str(path)):
+        fail()
+    database.close()
+    assert (left_open(tmp_path), type(kept.value)) == ([], errors.StorageError)
 
 
 def test_a_store_is_closed_whatever_one_of_its_parts_raises(tmp_path: Path) -> None:

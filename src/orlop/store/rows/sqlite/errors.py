@@ -46,10 +46,18 @@ def require_sqlite() -> None:
 
 @contextmanager
 def explaining_sqlite(path: str) -> Iterator[None]:
-    """Turn every error of SQLite in the block into one of orlop's own."""
+    """Turn every error of SQLite in the block into one of orlop's own, and let go of the cursors that failed.
+
+    A database stays open as long as one of its cursors is there. Those are in the frames of the error, which refer to
+    each other, and since Python 3.13 outlive it until garbage is collected. A repair would meanwhile find the database
+    in use.
+    """
     try:
         yield
     except sqlite3.Error as error:
+        from traceback import clear_frames  # noqa: PLC0415 - few commands fail
+
+        clear_frames(error.__traceback__)
         raise explain_sqlite(error, path) from error
 
 
