@@ -236,7 +236,7 @@ def tried_here(base: Path, words: tuple[str, ...]) -> int:
     over = threading.Event()
 
     def ask_and_end() -> None:
-        while not (base / "api.sock").exists():
+        while not answers(str(base / "api.sock")):
             time.sleep(0.01)
         asked(str(base / "api.sock"), base.parent / "images.tar")
         if not over.is_set():
@@ -247,6 +247,14 @@ def tried_here(base: Path, words: tuple[str, ...]) -> int:
     status = run(arguments)
     over.set()
     return status
+
+
+def answers(path: str) -> bool:
+    """Return whether a server answers: one that only has its socket does not heed signals yet."""
+    try:
+        return Client(path).get("/_ping").status == 200
+    except (OSError, HTTPException):
+        return False
 
 
 def asked(path: str, archive: Path) -> None:
