@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,3 +66,10 @@ def public() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="orlop-public-") as folder:
         Path(folder).chmod(0o1777)
         yield Path(folder)
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def each_gzip_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read gzip by ISA-L, and by zlib, as where ISA-L is not installed."""
+    if request.param == "zlib":
+        monkeypatch.setitem(sys.modules, "isal", None)

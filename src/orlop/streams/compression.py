@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
 
-__all__ = ["PREFIX_SIZE", "Compression", "DecompressingReader", "Readable", "decompressed", "detect", "zstd_module"]
+__all__ = [
+    "PREFIX_SIZE", "Compression", "DecompressingReader", "Readable", "decompressed", "deflate_decoder", "detect",
+    "zstd_module",
+]  # fmt: skip
 
 PREFIX_SIZE: Final = 8
 """The most bytes that :func:`detect` needs."""
@@ -287,9 +290,29 @@ def _gzip(_: int) -> _Format:
     except ImportError:
         import zlib  # noqa: PLC0415
 
-        return _ZlibDecompressor, (zlib.error,)
-    damage = cast("type[Exception]", igzip_lib.IsalError)  # its type hints call the class an instance
-    return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), (damage, EOFError)
+        return lambda: _ZlibDecompressor(16 + zlib.MAX_WBITS), (zlib.error,)
+    return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), (_isal_error(), EOFError)
+
+
+def deflate_decoder(window: bytes) -> tuple[_Decompressor, tuple[type[Exception], ...]]:
+    """Return what reads a raw deflate stream from a block on, and the errors with which it says that it cannot.
+
+    Args:
+        window: the plain bytes before the block, at most 32 KiB.
+    """
+    try:
+        from isal import igzip_lib  # noqa: PLC0415
+    except ImportError:
+        import zlib  # noqa: PLC0415
+
+        return _ZlibDecompressor(-zlib.MAX_WBITS, window), (zlib.error,)
+    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE, zdict=window), (_isal_error(), EOFError)
+
+
+def _isal_error() -> type[Exception]:
+    from isal.igzip_lib import IsalError  # noqa: PLC0415
+
+    return cast("type[Exception]", IsalError)  # its type hints call the class an instance
 
 
 def _bzip2(_: int) -> _Format:
@@ -329,14 +352,14 @@ _FORMATS: Final[dict[Compression, Callable[[int], _Format]]] = {
 
 
 class _ZlibDecompressor:
-    """zlib's gzip reader with the interface of the others; waiting input is cut, since zlib copies it at each call."""
+    """zlib's reader with the interface of the others; waiting input is cut, since zlib copies it at each call."""
 
     _SLICE: Final = 1 << 16
 
-    def __init__(self) -> None:
+    def __init__(self, wbits: int, window: bytes = b"") -> None:
         import zlib  # noqa: PLC0415
 
-        self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self._zlib = zlib.decompressobj(wbits, zdict=window)
         self._waiting = memoryview(b"")
         self._full = False
 

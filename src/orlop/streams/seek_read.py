@@ -3,21 +3,20 @@
 A segment with a digest is verified before any of it is returned. One that is too large for memory is decompressed
 twice, the first time only to be verified. A segment without a digest is returned as it is decompressed.
 
-A point inside a gzip member may lie inside a byte. zlib's module cannot begin there, but it can begin with another
-block in front: empty blocks that end at the same bit as the byte before the point (`_in_front`). An empty block with
-fixed codes has 10 bits, and the shortest way to an odd number of bits is one with codes of its own, of 93 bits.
+A point inside a gzip member may lie inside a byte. Python's decoders cannot begin there, but they can begin with
+another block in front: empty blocks that end at the same bit as the byte before the point (`_in_front`). An empty block
+with fixed codes has 10 bits, and the shortest way to an odd number of bits is one with codes of its own, of 93 bits.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import InvalidCompression, TocDamaged
 from orlop.model.limits import NO_LIMITS
-from orlop.streams.compression import decompressed
+from orlop.streams.compression import decompressed, deflate_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,21 +150,18 @@ def _from_point(file: BinaryIO, index: SeekIndex, point: SeekPoint) -> Iterator[
     before = file.read(1)
     if not before:
         raise TocDamaged(f"the blob ends before byte {point.at}, which its seek index names; run `orlop fsck`")
-    window = index.window(point)
-    decoder = zlib.decompressobj(-zlib.MAX_WBITS, zdict=window)
+    decoder, errors = deflate_decoder(index.window(point))
     data = _in_front(point.bits, before[0])
-    while True:
+    while not decoder.eof:
+        if not data and decoder.needs_input and not (data := file.read(_INPUT)):
+            raise InvalidCompression("the gzip stream ends too early")
         try:
             plain = decoder.decompress(data, _CHUNK)
-        except zlib.error as error:
+        except errors as error:
             raise InvalidCompression(f"the gzip stream cannot be read from byte {point.at} on: {error}") from error
+        data = b""
         if plain:
             yield plain
-        if decoder.eof:
-            break
-        data = decoder.unconsumed_tail
-        if not data and len(plain) < _CHUNK and not (data := file.read(_INPUT)):
-            raise InvalidCompression("the gzip stream ends too early")
     # The checksum of the member covers also what was not read; a segment has its own digest.
     rest = decoder.unused_data
     while len(rest) < _TRAILER and (more := file.read(_INPUT)):
