@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _BLOCK: Final = 1 << 20
 _LOOK: Final = 0.2
 """Seconds after which a long step looks whether it is still wanted."""
+_QUICK: Final = 6
+"""The last level of zstd at which no step takes long: it waits for a job of 8 MiB at most."""
 _WINDOW: Final = 1 << 15
 _HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVELS: Final = {Compression.GZIP: (1, 6, 9), Compression.ZSTD: (1, 3, 22)}
@@ -162,10 +164,17 @@ def _zstd(
     options = {parameter.compression_level: level, parameter.checksum_flag: 1, parameter.nb_workers: threads}
     packer = zstd.ZstdCompressor(options=options)
     packer.set_pledged_input_size(size)
+
+    def step(work: Callable[[], bytes]) -> bytes:
+        if level > _QUICK:
+            return awaited(work, check, every=_LOOK)
+        check()
+        return work()
+
     try:
         for block in blocks:
-            if piece := awaited(partial(packer.compress, block), check, every=_LOOK):
+            if piece := step(partial(packer.compress, block)):
                 yield piece
-        yield awaited(packer.flush, check, every=_LOOK)
+        yield step(packer.flush)
     except zstd.ZstdError as error:
         raise InvalidInput(f"the content does not have the {size} bytes that it should have") from error
