@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidFilter, PathNotFound, WrongType
 from orlop.inside.accounts import accounts_in
 from orlop.inside.baseline import compared
-from orlop.inside.caches import caches_in
+from orlop.inside.caches import caches_in, is_remains
 from orlop.inside.credentials import keeper_of
 from orlop.inside.declared import config_findings, step_findings, writable_paths
 from orlop.inside.dumps import dump_of
@@ -37,6 +37,7 @@ from orlop.inside.packages import package_sizes
 from orlop.inside.programs import SMALLEST, Program
 from orlop.inside.remains import archives_in, byte_code_in
 from orlop.inside.secrets import RULES, secrets_of
+from orlop.inside.strays import sensitive_at
 from orlop.model.given import given_list, given_texts, shown
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_FILE
@@ -150,6 +151,7 @@ def audit(
     count = _Count(found, files, _seen(files), contents=contents, visible_only=visible_only)
     for index, layer in enumerate(files.layers):
         count.add(index, layer)
+    found.findings += count.unlisted()
     found.folders = _folders(files)
     found.packages = package_sizes(files, count.programs) if contents else {}
 
@@ -222,6 +224,7 @@ class _Count:
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
         self._fresh = hashlib.sha256(urandom(_SALT))  # so nobody can make contents whose marks are alike
         self._marks = Marks()
+        self._sensitive = 0
         self._overwritten: set[str] = set()  # the paths of this layer that a later one overwrites
         self._below: dict[str, tuple[bytes, TarEntry]] = {}  # the last content of each path that is overwritten later
 
@@ -232,13 +235,15 @@ class _Count:
         entries = [one for one in members if one.type == TYPE_FILE and one.size]
         # A file that is named as a whiteout is not in the image, though it may have a content that anyone can read.
         counted = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
-        hidden = 0
+        hidden = remains = 0
         self._overwritten.clear()
         for entry in counted:
             if entry.header_offset in self._seen[index]:
                 continue
             hidden += entry.size
             path = f"/{clean(entry.name)}"
+            remains += entry.size if is_remains(path) else 0
+            self._tell_sensitive(path, entry, index + 1)
             if path in self._files:
                 found.overwritten += entry.size
                 self._overwritten.add(path)
@@ -247,9 +252,28 @@ class _Count:
         found.layers.append(LayerBytes(layer, sum(one.size for one in counted), hidden))
         if hidden >= _WORTH_TELLING:
             text = f"{hidden:,} bytes of this layer are overwritten or removed by later ones"
+            if remains >= _WORTH_TELLING:
+                text += f"; {remains:,} of them are caches or other remains, for the same step to remove"
             found.findings.append(self._of_layer("hidden-bytes", text, layer, hidden)._replace(seen=False))
         if self._contents:
             self._read(index, layer, entries)
+
+    def unlisted(self) -> Iterator[AuditFinding]:
+        """Yield how many findings about hidden files were not listed."""
+        if self._sensitive > _LISTED:
+            text = (
+                f"{self._sensitive - _LISTED:,} more files of kinds that often hold secrets are hidden by later layers"
+            )
+            yield AuditFinding("sensitive-file", "fact", "info", text, seen=False)
+
+    def _tell_sensitive(self, path: str, entry: TarEntry, layer: int) -> None:
+        """Note a file of a kind that often holds secrets, which a later layer hides."""
+        text = sensitive_at(path)
+        if text:
+            self._sensitive += 1
+            if self._sensitive <= _LISTED:
+                finding = AuditFinding("sensitive-file", "fact", "info", text + _UNSEEN, layer, path)
+                self._found.findings.append(finding._replace(seen=False, size=entry.size))
 
     def _read(self, index: int, layer: ImageLayer, entries: list[TarEntry]) -> None:
         again = _Again()
@@ -373,15 +397,20 @@ def _nothing_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
 
 
 def _folders(files: ImageFiles) -> dict[str, int]:
-    """Return the bytes below each directory of the root, and of those of theirs."""
-    from orlop.inside.sizes import size_below  # noqa: PLC0415 - a small module for a few callers
-
-    sizes = size_below(files.node("/"))
-    return {
-        path: sizes[node]
-        for path, node in files.below()
-        if node.children is not None and path.count("/") <= 2 and sizes[node]
-    }
+    """Return the bytes below the root, below each of its directories, and below those of theirs."""
+    sizes: dict[str, int] = {}
+    counted: set[Node] = set()
+    for path, node in files.below():
+        if not node.size or node in counted:
+            continue
+        if node.names > 1:
+            counted.add(node)
+        first = path.find("/", 1)
+        second = path.find("/", first + 1) if first > 0 else -1
+        for folder in ("/", path[: max(first, 0)], path[: max(second, 0)]):
+            if folder:
+                sizes[folder] = sizes.get(folder, 0) + node.size
+    return sizes
 
 
 def _given_findings(baseline: Iterable[AuditFinding]) -> list[AuditFinding]:
