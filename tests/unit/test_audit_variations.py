@@ -354,6 +354,21 @@ def test_caches_that_a_later_step_removed_are_told_of(tmp_path: Path) -> None:
     assert "caches" not in one.text
 
 
+def test_a_flood_of_secrets_is_not_listed_whole_and_fails_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orlop.inside.audit._LISTED_OF_CONTENTS", 5)
+    files = [(f"{number}/.netrc", b"machine a login b password hunter2\n") for number in range(8)]
+    tokens = [(f"t{number}", f"glpat-{number:020}".encode()) for number in range(7)]
+    found = found_in(tmp_path, layer(*files, *tokens), layer(*(f".wh.t{number}" for number in range(7))))
+    for rule, more in {"stored-credentials": 3, "gitlab-token": 2}.items():
+        listed = [one for one in found if one.rule == rule]
+        assert len(listed) == 6
+        (rest,) = (one for one in listed if not one.path)
+        assert f"so it is with {more} more" in rest.text
+        assert (rest.severity, rest.layer, rest.seen, rest.fingerprint) == ("high", 0, True, "")
+
+
 # Credentials.
 
 KEPT: Final = {

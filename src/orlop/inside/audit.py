@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["Audit", "LayerBytes", "audit"]
 
 _LISTED: Final = 1000
+_LISTED_OF_CONTENTS: Final = 10_000
+"""Of secrets more than of names, since a new one must not hide among those that are known; but not a million."""
 _OF_CONTENTS: Final = frozenset(
     {"stored-credentials", "core-dump", "shared-id", "empty-password", "sent-again", "second-root", "unknown-owner"}
 )
@@ -186,7 +188,16 @@ def _listed(findings: Iterable[AuditFinding]) -> Iterator[AuditFinding]:
         else:
             more[one.rule] = one
     for rule, one in more.items():
-        yield one._replace(text=f"{one.text}; so it is with {counts[rule] - _LISTED:,} more", layer=0, path="", size=0)
+        yield _and_more(one, counts[rule] - _LISTED)
+
+
+def _and_more(one: AuditFinding, count: int) -> AuditFinding:
+    return one._replace(text=f"{one.text}; so it is with {count:,} more", layer=0, path="", size=0)
+
+
+def _most_of(rule: str) -> int:
+    """Return how many findings of a rule are listed that are looked for in all layers."""
+    return _LISTED_OF_CONTENTS if rule in _OF_CONTENTS or rule in RULES else _LISTED
 
 
 def _seen(files: ImageFiles) -> list[dict[int, TarEntry]]:
@@ -224,7 +235,8 @@ class _Count:
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
         self._fresh = hashlib.sha256(urandom(_SALT))  # so nobody can make contents whose marks are alike
         self._marks = Marks()
-        self._sensitive = 0
+        self._told: dict[str, int] = {}  # how many findings about files each rule has
+        self._more: dict[str, AuditFinding] = {}
         self._overwritten: set[str] = set()  # the paths of this layer that a later one overwrites
         self._below: dict[str, tuple[bytes, TarEntry]] = {}  # the last content of each path that is overwritten later
 
@@ -259,21 +271,26 @@ class _Count:
             self._read(index, layer, entries)
 
     def unlisted(self) -> Iterator[AuditFinding]:
-        """Yield how many findings about hidden files were not listed."""
-        if self._sensitive > _LISTED:
-            text = (
-                f"{self._sensitive - _LISTED:,} more files of kinds that often hold secrets are hidden by later layers"
-            )
-            yield AuditFinding("sensitive-file", "fact", "info", text, seen=False)
+        """Yield of each rule how many findings were not listed."""
+        for rule, count in self._told.items():
+            if count > _most_of(rule):
+                more = self._more[rule]
+                yield _and_more(more, count - _most_of(rule))._replace(seen=True, fingerprint="")
+
+    def _tell(self, one: AuditFinding) -> None:
+        """List a finding about a file, unless there are very many of its rule."""
+        count = self._told[one.rule] = self._told.get(one.rule, 0) + 1
+        if count <= _most_of(one.rule):
+            self._found.findings.append(one)
+        else:
+            self._more[one.rule] = one
 
     def _tell_sensitive(self, path: str, entry: TarEntry, layer: int) -> None:
         """Note a file of a kind that often holds secrets, which a later layer hides."""
         text = sensitive_at(path)
         if text:
-            self._sensitive += 1
-            if self._sensitive <= _LISTED:
-                finding = AuditFinding("sensitive-file", "fact", "info", text + _UNSEEN, layer, path)
-                self._found.findings.append(finding._replace(seen=False, size=entry.size))
+            finding = AuditFinding("sensitive-file", "fact", "info", text + _UNSEEN, layer, path, size=entry.size)
+            self._tell(finding._replace(seen=False))
 
     def _read(self, index: int, layer: ImageLayer, entries: list[TarEntry]) -> None:
         again = _Again()
@@ -296,11 +313,11 @@ class _Count:
                 is_told = shown or not self._visible_only
                 where = "" if shown else _UNSEEN
                 for secret in secrets_of(chunks) if is_told else _nothing_of(chunks):
-                    self._found.findings.append(secret_finding(secret, where, layer=index + 1, path=path, seen=shown))
+                    self._tell(secret_finding(secret, where, layer=index + 1, path=path, seen=shown))
                 if dump is not None and dump.is_one and is_told:
-                    self._found.findings.append(_dumped(entry, index + 1, path, where))
+                    self._tell(_dumped(entry, index + 1, path, where))
                 if keeper is not None and keeper.count and is_told:
-                    self._found.findings.append(_kept(keeper, index + 1, path, where))
+                    self._tell(_kept(keeper, index + 1, path, where))
                 if program.module:
                     self.programs[index, entry.header_offset] = program.module
                 if shown:
