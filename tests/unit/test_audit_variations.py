@@ -354,6 +354,29 @@ def test_caches_that_a_later_step_removed_are_told_of(tmp_path: Path) -> None:
     assert "caches" not in one.text
 
 
+def test_keys_in_tests_of_libraries_are_minor(tmp_path: Path) -> None:
+    minor = (
+        *("usr/local/go/src/crypto/tls/testdata/key.pem", "go/pkg/mod/golang.org/x/crypto@v0.1/ssh/keys_test.go"),
+        *("app/node_modules/a/test/fixtures/key.pem", "usr/local/cargo/registry/src/x/ring-1/tests/k.pem"),
+        *("usr/local/lib/python3.13/test/certdata/k.pem", "v/lib/python3/site-packages/x/tests/k.pem"),
+    )
+    other = (
+        *(
+            "app/tests/key.pem",
+            "app/node_modules/a/key.pem",
+            "srv/test/node_modules/k",
+            "app/testdata/k",
+            "go/src/k_test.go",
+        ),
+        *("app/lib/python3.13/tests.py", "app/node_modules/a/latest/k", "usr/local/lib/python3.13/app/test/k"),
+    )
+    found = found_in(tmp_path, layer(*((name, TOKEN.encode()) for name in (*minor, *other))), layer("go/.wh.pkg"))
+    severities = {one.path: one.severity for one in found if one.rule == "gitlab-token"}
+    assert severities == {**{f"/{one}": "low" for one in minor}, **{f"/{one}": "high" for one in other}}
+    (hidden,) = (one for one in found if one.rule == "gitlab-token" and not one.seen)
+    assert hidden.text.endswith("in a test or an example of a library")
+
+
 def test_a_flood_of_secrets_is_not_listed_whole_and_fails_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

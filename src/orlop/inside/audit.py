@@ -368,18 +368,26 @@ class _Again:
 
 
 def _with_shipped(files: ImageFiles, findings: list[AuditFinding]) -> list[AuditFinding]:
-    """Return findings, of which secrets in files that are as a package shipped them are minor ones."""
+    """Return findings, of which secrets in what is published, and in tests of libraries, are minor ones."""
     nodes: dict[tuple[int, str], Node] = {}
+    if not any(one.rule in RULES and one.path for one in findings):
+        return findings
+    from orlop.inside.shipped import is_of_a_test, shipped_files  # noqa: PLC0415 - most images have no secret
+
+    findings = [
+        one._replace(severity="low", text=f"{one.text}, in a test or an example of a library")
+        if one.rule in RULES and is_of_a_test(one.path)
+        else one
+        for one in findings
+    ]
     for one in findings:
-        if one.rule in RULES and one.path and one.seen:
+        if one.rule in RULES and one.path and one.seen and not is_of_a_test(one.path):
             with suppress(PathNotFound):
                 node = files.node(one.path, follow=False)
                 if node.type == TYPE_FILE and node.origin + 1 == one.layer:
                     nodes[one.layer, one.path] = node
     if not nodes:
         return findings
-    from orlop.inside.shipped import shipped_files  # noqa: PLC0415 - most images have no secret
-
     packages = shipped_files(files, {path: node for (_, path), node in nodes.items()})
     shipped = {place: packages[node] for place, node in nodes.items() if node in packages}
     return [
