@@ -51,4 +51,7 @@ def dump_of(path: str) -> Dump | None:
     if _KEPT.match(path):
         return Dump(is_one=True)
     name = path[path.rfind("/") + 1 :]
-    return Dump(is_one=False) if name.endswith(_ENDINGS) or _NAMED.search(name) else None
+    # Nearly all names end here.
+    if not (name.endswith(_ENDINGS) or ("core" in name and _NAMED.search(name))):
+        return None
+    return Dump(is_one=False)
