@@ -14,6 +14,7 @@ At the end it says what an image takes in each table. Each of its own layers has
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -167,4 +168,6 @@ def main(numbers: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(number) for number in sys.argv[1:]] or WRITERS)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("processes", type=int, nargs="*", default=WRITERS, help="how many commit at a time")
+    main(parser.parse_args().processes)

@@ -2,7 +2,7 @@
 
 python benchmarks/bench_inside.py [FILES] [LAYERS] [SIZE]
 
-The layers have FILES files of SIZE bytes together, in the order of their paths, as builders write them. Prints a
+The layers have FILES files of SIZE bytes each, in the order of their paths, as builders write them. Prints a
 table: processor seconds, seconds and memory of each command, medians of several runs; beside them what others need:
 reading all layers with tar, unpacking with umoci, copying the exported tar and syncing it. What is compared runs in
 turns. Runs that depend on each other's state (`load`, the first `cat`, which makes the seek index) are made once, and
@@ -13,6 +13,7 @@ so is what comes after `MINUTES`. A second table has the goals, and what was rea
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import multiprocessing
@@ -193,9 +194,12 @@ def main() -> None:
     if sys.argv[1:2] == ["unpack"]:
         inflate(sys.argv[3:], sys.argv[2])
         return
-    files, layers, size = (
-        int(sys.argv[at]) if len(sys.argv) > at else default for at, default in enumerate((FILES, LAYERS, SIZE), 1)
-    )
+    parser = argparse.ArgumentParser()
+    parser.add_argument("files", type=int, nargs="?", default=FILES, help="in the image")
+    parser.add_argument("layers", type=int, nargs="?", default=LAYERS, help="that have them")
+    parser.add_argument("size", type=int, nargs="?", default=SIZE, help="of a file, in bytes")
+    options = parser.parse_args()
+    files, layers, size = options.files, options.layers, options.size
     orlop = [sys.executable, "-m", "orlop"]
     with tempfile.TemporaryDirectory(prefix="orlop-bench-") as folder:
         root = Path(folder)

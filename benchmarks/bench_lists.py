@@ -7,6 +7,7 @@ SQLite is filled as loads fill it. PostgreSQL gets a copy of its tables by COPY,
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import re
 import shutil
@@ -110,7 +111,9 @@ def memory(url: str, only: int) -> float:
 
 def main() -> None:
     """Print what lists take."""
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
+    parser = argparse.ArgumentParser()
+    parser.add_argument("images", type=int, nargs="?", default=IMAGES, help="in the store")
+    images = parser.parse_args().images
     folder = Path(tempfile.mkdtemp(prefix="orlop-bench-"))
     folder.chmod(0o755)
     for name in ("pg", "sqlite"):

@@ -6,8 +6,8 @@ times that on the disk of the temporary folder.
 
 from __future__ import annotations
 
+import argparse
 import filecmp
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,7 +17,9 @@ GOAL = 120 * 1_000_000
 
 
 def main() -> None:
-    size = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    parser = argparse.ArgumentParser()
+    parser.add_argument("size", metavar="MIB", type=int, nargs="?", default=3000, help="of the layer")
+    size = parser.parse_args().size
     with tempfile.TemporaryDirectory(prefix="orlop-bench-") as folder:
         archive = Path(folder) / "large.tar"
         name = write_archive(archive, size * MIB)

@@ -9,6 +9,7 @@ complete, and from a key to the frame after the one that shows its effect. The b
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -120,7 +121,11 @@ def answered(session: Browser, where: str, key: str) -> float:
 
 
 def main() -> None:
-    files, layers = (int(sys.argv[at]) if len(sys.argv) > at else usual for at, usual in ((1, FILES), (2, LAYERS)))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("files", type=int, nargs="?", default=FILES, help="in the image")
+    parser.add_argument("layers", type=int, nargs="?", default=LAYERS, help="that have them")
+    options = parser.parse_args()
+    files, layers = options.files, options.layers
     orlop = [sys.executable, "-m", "orlop"]
     with tempfile.TemporaryDirectory(prefix="orlop-bench-") as folder:
         root = Path(folder)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import statistics
@@ -175,7 +176,9 @@ def main() -> None:
     if sys.argv[1:2] == ["--build"]:
         print(build(Path(sys.argv[2]), int(sys.argv[3])))
         return
-    sizes = [int(text) for text in sys.argv[1:]] or list(SIZES)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("images", type=int, nargs="*", default=list(SIZES), help="in a store, which is made for each")
+    sizes = parser.parse_args().images
     found = {}
     for count in sizes:
         with tempfile.TemporaryDirectory(prefix="orlop-bench-") as folder:

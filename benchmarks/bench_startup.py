@@ -6,6 +6,7 @@ measures that.
 
 from __future__ import annotations
 
+import argparse
 import compileall
 import os
 import subprocess
@@ -44,6 +45,7 @@ IMPORT = "import gc, os; gc.set_threshold(50000); import {}; os._exit(0)"
 
 
 def main() -> None:
+    argparse.ArgumentParser().parse_args()
     # What is installed has bytecode, and a checkout that is worked on may have none that is current.
     compileall.compile_dir(ROOT / "src", quiet=1)
     with tempfile.TemporaryDirectory(prefix="orlop-bench-") as folder:

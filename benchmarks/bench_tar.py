@@ -6,6 +6,7 @@ their own, in turn; the bytes come from memory, so that nothing but the scanner 
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -100,7 +101,9 @@ def main() -> None:
         case ["--scan" | "--table" as how, path]:
             print(json.dumps(scan(Path(path), table=how == "--table")))
             return
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    parser = argparse.ArgumentParser()
+    parser.add_argument("entries", type=int, nargs="?", default=100_000, help="of each layer")
+    count = parser.parse_args().entries
     with tempfile.TemporaryDirectory(prefix="orlop-bench-") as folder:
         found = measure(Path(folder), count)
     lines = [

@@ -8,6 +8,7 @@ reach), and two layers of this machine's own files on it; elsewhere all three ar
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
 import io
@@ -15,7 +16,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,4 +149,6 @@ def make(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, help="for the archives")
+    make(parser.parse_args().folder)

@@ -4,7 +4,8 @@ python -m docs.generate_page            writes them
 python -m docs.generate_page --check    ends with status 1 where they are not up to date
 
 The modules of `web/` are joined into one script, each after those that it imports from. All share one scope, so a name
-may be declared at the top of one module only; that is checked. Lines that are comments, and indentation, are left out.
+may be declared at the top of one module only; that is checked. Lines that are comments, indentation, and spaces beside
+braces of the style are left out.
 """
 
 from __future__ import annotations
@@ -25,9 +26,16 @@ def made() -> dict[str, bytes]:
     """Return the contents of the files by their names. Raises ValueError where modules do not fit together."""
     return {
         "page.js": script().encode(),
-        "page.css": _without_comments((SOURCE / "page.css").read_text()).encode(),
+        "page.css": style().encode(),
         "page.html": (SOURCE / "page.html").read_bytes(),
     }
+
+
+def style() -> str:
+    """Return the style, without the spaces beside braces."""
+    return re.sub(
+        r" \{ |; (?=\})", lambda match: match[0].strip(" ;"), _without_comments((SOURCE / "page.css").read_text())
+    )
 
 
 def script() -> str:

@@ -8,6 +8,7 @@ an archive of every format; documents; names.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import bz2
 import hashlib
@@ -356,6 +357,7 @@ def seeds() -> dict[str, bytes]:
 
 def main() -> None:
     """Write the seeds."""
+    argparse.ArgumentParser().parse_args()
     for name, data in seeds().items():
         (SEEDS / name).parent.mkdir(parents=True, exist_ok=True)
         (SEEDS / name).write_bytes(data)

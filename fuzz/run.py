@@ -8,6 +8,7 @@ stays in `fuzz/found/`, outside version control; seeds are read and never change
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import subprocess
 import sys
@@ -20,12 +21,14 @@ HERE = Path(__file__).resolve().parent
 def main() -> None:
     """Find the target, instrument what it tests, and hand over to atheris, which ends the process."""
     names = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.py"))
-    if len(sys.argv) < 2 or sys.argv[1] not in {*names, "all"}:
-        raise SystemExit(f"usage: python fuzz/run.py {{{','.join([*names, 'all'])}}} [OPTION]...")
-    name = sys.argv[1]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("target", choices=[*names, "all"])
+    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="options of libFuzzer")
+    given = parser.parse_args()
+    name, options = given.target, given.options
     if name == "all":
         # A process of its own for each: atheris ends the one in which it runs.
-        failed = [name for name in names if subprocess.run([sys.executable, __file__, name, *sys.argv[2:]]).returncode]  # noqa: PLW1510
+        failed = [name for name in names if subprocess.run([sys.executable, __file__, name, *options]).returncode]  # noqa: PLW1510
         raise SystemExit(f"failed: {', '.join(failed)}" if failed else 0)
     atheris: Any = importlib.import_module("atheris")
     sys.path.insert(0, str(HERE))
@@ -43,7 +46,7 @@ def main() -> None:
     found = HERE / "found" / name
     found.mkdir(parents=True, exist_ok=True)
     (HERE / "found" / ".gitignore").write_text("*\n", encoding="utf-8")
-    arguments = [f"-artifact_prefix={found}/", *sys.argv[2:], str(found), str(HERE / "seeds" / name)]
+    arguments = [f"-artifact_prefix={found}/", *options, str(found), str(HERE / "seeds" / name)]
     atheris.Setup([sys.argv[0], *arguments], one, custom_mutator=mutator)
     atheris.Fuzz()
 

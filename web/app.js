@@ -2,7 +2,7 @@
 
 import { byId, fillChoice } from "./dom.js";
 import { counted } from "./text.js";
-import { search, isBelow } from "./tree.js";
+import { search, isBelow, without } from "./tree.js";
 import { compareView, hiddenView, readPaths, sizeView } from "./views.js";
 import { makeMap } from "./map.js";
 import { makeRows } from "./rows.js";
@@ -17,6 +17,7 @@ export function makeApp() {
   const app = {
     view: null, views: {}, document: null, comparison: null, paths: null,
     shape: "map", top: 0, selected: 0, solo: 0, query: "", found: null, panel: "path",
+    out: new Set(), drawn: null,
 
     show(image, comparison) {
       app.document = image;
@@ -25,7 +26,7 @@ export function makeApp() {
       app.views = { size: sizeView(app.paths) };
       if (app.paths.hidden.size) app.views.hidden = hiddenView(app.paths);
       if (comparison) app.views.compare = compareView(comparison);
-      Object.assign(app, { solo: 0, query: "", found: null, top: 0, selected: 0, panel: comparison ? "changes" : "path" });
+      Object.assign(app, { solo: 0, query: "", found: null, top: 0, selected: 0, out: new Set(), panel: comparison ? "changes" : "path" });
       showFacts(image);
       showLayers(app);
       app.setView("size");
@@ -35,7 +36,7 @@ export function makeApp() {
     setView(key) {
       const path = app.view && app.view.tree.shape !== app.views[key].tree.shape;
       app.view = app.views[key];
-      if (path) Object.assign(app, { top: 0, selected: 0 });
+      if (path) Object.assign(app, { top: 0, selected: 0, out: new Set() });
       const { columns } = app.view.paths || {};
       const summed = columns && columns.rest.length ? `; small files are summed up, ${counted(columns.rest.reduce((sum, [, count]) => sum + count, 0), "path")} in all` : "";
       byId("count").textContent = `${counted(app.view.tree.shape.count - 1, "row")}${summed}`;
@@ -47,6 +48,15 @@ export function makeApp() {
 
     setShape(shape) {
       app.shape = shape;
+      app.refresh();
+    },
+
+    /** Leave a row out of the map, or take it in again; 0 takes all in. */
+    leaveOut(row) {
+      const { shape } = app.view.tree;
+      if (!row) app.out.clear();
+      else if (!app.out.delete(row)) app.out.add(row);
+      while ([...app.out].some((one) => isBelow(shape, app.top, one))) app.top = shape.parent[app.top];
       app.refresh();
     },
 
@@ -132,6 +142,7 @@ export function makeApp() {
     },
 
     refresh() {
+      app.drawn = without(app.view.tree, app.out);
       fillChoice(byId("shapes"), [["map", "Tree map"], ["sun", "Sunburst"]], app.shape, app.setShape);
       showPanel(app);
       app.rows.list();
@@ -173,6 +184,8 @@ export function makeApp() {
   app.rows = makeRows(app);
   app.theme = makeTheme(byId("theme"), () => app.map.readColours());
   makeKeys(app);
+  byId("leave").onclick = () => app.leaveOut(app.selected);
+  byId("all").onclick = () => app.leaveOut(0);
   let timer = 0;
   byId("search").addEventListener("input", (event) => {
     clearTimeout(timer);

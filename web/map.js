@@ -29,7 +29,7 @@ export function makeMap(app) {
       colour: (row) => (dead(row) ? colours.dimmed : colours.layers[view.paletteOf(row)] || colours.folder),
       textOn: (row) => (dead(row) ? colours.dimmedText : view.paletteOf(row) < 0 ? colours.text : colours.tileText),
       label: (row, start = row) => signOf(row) + printable(namesBetween(start, row).join("/")),
-      size: (row) => humanBytes(view.tree.total[row]),
+      size: (row) => humanBytes(app.drawn.total[row]),
       write: (text, x, y) => context.fillText(text, x, y),
     };
   }
@@ -60,7 +60,7 @@ export function makeMap(app) {
     context.fillStyle = colours.folder;
     context.fillRect(0, 0, width, height);
     const [layout, drawAll, , frame] = SHAPES[app.shape];
-    out = layout(app.view.tree, app.top, width, height);
+    out = layout(app.drawn, app.top, width, height);
     canvas.dataset.shapes = String(out.count || out.row.length);
     drawAll(context, out, paint());
     const { shape } = app.view.tree;
@@ -91,7 +91,7 @@ export function makeMap(app) {
   function tell(row) {
     const status = byId("status");
     const { view } = app;
-    const text = `${pathOf(view.tree.shape, row)}  ${humanBytes(view.tree.total[row])} (${grouped(view.tree.total[row])} bytes)${view.noteOf(row)}`;
+    const text = `${pathOf(view.tree.shape, row)}  ${humanBytes(view.tree.total[row])} (${grouped(view.tree.total[row])} bytes)${view.noteOf(row)}${app.out.has(row) ? ", left out" : ""}`;
     showText(status, text);
     status.dataset.row = String(row);
   }
@@ -102,7 +102,9 @@ export function makeMap(app) {
   }
 
   function showCrumbs() {
-    const { shape } = app.view.tree;
+    const { out, selected, view: { tree: { shape } } } = app;
+    Object.assign(byId("leave"), { disabled: !selected, textContent: out.has(selected) ? "Take in" : "Leave out" });
+    Object.assign(byId("all"), { hidden: !out.size, textContent: `Take in all (${out.size})` });
     const above = [];
     for (let row = app.top; row >= 0; row = shape.parent[row]) above.unshift(row);
     byId("crumbs").replaceChildren(...above.map((row) => {

@@ -25,8 +25,9 @@ export function showFacts(document_) {
     ["User", image.user || "root"],
     ["Command", image.command.join(" ")],
     ["Findings", severe.filter(([count]) => count).map(([count, one]) => `${count} ${one}`).join(", ") || "none"],
+    ["Ports", image.ports.join(", ")],
+    ["Volumes", image.volumes.join(", ")],
   ];
-  if (image.ports.length) facts.push(["Ports", image.ports.join(", ")]);
   byId("facts").replaceChildren(...facts.filter(([, value]) => value).map(([name, value]) =>
     element("div", null, element("dt", { textContent: name }), showText(element("dd", { data: { fact: name } }), value))));
 }

@@ -75,6 +75,7 @@ export function makeRows(app) {
     const twist = element("span", { className: "twist", textContent: isFolder ? (isOpen ? "▾" : "▸") : "" });
     const label = showText(element("span", { className: "name", title: printable(name) }), name);
     const state = view.stateOf(row);
+    const out = app.out.has(row);
     const fill = element("span", { className: `fill ${view.chipOf(row).className}` });
     fill.style.display = "block";
     fill.style.width = `${above > 0 ? Math.round((100 * size) / above) : 0}%`;
@@ -82,17 +83,17 @@ export function makeRows(app) {
     const made = element("div",
       {
         id: `row-${row}`,
-        className: `row${view.isGone(row) ? " gone" : ""}`,
+        className: `row${view.isGone(row) ? " gone" : ""}${out ? " out" : ""}`,
         role: "treeitem",
         data: { row: String(row), size: String(size) },
         aria: {
           level: String(shape.depth[row] + 1),
           selected: String(row === app.selected),
-          label: `${printable(name)}, ${grouped(size)} bytes${chip.text ? `, ${chip.title}` : ""}${state ? `, ${state}` : ""}`,
+          label: `${printable(name)}, ${grouped(size)} bytes${chip.text ? `, ${chip.title}` : ""}${state ? `, ${state}` : ""}${out ? ", left out of the map" : ""}`,
         },
       },
       twist, label,
-      element("span", { className: "mark", textContent: GLYPHS[state] || "", title: state }),
+      element("span", { className: "mark", textContent: (GLYPHS[state] || "") + (out ? "×" : ""), title: state }),
       element("span", { className: "where" },
         chip.text ? element("span", { className: `chip ${chip.className}`, textContent: chip.text, title: chip.title }) : null),
       element("span", { className: "share" }, fill),

@@ -59,10 +59,33 @@ export function weigh(shape, own, colours) {
   for (let row = count - 1; row >= 0; row--) {
     const from = first[row];
     const to = first[row + 1];
-    if (to - from > 1) kids.subarray(from, to).sort((one, other) => total[other] - total[one] || one - other);
+    if (to - from > 1) kids.subarray(from, to).sort(byWeight(total));
     if (to > from && total[row] > 0) colour[row] = colour[kids[from]];
   }
   return { shape, total, own, kids, first, colour };
+}
+
+function byWeight(total) {
+  return (one, other) => total[other] - total[one] || one - other;
+}
+
+/** Return a tree without the weight of some rows, and of what is below them. */
+export function without(tree, rows) {
+  if (!rows.size) return tree;
+  const { shape, first } = tree;
+  const total = tree.total.slice();
+  const kids = tree.kids.slice();
+  const above = new Set();
+  // What is in another one comes before it, and counts once.
+  for (const row of [...rows].sort((one, other) => other - one)) {
+    const gone = total[row];
+    for (let at = row; at >= 0; at = shape.parent[at]) {
+      total[at] -= gone;
+      above.add(at);
+    }
+  }
+  for (const row of above) kids.subarray(first[row], first[row + 1]).sort(byWeight(total));
+  return { ...tree, total, kids };
 }
 
 /** Return the path of a row. */

@@ -52,7 +52,12 @@ LAYERS = (
         *((f"many/f{number:04}", b"x" * number) for number in range(1, 400)),
     ),
 )
-CONFIG: dict[str, object] = {"User": MARKUP, "Labels": {"l": MARKUP}, "Env": ["TOKEN=0123456789"]}
+CONFIG: dict[str, object] = {
+    "Volumes": {"/data": {}, MARKUP: {}},
+    "User": MARKUP,
+    "Labels": {"l": MARKUP},
+    "Env": ["TOKEN=0123456789"],
+}
 
 
 def run(*words: str | Path) -> bytes:
@@ -124,6 +129,7 @@ def test_what_is_shown_is_what_the_audit_says(page: Browser, report: dict[str, A
     assert report["Twice"] > 0
     assert facts["Unchanged"] == "20.0 kB sent again"
     assert facts["There twice"] == f"{report['Twice']} B"
+    assert facts["Volumes"] == f"/data, {MARKUP}"
     assert facts["Efficiency"] == f"{100 * float(report['Efficiency']):.1f} %"
     for path in ("/usr", "/usr/lib", "/many"):
         assert size_of(page, path) == report["Folders"][path]
@@ -160,6 +166,66 @@ def test_search_finds_and_keys_lead_there(page: Browser) -> None:
     assert page.texts("#modes [aria-pressed=true]") == ["Hidden"]
     page.press("2")
     assert page.run("return document.querySelector('.layer[aria-pressed=true]').dataset.layer") == "2"
+
+
+NOTE_AREAS = """
+const of = CanvasRenderingContext2D.prototype;
+if (!window.areas) {
+  const { fillRect, fillText } = of;
+  let area = 0;
+  of.fillRect = function (x, y, w, h) { area = w * h; return fillRect.call(this, x, y, w, h); };
+  of.fillText = function (text, ...at) { window.areas[text] = area; return fillText.call(this, text, ...at); };
+}
+window.areas = {};
+"""
+
+
+def areas_of(page: Browser) -> dict[str, float]:
+    """Draw the map anew, and return how large the rectangle of each name is that is written in it."""
+    page.run(NOTE_AREAS)
+    page.run("document.getElementById('map').style.height = '381px'")
+    map_of(page)
+    page.run("window.areas = {}; document.getElementById('map').style.height = ''")
+    map_of(page)
+    areas: dict[str, float] = page.run("return areas")
+    return areas
+
+
+def test_what_is_left_out_of_the_map_makes_room_and_comes_back(page: Browser) -> None:
+    whole = areas_of(page)
+    assert page.run("return document.getElementById('leave').disabled")
+    page.run("document.getElementById('tree').focus()")
+    page.press("Home", "ArrowDown", "x")  # /many, the largest
+    assert page.texts(".row[aria-selected=true] .name") == ["many"]
+    assert page.texts("#leave") == ["Take in"]
+    assert page.texts("#all") == ["Take in all (1)"]
+    assert page.texts(".row.out .name") == ["many"]
+    assert page.texts(".row.out .mark") == ["\u00d7"]
+    assert "left out of the map" in page.run("return document.querySelector('.row.out').ariaLabel")
+    assert page.texts("#status")[0].endswith("left out")
+    less = areas_of(page)
+    assert "many" not in less
+    assert less["long"] > 2 * whole["long"]
+    # What lies in another one counts once, whichever comes first.
+    page.press("ArrowRight", "ArrowDown", "x")
+    assert page.texts("#all") == ["Take in all (2)"]
+    assert areas_of(page)["long"] == less["long"]
+    page.press("ArrowLeft", "x")
+    assert page.texts("#all") == ["Take in all (1)"]
+    assert areas_of(page)["many"] < whole["many"]
+    page.press("X")
+    assert not page.texts(".row.out")
+    assert areas_of(page) == whole
+    # What is shown alone cannot be left out: what is around it is shown then.
+    page.press("Enter")
+    assert page.texts("#crumbs button") == ["/", "many/"]
+    page.click("#leave")
+    assert page.texts("#crumbs button") == ["/"]
+    page.click("#all")
+    assert not page.run("return document.getElementById('all').getClientRects().length")
+    page.press("x", "v", "v")
+    assert page.texts("#modes [aria-pressed=true]") == ["Compared"]
+    assert not page.texts(".row.out")
 
 
 def test_a_search_with_slashes_is_for_a_part_of_a_path(page: Browser) -> None:

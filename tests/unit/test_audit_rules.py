@@ -58,7 +58,7 @@ def test_very_many_volumes_are_not_all_listed(tmp_path: Path) -> None:
     assert "500 more" in told(found, "system-volume")[-1] + told(found, "system-volume")[0]
 
 
-@pytest.mark.parametrize("entrypoint", [["/bin/sh", "-c", "exec app"], ["bash", "-c", "app", "x"]])
+@pytest.mark.parametrize("entrypoint", [["/bin/sh", "-c", "app"], ["bash", "-c", "app", "x"]])
 def test_an_entry_point_that_a_shell_runs_is_told(entrypoint: list[str], tmp_path: Path) -> None:
     assert told(found_in(tmp_path, config={"Entrypoint": entrypoint}), "shell-entrypoint")
 
@@ -295,7 +295,7 @@ NO_DUMPS: Final = {
     "bin/core": elf(2),
     "lib/core": elf(3),
     "app/core.4": elf(2, ">"),
-    "app/core.js": elf(4),
+    "app/core.js": b"var a",
     "app/cores": elf(4),
     "short/core": b"\x7fELF",
     "app/a.core": b"a text",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parents[1] / "data"
 SARIF = Draft4Validator(json.loads((DATA / "sarif" / "sarif-2.1.0-rtm.5.json").read_text()))
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schemas" / "audit.json").read_text())
-USER: dict[str, object] = {"User": "a", "Healthcheck": {"Test": ["NONE"]}}
+USER: dict[str, object] = {"User": "a", "Healthcheck": {"Test": ["CMD", "true"]}}
 TOKEN = PLANTED["gitlab-token"].encode()
 OTHER = TOKEN[:-4] + b"zzzz"
 KEY = PLANTED["private-key"].encode()
@@ -107,6 +107,16 @@ def test_a_report_made_beside_a_baseline_is_a_baseline(call: Call, form: str) ->
     assert (rules(found["Findings"]), rules(found["Gone"])) == ([], [])
     make(call, "app:3", layer(("a", TOKEN), ("b", TOKEN), ("c", TOKEN)))
     assert rules(audited(call, "--baseline", second, "app:3")["Findings"]) == [("gitlab-token", "/b")]
+
+
+@pytest.mark.parametrize("form", ["json", "sarif"])
+def test_a_report_with_a_text_that_is_not_utf8_is_a_baseline(call: Call, form: str) -> None:
+    make(call, "a:1", layer(("etc/passwd", b"root:x:0:0:::\nad\xffmin:x:0:0:::\n")))
+    report(call, form, "a:1").read_text("utf-8")
+    found = audited(call, "a:1", "--baseline", f"report.{form}")
+    assert rules(found["Known"]) == [("second-root", "/etc/passwd")]
+    assert found["Known"][0]["Text"].endswith("ad\ufffdmin")
+    assert found["Findings"] == []
 
 
 def test_options_that_hide_findings_do_not_let_them_be_gone(call: Call) -> None:

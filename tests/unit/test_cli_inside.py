@@ -238,7 +238,7 @@ def test_findings_for_code_hosts_have_places_whatever_a_name_is(orlop: Call, tmp
     members = [tarfile.TarInfo(f"open/{name}") for name in names]
     for one in members:
         one.mode = 0o666
-    config: dict[str, object] = {"User": "a", "Healthcheck": {"Test": ["NONE"]}}
+    config: dict[str, object] = {"User": "a", "Healthcheck": {"Test": ["CMD", "true"]}}
     (tmp_path / "odd.tar").write_bytes(image(layer(*members), config=config))
     out = orlop("audit", "--archive", tmp_path / "odd.tar", "--sarif")[1].decode("ascii")
     (run,) = json.loads(out)["runs"]

@@ -17,6 +17,7 @@ from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 COUNT = 20_000
 
@@ -49,6 +50,15 @@ def test_an_audit_takes_little_more(images: orlop.ImageService) -> None:
         files.node("/")
         assert peak_of(lambda: audit(files)) < 150
         assert peak_of(lambda: size_below(files.node("/"))) < 20
+
+
+def test_an_audit_takes_little_more_for_directories(tmp_path: Path) -> None:
+    with orlop.open(tmp_path / "store") as service:
+        made = layer(*(f"d{number // 100}/e{number}/" for number in range(COUNT)))
+        service.load(io.BytesIO(image(made)))
+        with service.files("made:1") as files:
+            files.node("/")
+            assert peak_of(lambda: audit(files)) < 60
 
 
 def test_what_has_no_attributes_shares_that(images: orlop.ImageService) -> None:

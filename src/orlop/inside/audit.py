@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidFilter, PathNotFound, WrongType
 from orlop.inside.accounts import accounts_in
 from orlop.inside.baseline import compared
-from orlop.inside.caches import caches_in
+from orlop.inside.caches import caches_in, is_remains
 from orlop.inside.credentials import keeper_of
 from orlop.inside.declared import config_findings, step_findings, writable_paths
 from orlop.inside.dumps import dump_of
@@ -37,6 +37,7 @@ from orlop.inside.packages import package_sizes
 from orlop.inside.programs import SMALLEST, Program
 from orlop.inside.remains import archives_in, byte_code_in
 from orlop.inside.secrets import RULES, secrets_of
+from orlop.inside.strays import sensitive_at
 from orlop.model.given import given_list, given_texts, shown
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_FILE
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["Audit", "LayerBytes", "audit"]
 
 _LISTED: Final = 1000
+_LISTED_OF_CONTENTS: Final = 10_000
+"""Of secrets more than of names, since a new one must not hide among those that are known; but not a million."""
 _OF_CONTENTS: Final = frozenset(
     {"stored-credentials", "core-dump", "shared-id", "empty-password", "sent-again", "second-root", "unknown-owner"}
 )
@@ -150,6 +153,7 @@ def audit(
     count = _Count(found, files, _seen(files), contents=contents, visible_only=visible_only)
     for index, layer in enumerate(files.layers):
         count.add(index, layer)
+    found.findings += count.unlisted()
     found.folders = _folders(files)
     found.packages = package_sizes(files, count.programs) if contents else {}
 
@@ -184,7 +188,16 @@ def _listed(findings: Iterable[AuditFinding]) -> Iterator[AuditFinding]:
         else:
             more[one.rule] = one
     for rule, one in more.items():
-        yield one._replace(text=f"{one.text}; so it is with {counts[rule] - _LISTED:,} more", layer=0, path="", size=0)
+        yield _and_more(one, counts[rule] - _LISTED)
+
+
+def _and_more(one: AuditFinding, count: int) -> AuditFinding:
+    return one._replace(text=f"{one.text}; so it is with {count:,} more", layer=0, path="", size=0)
+
+
+def _most_of(rule: str) -> int:
+    """Return how many findings of a rule are listed that are looked for in all layers."""
+    return _LISTED_OF_CONTENTS if rule in _OF_CONTENTS or rule in RULES else _LISTED
 
 
 def _seen(files: ImageFiles) -> list[dict[int, TarEntry]]:
@@ -222,6 +235,8 @@ class _Count:
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
         self._fresh = hashlib.sha256(urandom(_SALT))  # so nobody can make contents whose marks are alike
         self._marks = Marks()
+        self._told: dict[str, int] = {}  # how many findings about files each rule has
+        self._more: dict[str, AuditFinding] = {}
         self._overwritten: set[str] = set()  # the paths of this layer that a later one overwrites
         self._below: dict[str, tuple[bytes, TarEntry]] = {}  # the last content of each path that is overwritten later
 
@@ -232,13 +247,15 @@ class _Count:
         entries = [one for one in members if one.type == TYPE_FILE and one.size]
         # A file that is named as a whiteout is not in the image, though it may have a content that anyone can read.
         counted = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
-        hidden = 0
+        hidden = remains = 0
         self._overwritten.clear()
         for entry in counted:
             if entry.header_offset in self._seen[index]:
                 continue
             hidden += entry.size
             path = f"/{clean(entry.name)}"
+            remains += entry.size if is_remains(path) else 0
+            self._tell_sensitive(path, entry, index + 1)
             if path in self._files:
                 found.overwritten += entry.size
                 self._overwritten.add(path)
@@ -247,9 +264,33 @@ class _Count:
         found.layers.append(LayerBytes(layer, sum(one.size for one in counted), hidden))
         if hidden >= _WORTH_TELLING:
             text = f"{hidden:,} bytes of this layer are overwritten or removed by later ones"
+            if remains >= _WORTH_TELLING:
+                text += f"; {remains:,} of them are caches or other remains, for the same step to remove"
             found.findings.append(self._of_layer("hidden-bytes", text, layer, hidden)._replace(seen=False))
         if self._contents:
             self._read(index, layer, entries)
+
+    def unlisted(self) -> Iterator[AuditFinding]:
+        """Yield of each rule how many findings were not listed."""
+        for rule, count in self._told.items():
+            if count > _most_of(rule):
+                more = self._more[rule]
+                yield _and_more(more, count - _most_of(rule))._replace(seen=True, fingerprint="")
+
+    def _tell(self, one: AuditFinding) -> None:
+        """List a finding about a file, unless there are very many of its rule."""
+        count = self._told[one.rule] = self._told.get(one.rule, 0) + 1
+        if count <= _most_of(one.rule):
+            self._found.findings.append(one)
+        else:
+            self._more[one.rule] = one
+
+    def _tell_sensitive(self, path: str, entry: TarEntry, layer: int) -> None:
+        """Note a file of a kind that often holds secrets, which a later layer hides."""
+        text = sensitive_at(path)
+        if text:
+            finding = AuditFinding("sensitive-file", "fact", "info", text + _UNSEEN, layer, path, size=entry.size)
+            self._tell(finding._replace(seen=False))
 
     def _read(self, index: int, layer: ImageLayer, entries: list[TarEntry]) -> None:
         again = _Again()
@@ -272,11 +313,11 @@ class _Count:
                 is_told = shown or not self._visible_only
                 where = "" if shown else _UNSEEN
                 for secret in secrets_of(chunks) if is_told else _nothing_of(chunks):
-                    self._found.findings.append(secret_finding(secret, where, layer=index + 1, path=path, seen=shown))
+                    self._tell(secret_finding(secret, where, layer=index + 1, path=path, seen=shown))
                 if dump is not None and dump.is_one and is_told:
-                    self._found.findings.append(_dumped(entry, index + 1, path, where))
+                    self._tell(_dumped(entry, index + 1, path, where))
                 if keeper is not None and keeper.count and is_told:
-                    self._found.findings.append(_kept(keeper, index + 1, path, where))
+                    self._tell(_kept(keeper, index + 1, path, where))
                 if program.module:
                     self.programs[index, entry.header_offset] = program.module
                 if shown:
@@ -327,18 +368,26 @@ class _Again:
 
 
 def _with_shipped(files: ImageFiles, findings: list[AuditFinding]) -> list[AuditFinding]:
-    """Return findings, of which secrets in files that are as a package shipped them are minor ones."""
+    """Return findings, of which secrets in what is published, and in tests of libraries, are minor ones."""
     nodes: dict[tuple[int, str], Node] = {}
+    if not any(one.rule in RULES and one.path for one in findings):
+        return findings
+    from orlop.inside.shipped import is_of_a_test, shipped_files  # noqa: PLC0415 - most images have no secret
+
+    findings = [
+        one._replace(severity="low", text=f"{one.text}, in a test or an example of a library")
+        if one.rule in RULES and is_of_a_test(one.path)
+        else one
+        for one in findings
+    ]
     for one in findings:
-        if one.rule in RULES and one.path and one.seen:
+        if one.rule in RULES and one.path and one.seen and not is_of_a_test(one.path):
             with suppress(PathNotFound):
                 node = files.node(one.path, follow=False)
                 if node.type == TYPE_FILE and node.origin + 1 == one.layer:
                     nodes[one.layer, one.path] = node
     if not nodes:
         return findings
-    from orlop.inside.shipped import shipped_files  # noqa: PLC0415 - most images have no secret
-
     packages = shipped_files(files, {path: node for (_, path), node in nodes.items()})
     shipped = {place: packages[node] for place, node in nodes.items() if node in packages}
     return [
@@ -373,15 +422,20 @@ def _nothing_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
 
 
 def _folders(files: ImageFiles) -> dict[str, int]:
-    """Return the bytes below each directory of the root, and of those of theirs."""
-    from orlop.inside.sizes import size_below  # noqa: PLC0415 - a small module for a few callers
-
-    sizes = size_below(files.node("/"))
-    return {
-        path: sizes[node]
-        for path, node in files.below()
-        if node.children is not None and path.count("/") <= 2 and sizes[node]
-    }
+    """Return the bytes below the root, below each of its directories, and below those of theirs."""
+    sizes: dict[str, int] = {}
+    counted: set[Node] = set()
+    for path, node in files.below():
+        if not node.size or node in counted:
+            continue
+        if node.names > 1:
+            counted.add(node)
+        first = path.find("/", 1)
+        second = path.find("/", first + 1) if first > 0 else -1
+        for folder in ("/", path[: max(first, 0)], path[: max(second, 0)]):
+            if folder:
+                sizes[folder] = sizes.get(folder, 0) + node.size
+    return sizes
 
 
 def _given_findings(baseline: Iterable[AuditFinding]) -> list[AuditFinding]:

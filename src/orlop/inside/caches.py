@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from orlop.inside.node import Node
 
-__all__ = ["Cache", "caches_in", "is_in_cache"]
+__all__ = ["Cache", "caches_in", "is_in_cache", "is_remains"]
 
 _REMAINS: Final = {
     "cache": ("package-cache", "are a cache of a package manager, which nothing that runs needs"),
@@ -31,9 +31,10 @@ _REMAINS: Final = {
 """Of each kind the rule, and what to say of it."""
 _FOUND: Final = re.compile(
     r"(?:(?P<browsers>/(?:[^/]++/)*?\.cache/(?:ms-playwright|puppeteer|Cypress))|(?P<log>/var/log)|(?P<tmp>(?:/var)?/tmp)|(?P<git>/(?:[^/]++/)*?\.git(?=/objects/))|(?P<cache>"
-    r"/var/lib/apt/lists|/var/cache/(?:apt|apk|dnf|yum|libdnf5|zypp|pacman/pkg)|/usr/local/share/\.cache/yarn|"
-    r"/(?:[^/]++/)*?(?:\.cache/(?:pip|uv|pypoetry|yarn|pnpm|go-build|composer|bazel)|\.npm/_cacache|\.m2/repository|"
-    r"\.gradle/caches|\.cargo/registry|\.nuget/packages|go/pkg/mod/cache)))(?=/)"
+    r"/var/lib/apt/lists|/var/cache/(?:apt|apk|dnf|yum|libdnf5|zypp|pacman/pkg)|/usr/local/share/\.cache/yarn|/usr/local/(?:cargo/registry|bundle/cache)|"
+    r"/(?:[^/]++/)*?(?:\.cache/(?:pip|uv|pypoetry|yarn|pnpm|go-build|composer|bazel|coursier|pre-commit)|\.npm/_cacache|\.m2/repository|"
+    r"\.gradle/caches|\.cargo/registry|\.nuget/packages|\.ivy2/cache|"
+    r"(?:(?:ana|mini)?conda[0-9]?|miniforge[0-9]?|mambaforge)/pkgs|go/pkg/mod/cache)))(?=/)"
 )
 _FILES: Final = re.compile(
     r"(?P<logins>/var/log/(?:lastlog|faillog|tallylog))\Z|(?P<backup>/var/(?:cache/debconf|lib/dpkg)/)[^/]+-old\Z"
@@ -57,12 +58,15 @@ class Cache(NamedTuple):
 
 
 def caches_in(paths: Iterable[tuple[str, Node]]) -> Iterator[Cache]:
-    """Yield the caches and remains among the paths of a view that have 1 MiB or more in a layer."""
+    """Yield the caches and remains among the paths of a view that have 1 MiB or more in a layer.
+
+    A file that has a name elsewhere, such as one that uv or conda has linked into its place, takes no bytes here.
+    """
     sizes: dict[tuple[str, str, int], int] = {}
-    counted: set[Node] = set()
+    names: dict[Node, int] = {}
     folder, match = "", None
     for path, node in paths:
-        if node.type != TYPE_FILE or not node.size or node in counted:
+        if node.type != TYPE_FILE or not node.size:
             continue
         # Files of one directory come one after another.
         if (above := path.rpartition("/")[0]) != folder:
@@ -70,12 +74,19 @@ def caches_in(paths: Iterable[tuple[str, Node]]) -> Iterator[Cache]:
         found = (_FILES.match(path) if folder in _FOLDERS else None) or match
         if found is not None:
             if node.names > 1:
-                counted.add(node)
+                names[node] = names.get(node, 0) + 1
+                if names[node] < node.names:
+                    continue
             place = found.lastgroup or "", found[found.lastgroup or 0], node.origin
             sizes[place] = sizes.get(place, 0) + node.size
     for (kind, path, layer), size in sizes.items():
         if size >= _WORTH_TELLING:
             yield Cache(*_REMAINS[kind], path, layer, size)
+
+
+def is_remains(path: str) -> bool:
+    """Return whether a file is in a cache or is another of these remains, whatever its size."""
+    return _FOUND.match(path) is not None or _FILES.match(path) is not None
 
 
 def is_in_cache(folder: str) -> bool:

@@ -96,8 +96,37 @@ _KINDS: Final = (
     _Kind("a password of a package index", ("/.pypirc",), _PASSWORD),
     _Kind(
         "a token of a package registry",
-        ("/.npmrc",),
-        re.compile(rb"(?:_authToken|_password|_auth)[ \t]*=[ \t]*[\"']?([^\s\"']{4,4096})"),
+        ("/.npmrc", "/etc/npmrc"),
+        re.compile(
+            rb"^(?![ \t]*[;#])[^\n=]{0,500}?(?:_authToken|_password|_auth)[ \t]*=[ \t]*[\"']?([^\s\"']{4,4096})",
+            re.MULTILINE,
+        ),
+    ),
+    _Kind(
+        "a token of a package registry",
+        ("/.yarnrc.yml",),
+        re.compile(rb"^[ \t]*npmAuth(?:Token|Ident):[ \t]*[\"']?([^\s\"']{4,4096})", re.MULTILINE),
+    ),
+    _Kind(
+        "a token of a package registry",
+        ("/.cargo/credentials", "/cargo/credentials.toml", "/.cargo/credentials.toml"),
+        re.compile(rb"^[ \t]*token[ \t]*=[ \t]*\"([^\s\"]{4,4096})\"", re.MULTILINE),
+    ),
+    _Kind(
+        "a password of a package index",
+        ("/.m2/settings.xml",),
+        re.compile(rb"<(?:password|passphrase)>\s{0,20}([^<\s]{1,200})"),
+    ),
+    _Kind(
+        "a password of a package index",
+        ("/.composer/auth.json", "/composer/auth.json"),
+        re.compile(rb'"password"\s{0,20}:\s{0,20}"([^"\s]{1,200})"'),
+    ),
+    _Kind(
+        "keys of a cloud",
+        ("/.aws/credentials",),
+        re.compile(rb"^[ \t]*aws_secret_access_key[ \t]*=[ \t]*(\S{16,200})", re.MULTILINE),
+        lambda value: b"EXAMPLE" not in value and not _TO_FILL_IN.match(value),
     ),
     _Kind(
         "keys of a cluster",
@@ -108,6 +137,13 @@ _KINDS: Final = (
         "accounts without a password",
         ("/etc/shadow",),
         re.compile(rb"^([^:\n]{1,64})::", re.MULTILINE),
+        lambda _: True,
+        "empty-password",
+    ),
+    _Kind(
+        "accounts without a password",
+        ("/etc/passwd",),
+        re.compile(rb"^([^:\n]{1,64})::[0-9]{1,10}:[0-9]{0,10}:", re.MULTILINE),
         lambda _: True,
         "empty-password",
     ),

@@ -10,6 +10,7 @@ from orlop.errors import BucketUnavailable, StorageError, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.store.layers import compression_of
 from orlop.streams.compression import Compression, decompressed
+from orlop.streams.tar_header import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,7 +56,7 @@ class Layer(Protocol):
 
         Args:
             known: entries of it, by the offsets of their headers, that take the place of equal ones, which need no
-                memory then.
+                memory then. Whoever has these asks for contents: members without one may be left out.
         """
 
     def paths(self) -> PathTable | None:
@@ -114,7 +115,7 @@ class StoredContent:
 
         Nothing is yielded before the whole table was read without an error. See `Layer.entries`.
         """
-        found = self._listed(known or {})
+        found = self._listed(known)
         if found is not None:
             return iter(found)
         return self._scanned()
@@ -126,7 +127,7 @@ class StoredContent:
         found = find_paths(self._blobs, self.diff_id)
         if found is not None:
             return found
-        entries = self._listed({})
+        entries = self._listed(None)
         refused = self._layers.metadata.refusal() is not None
         if entries is None or (len(entries) > _FEW and refused):
             return None
@@ -139,7 +140,7 @@ class StoredContent:
                 put_paths(self._layers, self._blobs, self.diff_id, made)
         return read_path_table(io.BytesIO(made))
 
-    def _listed(self, known: Mapping[int, TarEntry]) -> list[TarEntry] | None:
+    def _listed(self, known: Mapping[int, TarEntry] | None) -> list[TarEntry] | None:
         from orlop.streams.toc import read_toc  # noqa: PLC0415 - looks at single paths need none
 
         try:
@@ -147,7 +148,9 @@ class StoredContent:
             if file is not None:
                 with file:
                     found = read_toc(file)
-                    return [known.get(one.header_offset, one) for one in found] if known else list(found)
+                    if known is None:
+                        return list(found)
+                    return [known.get(one.header_offset, one) for one in found if one.size and one.type == TYPE_FILE]
         except BucketUnavailable:
             # The layer cannot be read instead.
             raise

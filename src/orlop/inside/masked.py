@@ -7,6 +7,7 @@ value of a step by a variable that is named like a password. So all texts are lo
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from orlop.inside.secrets import AWS_SECRET, RULES, aws_secrets_in, secrets_in
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
 
     from orlop.model.image import Image
 
-__all__ = ["Mask", "is_secret_variable"]
+__all__ = ["Mask", "is_secret_variable", "texts_of"]
 
-_TOKEN_WORDS: Final = frozenset(("PASSWORD", "PASSWD", "SECRET", "TOKEN", "APIKEY"))
+_TOKEN_WORDS: Final = frozenset(
+    (
+        *("PASSWORD", "PASSWD", "PASSPHRASE", "PASS", "PWD", "SECRET", "TOKEN", "APIKEY", "API KEY", "ACCESS KEY"),
+        *("PRIVATE KEY", "ENCRYPTION KEY", "SIGNING KEY", "MASTER KEY"),
+    )
+)
+"""Words of a name, or two that follow each other; ``KEY`` by itself is mostly a public one."""
+_ADDRESSES: Final = frozenset(("URL", "URI", "ENDPOINT"))
+_WORDS: Final = re.compile(r"[A-Z0-9]+")
 _SHORTEST: Final = 8
 _SHOWN: Final = 4
 _MOST_VALUES: Final = 1000
@@ -28,8 +37,13 @@ _ASSIGNED: Final = re.compile(r"""([A-Za-z0-9_]+)(=["']?)([^\s"']+)""")
 
 def is_secret_variable(name: str, value: str) -> bool:
     """Return whether a variable is named like a secret, and has a value that is neither a path nor a reference."""
-    is_named_so = not _TOKEN_WORDS.isdisjoint(name.upper().split("_"))
-    return is_named_so and len(value) >= _SHORTEST and not value.startswith(("/", "$"))
+    if len(value) < _SHORTEST or value.startswith(("/", "$")):
+        return False
+    words = _WORDS.findall(name.upper())
+    if words[-1:] == ["ID"] or (words and words[-1] in _ADDRESSES and "@" not in value):
+        return False
+    pairs = (f"{one} {other}" for one, other in pairwise(words))
+    return not (_TOKEN_WORDS.isdisjoint(words) and _TOKEN_WORDS.isdisjoint(pairs))
 
 
 class Mask:
@@ -40,7 +54,7 @@ class Mask:
     """
 
     def __init__(self, image: Image) -> None:
-        raw = [_raw(text) for text in _texts(image)]
+        raw = [_raw(text) for text in texts_of(image)]
         joined = b"\n".join([*raw, b""])
         self._rules = sorted({secret.rule for secret in secrets_in(joined)})
         self._aws = frozenset(aws_secrets_in(joined)) if _AWS in self._rules else frozenset()
@@ -62,7 +76,8 @@ class Mask:
         return _ASSIGNED.sub(_assigned, raw.decode("utf-8", "surrogateescape"))
 
 
-def _texts(image: Image) -> Iterator[str]:
+def texts_of(image: Image) -> Iterator[str]:
+    """Yield the texts of a config in which somebody may have put a secret."""
     config = image.config
     if config is not None:
         yield from config.env or ()
@@ -71,6 +86,9 @@ def _texts(image: Image) -> Iterator[str]:
         yield from (config.cmd or ())
         yield from (config.labels or {})
         yield config.user
+        yield from (config.on_build or ())
+        yield from (config.healthcheck.test or () if config.healthcheck is not None else ())
+        yield from sorted(config.volumes or ())
     for step in image.history:
         yield step.created_by
     for step in image.history:

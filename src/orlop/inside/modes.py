@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.inside.finding import AuditFinding
 from orlop.inside.strays import strays_at
-from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,10 @@ _USUAL: Final = re.compile(
     r"|(?:/usr)?/lib(?:exec)?/(?:openssh/ssh-keysign|dbus-1(?:\.0)?/dbus-daemon-launch-helper|[a-z_0-9-]+/utempter/utempter)\Z"
 )
 """Programs that are setuid or setgid in all distributions that have them."""
+
+
+_KEYS: Final = ("/.ssh/authorized_keys", "/.ssh/authorized_keys2")
+"""Where a server looks for keys of users, unless it is told otherwise."""
 
 
 def view_findings(files: ImageFiles) -> Iterator[AuditFinding]:
@@ -41,10 +45,10 @@ def view_findings(files: ImageFiles) -> Iterator[AuditFinding]:
             yield AuditFinding("world-writable", "risk", "medium", text, layer, path, size=node.size)
         if node.type in {TYPE_CHAR, TYPE_BLOCK} and (node.attributes.devmajor or node.attributes.devminor):
             yield AuditFinding("device", "risk", "low", "it is a device", layer, path)
-        if path.endswith("/.ssh/authorized_keys") and node.size:
+        if path.endswith(_KEYS) and node.size:
             text = "who has a key that it names may log in over SSH"
             yield AuditFinding("authorized-keys", "risk", "medium", text, layer, path, size=node.size)
-        if path.startswith("/etc/ssh/ssh_host_") and path.endswith("_key") and node.type != TYPE_SYMLINK:
+        if path.startswith("/etc/ssh/ssh_host_") and path.endswith("_key") and node.size:
             text = "all containers of this image have the same host key of SSH"
             yield AuditFinding("ssh-host-key", "secret", "high", text, layer, path, size=node.size)
         yield from strays_at(path, node)

@@ -1,14 +1,15 @@
 """Files that are still as a package shipped them, by the digests that databases of packages have.
 
 What is shipped is published, mostly: a key in it is one of a test or an example. So a secret in such a file is reported
-as a minor one. The databases are those of dpkg (also of distroless images), apk, and Python's ``RECORD``; they are read
-only if there is a secret in some file at all.
+as a minor one, and so is one in a test of a library. The databases are those of dpkg (also of distroless images), apk,
+and Python's ``RECORD``; they are read only if there is a secret in some file at all.
 """
 
 from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from base64 import b64decode, urlsafe_b64decode
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -24,13 +25,29 @@ if TYPE_CHECKING:
     from orlop.inside.node import Node
     from orlop.inside.view import ImageFiles
 
-__all__ = ["shipped_files"]
+__all__ = ["is_of_a_test", "shipped_files"]
 
 _Claim = tuple[str, str, str, bytes]
 """A package, a path, the algorithm of a digest, and the digest that the file at the path had in the package."""
 
+_LIBRARY: Final = re.compile(
+    r"/usr/(?:local|lib)/go(?:-[0-9.]+)?/|/(?:[^/]++/)*?(?:node_modules|site-packages|dist-packages|gems|go/pkg/mod"
+    r"|\.?cargo/registry|lib/(?:python[0-9.]+(?=/test/)|ruby))/"
+)
+_TEST: Final = re.compile(
+    r"/(?:tests?|testdata|__tests__|specs?|fixtures|examples?)/|_test\.go\Z|\.(?:test|spec)\.[jt]sx?\Z"
+)
 _APK_DIGEST: Final = "Q1"
 _RECORD_DIGEST: Final = "sha256="
+
+
+def is_of_a_test(path: str) -> bool:
+    """Return whether a file belongs to tests or examples of a library or a language, by its path.
+
+    Those of Go, Node and Rust have no list of digests in an image.
+    """
+    library = _LIBRARY.match(path)
+    return library is not None and _TEST.search(path, library.end() - 1) is not None
 
 
 def shipped_files(files: ImageFiles, wanted: Mapping[str, Node]) -> dict[Node, str]:

@@ -110,11 +110,12 @@ def _finding(one: AuditFinding, state: str) -> dict[str, Any]:
 def _process(config: ContainerConfig | None, masked: Mask) -> dict[str, Any]:
     """Return how containers of the image run; of the environment only names, since values may be secrets."""
     if config is None:
-        return {"user": "", "command": [], "ports": [], "environment": [], "labels": {}}
+        return {"user": "", "command": [], "ports": [], "volumes": [], "environment": [], "labels": {}}
     return {
         "user": masked(config.user),
         "command": [masked(word) for word in (*(config.entrypoint or ()), *(config.cmd or ()))],
         "ports": sorted(config.exposed_ports or ()),
+        "volumes": [masked(volume) for volume in sorted(config.volumes or ())],
         "environment": [variable.partition("=")[0] for variable in config.env or ()],
         "labels": {masked(key): masked(value) for key, value in sorted((config.labels or {}).items())},
     }

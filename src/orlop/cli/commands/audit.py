@@ -284,7 +284,7 @@ def _finding(one: AuditFinding) -> dict[str, object]:
         "Rule": one.rule,
         "Kind": one.kind,
         "Severity": one.severity,
-        "Text": one.text,
+        "Text": exact(one.text)[0],
         "Layer": one.layer,
         "Path": path,
         "PathBytes": exact_path,

@@ -35,7 +35,7 @@ _TEXTS: Final = {
     "device": "a device of the machine is in the image",
     "empty-password": "an account needs no password",
     "hidden-bytes": "bytes of a layer are overwritten or removed by later ones, and are still sent and stored",
-    "label-format": "a label is not of the form that the OCI image specification requires",
+    "label-format": "a label is not of the form, or not one of those, that the OCI image specification has",
     "left-over": "logs, temporary files, archives or the like were left behind by the build",
     "no-health-check": "the image has no health check (CIS Docker Benchmark 4.6)",
     "on-build": "images that are built on this one run more steps (ONBUILD)",
@@ -154,7 +154,7 @@ def _result(report: Reported, finding: AuditFinding, place: int) -> dict[str, ob
         "ruleId": finding.rule,
         "ruleIndex": place,
         "level": _LEVELS[finding.severity],
-        "message": {"text": f"{report.name}: {finding.text}"},
+        "message": {"text": exact(f"{report.name}: {finding.text}")[0]},
         "locations": [_location(report.name, finding)],
         "partialFingerprints": {"orlop/v1": finding.fingerprint or f"{finding.rule}:{_text(finding.path)}"},
         "properties": {

@@ -123,10 +123,29 @@ const colour = Int16Array.from(colours);
 for (let row = count - 1; row >= 0; row--) {
 const from = first[row];
 const to = first[row + 1];
-if (to - from > 1) kids.subarray(from, to).sort((one, other) => total[other] - total[one] || one - other);
+if (to - from > 1) kids.subarray(from, to).sort(byWeight(total));
 if (to > from && total[row] > 0) colour[row] = colour[kids[from]];
 }
 return { shape, total, own, kids, first, colour };
+}
+function byWeight(total) {
+return (one, other) => total[other] - total[one] || one - other;
+}
+function without(tree, rows) {
+if (!rows.size) return tree;
+const { shape, first } = tree;
+const total = tree.total.slice();
+const kids = tree.kids.slice();
+const above = new Set();
+for (const row of [...rows].sort((one, other) => other - one)) {
+const gone = total[row];
+for (let at = row; at >= 0; at = shape.parent[at]) {
+total[at] -= gone;
+above.add(at);
+}
+}
+for (const row of above) kids.subarray(first[row], first[row + 1]).sort(byWeight(total));
+return { ...tree, total, kids };
 }
 function pathOf(shape, row) {
 if (row === 0) return "/";
@@ -522,7 +541,7 @@ isFolder: (row) => view.tree.first[row] !== view.tree.first[row + 1],
 colour: (row) => (dead(row) ? colours.dimmed : colours.layers[view.paletteOf(row)] || colours.folder),
 textOn: (row) => (dead(row) ? colours.dimmedText : view.paletteOf(row) < 0 ? colours.text : colours.tileText),
 label: (row, start = row) => signOf(row) + printable(namesBetween(start, row).join("/")),
-size: (row) => humanBytes(view.tree.total[row]),
+size: (row) => humanBytes(app.drawn.total[row]),
 write: (text, x, y) => context.fillText(text, x, y),
 };
 }
@@ -548,7 +567,7 @@ context.font = "12px system-ui, sans-serif";
 context.fillStyle = colours.folder;
 context.fillRect(0, 0, width, height);
 const [layout, drawAll, , frame] = SHAPES[app.shape];
-out = layout(app.view.tree, app.top, width, height);
+out = layout(app.drawn, app.top, width, height);
 canvas.dataset.shapes = String(out.count || out.row.length);
 drawAll(context, out, paint());
 const { shape } = app.view.tree;
@@ -575,7 +594,7 @@ else app.select(row);
 function tell(row) {
 const status = byId("status");
 const { view } = app;
-const text = `${pathOf(view.tree.shape, row)}  ${humanBytes(view.tree.total[row])} (${grouped(view.tree.total[row])} bytes)${view.noteOf(row)}`;
+const text = `${pathOf(view.tree.shape, row)}  ${humanBytes(view.tree.total[row])} (${grouped(view.tree.total[row])} bytes)${view.noteOf(row)}${app.out.has(row) ? ", left out" : ""}`;
 showText(status, text);
 status.dataset.row = String(row);
 }
@@ -584,7 +603,9 @@ if (!waiting) requestAnimationFrame(draw);
 waiting = true;
 }
 function showCrumbs() {
-const { shape } = app.view.tree;
+const { out, selected, view: { tree: { shape } } } = app;
+Object.assign(byId("leave"), { disabled: !selected, textContent: out.has(selected) ? "Take in" : "Leave out" });
+Object.assign(byId("all"), { hidden: !out.size, textContent: `Take in all (${out.size})` });
 const above = [];
 for (let row = app.top; row >= 0; row = shape.parent[row]) above.unshift(row);
 byId("crumbs").replaceChildren(...above.map((row) => {
@@ -672,6 +693,7 @@ const above = total[shape.parent[row]] || size;
 const twist = element("span", { className: "twist", textContent: isFolder ? (isOpen ? "▾" : "▸") : "" });
 const label = showText(element("span", { className: "name", title: printable(name) }), name);
 const state = view.stateOf(row);
+const out = app.out.has(row);
 const fill = element("span", { className: `fill ${view.chipOf(row).className}` });
 fill.style.display = "block";
 fill.style.width = `${above > 0 ? Math.round((100 * size) / above) : 0}%`;
@@ -679,17 +701,17 @@ const chip = view.chipOf(row);
 const made = element("div",
 {
 id: `row-${row}`,
-className: `row${view.isGone(row) ? " gone" : ""}`,
+className: `row${view.isGone(row) ? " gone" : ""}${out ? " out" : ""}`,
 role: "treeitem",
 data: { row: String(row), size: String(size) },
 aria: {
 level: String(shape.depth[row] + 1),
 selected: String(row === app.selected),
-label: `${printable(name)}, ${grouped(size)} bytes${chip.text ? `, ${chip.title}` : ""}${state ? `, ${state}` : ""}`,
+label: `${printable(name)}, ${grouped(size)} bytes${chip.text ? `, ${chip.title}` : ""}${state ? `, ${state}` : ""}${out ? ", left out of the map" : ""}`,
 },
 },
 twist, label,
-element("span", { className: "mark", textContent: GLYPHS[state] || "", title: state }),
+element("span", { className: "mark", textContent: (GLYPHS[state] || "") + (out ? "×" : ""), title: state }),
 element("span", { className: "where" },
 chip.text ? element("span", { className: `chip ${chip.className}`, textContent: chip.text, title: chip.title }) : null),
 element("span", { className: "share" }, fill),
@@ -778,6 +800,7 @@ const KEYS = [
 ["s", "tree map or sunburst"],
 ["1 … 9, 0", "dim all layers but one; show all again"],
 ["[ ]", "the next layer down or up alone"],
+["x X", "leave the selected path out of the map, or take it in again; take in all"],
 ["f", "findings"],
 ["t", "dark or light"],
 ["?", "these keys"],
@@ -816,6 +839,8 @@ Backspace: () => app.zoomOut(),
 v: () => app.nextView(),
 s: () => app.setShape(app.shape === "map" ? "sun" : "map"),
 t: () => app.theme.toggle(),
+x: () => app.leaveOut(app.selected),
+X: () => app.leaveOut(0),
 f: () => app.setPanel("findings"),
 "[": () => app.nextLayer(-1),
 "]": () => app.nextLayer(1),
@@ -882,8 +907,9 @@ const facts = [
 ["User", image.user || "root"],
 ["Command", image.command.join(" ")],
 ["Findings", severe.filter(([count]) => count).map(([count, one]) => `${count} ${one}`).join(", ") || "none"],
+["Ports", image.ports.join(", ")],
+["Volumes", image.volumes.join(", ")],
 ];
-if (image.ports.length) facts.push(["Ports", image.ports.join(", ")]);
 byId("facts").replaceChildren(...facts.filter(([, value]) => value).map(([name, value]) =>
 element("div", null, element("dt", { textContent: name }), showText(element("dd", { data: { fact: name } }), value))));
 }
@@ -1023,6 +1049,7 @@ function makeApp() {
 const app = {
 view: null, views: {}, document: null, comparison: null, paths: null,
 shape: "map", top: 0, selected: 0, solo: 0, query: "", found: null, panel: "path",
+out: new Set(), drawn: null,
 show(image, comparison) {
 app.document = image;
 app.comparison = comparison;
@@ -1030,7 +1057,7 @@ app.paths = readPaths(image.paths);
 app.views = { size: sizeView(app.paths) };
 if (app.paths.hidden.size) app.views.hidden = hiddenView(app.paths);
 if (comparison) app.views.compare = compareView(comparison);
-Object.assign(app, { solo: 0, query: "", found: null, top: 0, selected: 0, panel: comparison ? "changes" : "path" });
+Object.assign(app, { solo: 0, query: "", found: null, top: 0, selected: 0, out: new Set(), panel: comparison ? "changes" : "path" });
 showFacts(image);
 showLayers(app);
 app.setView("size");
@@ -1039,7 +1066,7 @@ readHash();
 setView(key) {
 const path = app.view && app.view.tree.shape !== app.views[key].tree.shape;
 app.view = app.views[key];
-if (path) Object.assign(app, { top: 0, selected: 0 });
+if (path) Object.assign(app, { top: 0, selected: 0, out: new Set() });
 const { columns } = app.view.paths || {};
 const summed = columns && columns.rest.length ? `; small files are summed up, ${counted(columns.rest.reduce((sum, [, count]) => sum + count, 0), "path")} in all` : "";
 byId("count").textContent = `${counted(app.view.tree.shape.count - 1, "row")}${summed}`;
@@ -1050,6 +1077,13 @@ app.refresh();
 },
 setShape(shape) {
 app.shape = shape;
+app.refresh();
+},
+leaveOut(row) {
+const { shape } = app.view.tree;
+if (!row) app.out.clear();
+else if (!app.out.delete(row)) app.out.add(row);
+while ([...app.out].some((one) => isBelow(shape, app.top, one))) app.top = shape.parent[app.top];
 app.refresh();
 },
 setSolo(layer) {
@@ -1122,6 +1156,7 @@ if (app.found && !app.found[row]) return true;
 return app.solo > 0 && app.view.key !== "compare" && app.view.numberOf(row) !== app.solo;
 },
 refresh() {
+app.drawn = without(app.view.tree, app.out);
 fillChoice(byId("shapes"), [["map", "Tree map"], ["sun", "Sunburst"]], app.shape, app.setShape);
 showPanel(app);
 app.rows.list();
@@ -1158,6 +1193,8 @@ app.map = makeMap(app);
 app.rows = makeRows(app);
 app.theme = makeTheme(byId("theme"), () => app.map.readColours());
 makeKeys(app);
+byId("leave").onclick = () => app.leaveOut(app.selected);
+byId("all").onclick = () => app.leaveOut(0);
 let timer = 0;
 byId("search").addEventListener("input", (event) => {
 clearTimeout(timer);
