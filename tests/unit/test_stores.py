@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+import stat
 import subprocess
 from contextlib import closing
 from dataclasses import replace
@@ -478,6 +479,8 @@ class TestMove:
         before = holds(root)
         (root / "quarantine" / "folder").mkdir(parents=True)
         (root / "quarantine" / "folder" / "bad").write_bytes(b"set aside")
+        # Somebody else may have put it there.
+        (root / "quarantine" / "folder" / "bad").chmod(0o6755)
         os.mkfifo(root / "quarantine" / "pipe")
         far_away(monkeypatch, root, tmp_path / "moved")
         report = stores.move(root, tmp_path / "moved")
@@ -487,6 +490,7 @@ class TestMove:
         assert broken(tmp_path / "moved") == []
         (folder,) = (tmp_path / "moved" / "quarantine").iterdir()
         assert (folder / "bad").read_bytes() == b"set aside"
+        assert stat.S_IMODE((folder / "bad").stat().st_mode) == 0o755
 
     def test_a_root_that_is_a_link_leads_to_what_is_moved(self, root, tmp_path):
         before = holds(root)
