@@ -169,13 +169,29 @@ def _unix(address: Address, group: int | None) -> socket.socket:
         finally:
             os.umask(before)
         if group is not None:
-            os.chown(address.place, -1, group)
-            os.chmod(address.place, 0o660)
+            _open_to(group, address)
         listener.listen(_BACKLOG)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _open_to(group: int, address: Address) -> None:
+    """Let a group connect to a socket that was just made.
+
+    Whoever may write to its directory can put a link in its place meanwhile, which would give another file away.
+    """
+    descriptor = os.open(address.place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISSOCK(state.st_mode) or state.st_uid != os.geteuid():
+            raise ListenFailed(f"cannot listen on {address}: its socket was replaced; choose another directory")
+        place = f"/proc/self/fd/{descriptor}"
+        os.chown(place, -1, group)
+        os.chmod(place, 0o660)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_stale(address: Address) -> None:
