@@ -17,6 +17,7 @@ import orlop
 from orlop import errors, stores
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.store.local import local_store
+from orlop.store.rows.sqlite import doubts, snapshot
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.streams.filesystems import FileSystem
 from tests.crash.test_processes import PROCESSES, go, join
@@ -463,6 +464,23 @@ class TestBackup:
         assert broken(root) == []
         stores.backup(root, tmp_path / "backup")
         assert holds(tmp_path / "backup") == holds(root)
+
+    @pytest.mark.parametrize("verb", [stores.copy, stores.backup])
+    def test_rows_that_are_misread_once_are_not_damaged(self, root, tmp_path, monkeypatch, verb):
+        real, looks = doubts.look_through, []
+
+        def look_through(reading, path, *, verify=True):
+            looks.append(path)
+            if len(looks) == 1:
+                raise errors.DatabaseDamaged("database disk image is malformed")
+            return real(reading, path, verify=verify)
+
+        monkeypatch.setattr(snapshot, "look_through", look_through)
+        with pytest.raises(errors.StorageError, match="check the device, and run this again") as told:
+            verb(root, tmp_path / "there")
+        assert (told.value.exit_code, len(looks)) == (7, 2)
+        assert not (tmp_path / "there").exists()
+        assert verb(root, tmp_path / "there").images == 3
 
 
 class TestMove:
