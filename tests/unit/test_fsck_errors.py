@@ -128,7 +128,7 @@ def test_a_table_of_contents_that_others_may_read_is_no_fault_of_its_blob(root, 
 
 @pytest.fixture
 def bad(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None]:
-    """Let reads of a table of contents whose path holds some text fail, from some byte on."""
+    """Make reads of a table of contents fail, by a text in its path, from some byte on."""
 
     def failing(where: str, number: int, good: int) -> None:
         def piece(file: io.FileIO, path: str, size: int) -> bytes:

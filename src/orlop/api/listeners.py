@@ -16,6 +16,7 @@ from orlop.errors import InvalidAddress, ListenFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_DIGITS: Final = 9
 _PORT: Final = 2375
 _TLS_PORT: Final = 2376
 _FIRST_FD: Final = 3
@@ -178,7 +179,7 @@ def _unix(address: Address, group: int | None) -> socket.socket:
 
 
 def _open_to(group: int, address: Address) -> None:
-    """Let a group connect to a socket that was just made.
+    """Allow a group to connect to a socket that was just made.
 
     Whoever may write to its directory can put a link in its place meanwhile, which would give another file away.
     """
@@ -256,7 +257,7 @@ def _bound(listener: socket.socket, place: tuple[object, ...]) -> socket.socket:
 
 def _handed_over(address: Address, activation: Activation) -> Iterator[socket.socket]:
     numbers = list(range(_FIRST_FD, _FIRST_FD + activation.count))
-    if address.place.isdecimal():
+    if address.place.isascii() and address.place.isdecimal() and len(address.place) <= _DIGITS:
         numbers = [number for number in numbers if number == int(address.place)]
     elif address.place:
         named = zip(numbers, activation.names, strict=False)

@@ -7,10 +7,23 @@ from abc import abstractmethod
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import NoReturn, Self
 
 
-class Closing:
+class Single:
+    """Something that holds descriptors or the like, which a copy of it would release."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Raise `WrongType`: `copy` and `pickle` ask for this."""
+        from orlop.errors import WrongType  # noqa: PLC0415 - nobody copies what is open
+
+        del protocol
+        raise WrongType(f"{type(self).__name__} objects cannot be copied or pickled; open another one")
+
+
+class Closing(Single):
     """Something that a ``with`` block closes, whatever happened in it."""
 
     __slots__ = ()

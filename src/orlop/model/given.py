@@ -11,10 +11,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONGEST = 200
+
+
+def brief(value: object) -> str:
+    """Return how Python writes a value, for an error: on one line, and no more of it than people read."""
+    try:
+        text = repr(value).replace("\n", " ")
+    except Exception:  # noqa: BLE001 - whatever it is, that it is wrong is what is to be told
+        return "…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
 
 def shown(value: object) -> str:
     """Return a value with its type, for an error."""
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {brief(value)}"
 
 
 def check_text(value: object, what: str) -> None:

@@ -24,6 +24,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 
+from orlop.model.closing import Single
 from orlop.model.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ def permissions(state: os.stat_result) -> int:
     return state.st_mode & 0o777
 
 
-class Directory:
+class Directory(Single):
     """A directory, held open. ``path`` is its name for the user, only for messages.
 
     Safe to share between threads and across a fork.
