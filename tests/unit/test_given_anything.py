@@ -180,6 +180,29 @@ def test_a_look_inside_takes_or_refuses_anything(images: orlop.ImageService, loo
                 check_sentence(error)
 
 
+STORES: Mapping[str, Callable[[orlop.ImageService, Any], object]] = MappingProxyType(
+    {
+        "a name to set": lambda images, odd: images.references.set(odd, images.inspect(TINY).image.id),
+        "an image to name": lambda images, odd: images.references.set(orlop.Reference.parse("a:1"), odd),
+        "a name": lambda images, odd: images.references.get(odd),
+        "a name to delete": lambda images, odd: images.references.delete(odd),
+        "names to delete": lambda images, odd: images.references.delete_all(odd),
+        "the beginning of an ID": lambda images, odd: images.image_store.search(odd),
+    }
+)
+
+
+@pytest.mark.parametrize("what", STORES)
+def test_a_store_below_takes_or_refuses_anything(images: orlop.ImageService, what: str) -> None:
+    before = images.images()
+    for make in ODD.values():
+        try:
+            STORES[what](images, make())
+        except OrlopError as error:
+            check_sentence(error)
+    assert images.images() == before
+
+
 OPENED: Mapping[str, Callable[[Any], object]] = MappingProxyType(
     {
         "an archive": orlop.Archive,

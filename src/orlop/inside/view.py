@@ -12,8 +12,7 @@ from orlop.inside.info import Version, in_order, info_of
 from orlop.inside.lookup import NotCovered, find_path
 from orlop.inside.merge import Merge, clean
 from orlop.inside.trail import HOPS, Allowance
-from orlop.model.closing import Single
-from orlop.model.given import check_number, check_text
+from orlop.model.given import Single, check_number, check_text
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
 
 if TYPE_CHECKING:

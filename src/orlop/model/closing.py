@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from orlop.model.given import Single
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import NoReturn, Self
-
-
-class Single:
-    """Something that holds descriptors or the like, which a copy of it would release."""
-
-    __slots__ = ()
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Raise `WrongType`: `copy` and `pickle` ask for this."""
-        from orlop.errors import WrongType  # noqa: PLC0415 - nobody copies what is open
-
-        del protocol
-        raise WrongType(f"{type(self).__name__} objects cannot be copied or pickled; open another one")
+    from typing import Self
 
 
 class Closing(Single):

@@ -8,6 +8,7 @@ from orlop.model.generic import TypeVar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import NoReturn
 
 T = TypeVar("T")
 
@@ -70,3 +71,14 @@ def given_texts(values: Iterable[str], what: str) -> list[str]:
         if not isinstance(value, str):
             raise WrongType(f"{what} are texts, and {shown(value)} is not one")
     return found
+
+
+class Single:
+    """Something that holds descriptors or the like, which a copy of it would release."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Raise `WrongType`: `copy` and `pickle` ask for this."""
+        del protocol
+        raise WrongType(f"{type(self).__name__} objects cannot be copied or pickled; open another one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orlop.model.closing import Single
+from orlop.model.given import Single
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import ImageName, image_names, listed_name, tag_name
 from orlop.service.registry_verbs import RegistryVerbs

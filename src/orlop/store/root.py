@@ -7,8 +7,8 @@ import time
 from contextlib import ExitStack, suppress
 
 from orlop.errors import NoSpace, NotSupported
-from orlop.model.closing import Single
 from orlop.model.generic import TypeVar
+from orlop.model.given import Single
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.backends.sqlite import SQLiteStoreBackend
 from orlop.store.images import ImageStore

@@ -24,7 +24,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 
-from orlop.model.closing import Single
+from orlop.model.given import Single
 from orlop.model.tuples import NamedTuple
 
 TYPE_CHECKING = False

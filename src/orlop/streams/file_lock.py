@@ -7,7 +7,7 @@ import os
 import weakref
 from contextlib import suppress
 
-from orlop.model.closing import Single
+from orlop.model.given import Single
 from orlop.streams.files import PRIVATE, give_mode, has_name
 
 TYPE_CHECKING = False

@@ -24,8 +24,8 @@ from orlop.errors import (
     TooManyOpenFiles,
     WriteFailed,
 )
-from orlop.model.closing import Single
 from orlop.model.generic import Protocol, runtime_checkable
+from orlop.model.given import Single
 from orlop.model.logger import Logger
 from orlop.model.tuples import NamedTuple
 from orlop.streams.directory import Directory, ForeignFile
