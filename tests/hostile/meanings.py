@@ -6,6 +6,7 @@ What each program reads is told in `docs/formats.md`; `tests/interop/test_meanin
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tests.hostile import tars
@@ -144,6 +145,28 @@ def absolute_link() -> bytes:
         tars.files({"manifest.json": json.dumps([entry(Config="d/c.json", Layers=["d/l.tar"])]).encode()}),
         tars.files({"x.json": config(author="a"), "d/x.json": config(author="b"), "d/l.tar": BODY}),
         symlink(b"d/c.json", b"/x.json"),
+    )
+
+
+def climbing_link(name: bytes = b"d/x", link: bytes = b"../a/../c.json") -> bytes:
+    """A link that leads up again from another link: as text to one member, in a tree of files to another one."""
+    return tars.tar(
+        tars.files({"manifest.json": json.dumps([entry(Config=name.decode())]).encode(), "l.tar": BODY}),
+        tars.files({"c.json": config(author="a"), "e/c.json": config(author="b"), "e/f/g": b""}),
+        symlink(b"a", b"e/f"),
+        symlink(name, link),
+    )
+
+
+def moved_link(*hops: bytes, target: bytes = b"c.json") -> bytes:
+    """A hard link to a symbolic one: as text it leads to one member, as a file of another folder to another one."""
+    links = [hardlink(name, before) for before, name in pairwise((b"e/s", *hops))]
+    listed = json.dumps([entry(Config=hops[-1].decode())]).encode()
+    return tars.tar(
+        tars.files({"manifest.json": listed, "l.tar": BODY}),
+        tars.files({"e/c.json": config(author="a"), "f/c.json": config(author="b"), "c.json": config(author="c")}),
+        symlink(b"e/s", target),
+        *links,
     )
 
 
@@ -343,6 +366,18 @@ REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
         "at once",
     ),
     "a link with an absolute target that is there twice": (absolute_link, "for Docker and to"),
+    "a link that leads up from a link": (climbing_link, "which is a link itself"),
+    "a link that leads up from a link, from the root": (lambda: climbing_link(b"x", b"a/../c.json"), "a link itself"),
+    "a link with an absolute target that leads up from a link": (
+        lambda: climbing_link(b"x", b"/a/../c.json"),
+        "a link itself",
+    ),
+    "a link that leads down and up, and then up from a link": (
+        lambda: climbing_link(b"x", b"e/./f//../../a/../c.json"),
+        "a link itself",
+    ),
+    "a hard link to a link in another folder": (lambda: moved_link(b"f/h"), "leads to a symbolic one"),
+    "a hard link to a link, by way of another one": (lambda: moved_link(b"e/h", b"h"), "leads to a symbolic one"),
 }
 """What is refused, with a part of the sentence: it names both readings."""
 
@@ -400,6 +435,10 @@ HARMLESS: dict[str, Callable[[], Files | bytes]] = {
     "a layout beside repositories": lambda: (
         (layout := Layout()).top(layout.image("one")).files | {"repositories": b"{}"}
     ),
+    "a link that leads up from a folder": lambda: climbing_link(link=b"../e/f/../c.json"),
+    "a hard link to a link in the same folder": lambda: moved_link(b"e/h"),
+    "a hard link to a link that names its own folder": lambda: moved_link(b"f/h", target=b"../e/c.json"),
+    "a hard link to a link with an absolute target": lambda: moved_link(b"f/h", target=b"/e/c.json"),
     "an absolute link that leads to one member": lambda: tars.tar(
         tars.files(docker_of(entry(Layers=["d/l.tar"]))), symlink(b"d/l.tar", b"/l.tar")
     ),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.hostile import tars
 from tests.hostile.made import BODY, both_lists, config, docker_of, entry, symlink
-from tests.hostile.meanings import APP, NAMES, exchanged, two_of, with_layers
+from tests.hostile.meanings import APP, NAMES, climbing_link, exchanged, moved_link, two_of, with_layers
 from tests.unit.layouts import NAME, REF, layer_tar, packed, sha256
 
 if TYPE_CHECKING:
@@ -146,3 +146,24 @@ def test_docker_unpacks_an_archive_and_others_do_not(
     assert docker.inspect("a:1")["Id"] == sha256(two)
     assert skopeo_id(skopeo, f"docker-archive:{archive}", tmp_path / "copy") == sha256(one)
     assert orlop.run("load", "-i", archive).returncode == 3
+
+
+def test_docker_follows_links_as_files_and_skopeo_as_text(
+    docker: Docker, skopeo: Program, orlop: Orlop, archive: Path, tmp_path: Path
+) -> None:
+    archive.write_bytes(climbing_link(b"x", b"a/../c.json"))
+    docker("load", "-i", archive)
+    assert docker.inspect("a:1")["Author"] == "b"
+    assert skopeo_id(skopeo, f"docker-archive:{archive}", tmp_path / "copy") == sha256(config(author="a"))
+    assert orlop.run("load", "-i", archive).returncode == 3
+
+
+def test_a_hard_link_to_a_symbolic_one_leads_docker_elsewhere(docker: Docker, orlop: Orlop, archive: Path) -> None:
+    archive.write_bytes(moved_link(b"f/h"))
+    docker("load", "-i", archive)
+    assert docker.inspect("a:1")["Author"] == "b"
+    assert orlop.run("load", "-i", archive).returncode == 3
+    archive.write_bytes(moved_link(b"e/h"))
+    docker("load", "-i", archive)
+    orlop("load", "-i", archive)
+    assert docker.inspect("a:1")["Author"] == orlop.json("inspect", "a:1")[0]["Author"] == "a"

@@ -101,6 +101,25 @@ def test_a_unix_socket_may_be_for_a_group(tmp_path):
     listener.close()
 
 
+@pytest.mark.parametrize("what", ["a link", "a file"])
+def test_what_takes_the_place_of_a_socket_is_not_opened_to_a_group(tmp_path, monkeypatch, what):
+    """Others may write to its directory, too."""
+    path, own = tmp_path / "s", tmp_path / "own"
+    own.touch(0o600)
+    real = os.umask
+
+    def umask(mode: int) -> int:
+        if path.is_socket():
+            path.unlink()
+            path.symlink_to(own) if what == "a link" else path.touch(0o600)
+        return real(mode)
+
+    monkeypatch.setattr(os, "umask", umask)
+    with pytest.raises(errors.ListenFailed, match="its socket was replaced"):
+        Listener(Address("unix", str(path)), group=os.getgid())
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (path, own)] == [0o600, 0o600]
+
+
 def test_a_socket_that_a_killed_server_left_behind_is_replaced(tmp_path):
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as left:

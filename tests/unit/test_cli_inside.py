@@ -89,6 +89,15 @@ def test_json_is_exact(orlop: Call) -> None:
     assert (found[2]["Size"], found[2]["Layer"], found[2]["ModTime"]) == (8, 2, "2020-09-13T12:26:40Z")
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "1.0", "٣", "2147483648", 5000 * "9", "", "1 "])
+@pytest.mark.parametrize("option", ["--layer", "--up-to"])
+def test_a_number_of_a_layer_is_one_that_layers_have(orlop: Call, number: str, option: str) -> None:
+    status, out, error = orlop("ls", option, number, "made:1")
+    assert (status, out) == (2, b"")
+    assert "is not a number of 1 or more" in error
+    assert len(error) < 1000
+
+
 def test_files_are_found(orlop: Call) -> None:
     assert orlop("find", "made:1", "--size", "+1k") == (0, b"/usr/big\n", "")
     assert orlop("find", "made:1", "/etc", "--name", "p*", "-0") == (0, b"/etc/passwd\0", "")

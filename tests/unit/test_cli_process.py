@@ -276,6 +276,29 @@ def test_closed_standard_streams_are_survived(
     assert (b"Error: " in result.stderr) == (status != 0)
 
 
+@pytest.mark.parametrize(
+    "words", [["--root", "relative", "images"], ["store", "backup", "there"], ["copy", f"store:{TINY}", "oci:there"]]
+)
+def test_a_current_directory_that_is_gone_is_told(
+    run: Callable[..., subprocess.CompletedProcess[bytes]],
+    env: dict[str, str],
+    tiny: Path,
+    tmp_path: Path,
+    words: list[str],
+) -> None:
+    run("load", "-i", tiny)
+    result = subprocess.run(
+        ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh", *ORLOP, *words],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    error = b"Error: the current directory was removed; change to another one\n"
+    assert (result.returncode, result.stderr) == (4, error)
+
+
 def test_text_is_utf_8_in_every_locale(
     run: Callable[..., subprocess.CompletedProcess[bytes]], env: dict[str, str], tiny: Path
 ) -> None:

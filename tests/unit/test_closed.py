@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import io
+import pickle
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.model.digest import ImageID
+from orlop.streams.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,3 +125,32 @@ def test_a_layer_of_a_closed_archive_is_refused(data: Path) -> None:
         layer = archive.images[0].layers[0]
     with pytest.raises(errors.StoreClosed, match="the archive was closed"):
         layer.verify()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_what_is_open_cannot_be_copied_and_goes_on(
+    images: orlop.ImageService, data: Path, tmp_path: Path, copied: Callable[[object], object]
+) -> None:
+    """A copy would have the same descriptors, and would close them when it goes."""
+    with (
+        orlop.Archive(data / "dockerd-29-overlay2" / "multi.tar") as archive,
+        images.files("example/tiny:1.0") as files,
+    ):
+        opened = [images, archive, files, archive.images[0].layers[0], {"in something else": [images]}]
+        for one in [*opened, Directory(str(tmp_path)), images.image_store, images.layer_store]:
+            with suppress(TypeError):
+                copied(one)
+            gc.collect()
+        assert len(images.images()) == len(archive.images) == 3
+        assert files.listdir("/")
+        with pytest.raises(errors.WrongType, match="cannot be copied or pickled"):
+            copied(images)
+    images.close()
+
+
+def test_values_can_be_copied_and_pickled(images: orlop.ImageService) -> None:
+    with images:
+        values = [images.images(), images.inspect("example/tiny:1.0"), images.history("example/tiny:1.0")]
+        values += [images.df(), images.prune(dry_run=True), images.gc()]
+        for value in values:
+            assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value

@@ -239,6 +239,13 @@ def test_a_directory_of_skopeo_s_is_not_overwritten(place: Place, tmp_path: Path
         copy(place, f"oci:{tmp_path}/in", f"dir:{tmp_path}/out")
 
 
+@pytest.mark.parametrize("end", ["/", "//"])
+def test_a_directory_of_skopeo_s_may_be_named_with_a_slash(place: Place, tmp_path: Path, end: str):
+    unpacked(simple(NAME, "a").files, tmp_path / "in")
+    copy(place, f"oci:{tmp_path}/in", f"dir:{tmp_path}/out{end}")
+    assert (tmp_path / "out" / "version").exists()
+
+
 def test_indexes_that_lie_too_deep_are_refused(place: Place, tmp_path: Path):
     layout = Layout()
     descriptor = layout.image("a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,11 +120,63 @@ def test_a_file_that_cannot_be_read_tells_why(root):
         fsck_content.examine(outside("/proc/self/mem"))
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
-def test_a_table_of_contents_that_cannot_be_read_is_no_fault_of_its_blob(root, fail, number):
+def test_a_table_of_contents_that_others_may_read_is_no_fault_of_its_blob(root, fail):
     path = tocs(root)[0]
-    fail("open", number, path.name)
+    fail("open", errno.EACCES, path.name)
     assert found(stores.fsck(root).damage) == [("toc-damaged", digest(path))]
+
+
+@pytest.fixture
+def bad(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None]:
+    """Make reads of a table of contents fail, by a text in its path, from some byte on."""
+
+    def failing(where: str, number: int, good: int) -> None:
+        def piece(file: io.FileIO, path: str, size: int) -> bytes:
+            if where in path and file.tell() >= good:
+                raise OSError(number, os.strerror(number), path)
+            return io.FileIO.read(file, min(size, 64) if where in path and size > 0 else size)
+
+        class Raw(io.FileIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                return piece(self, str(Path(f"/proc/self/fd/{self.fileno()}").readlink()), -1 if size is None else size)
+
+        def read(self: fsck_content.ContentFile, size: int = -1, /) -> bytes:
+            with fsck_content._reading(self._path):
+                return piece(self, self._path, size)
+
+        monkeypatch.setattr(fsck_content, "open", lambda file, *_, **_options: Raw(file), raising=False)
+        monkeypatch.setattr(fsck_content.ContentFile, "read", read)
+
+    return failing
+
+
+@pytest.mark.parametrize("good", [0, 64, 200])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG])
+def test_a_table_of_contents_that_the_disk_cannot_read_may_be_right_and_stays(
+    root, bad, monkeypatch, capsys, number, good
+):
+    before = {path: path.read_bytes() for path in tocs(root)}
+    path = tocs(root)[0]
+    bad(f"toc/sha256/{path.name}", number, good)
+    for repair in (False, True):
+        report = stores.fsck(root, repair=repair)
+        assert found(report.damage) == found(report.unread) == [("device-failed", digest(path))]
+        assert (report.state, report.repairs) == ("unreadable", ())
+    assert run(["--root", str(root), "fsck", "--repair"]) == 7
+    assert f"{os.strerror(number)}; check the device" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert stores.fsck(root).state == "clean"
+    assert {path: path.read_bytes() for path in tocs(root)} == before
+
+
+def test_a_table_of_contents_that_cannot_be_opened_is_told_in_the_same_way(root, fail):
+    path = tocs(root)[0]
+    fail("open", errno.EIO, path.name)
+    report = stores.fsck(root, repair=True)
+    assert (found(report.damage), report.state) == ([("device-failed", digest(path))], "unreadable")
+    # The way back, where the device has lost it for good.
+    path.unlink()
+    assert [one.kind for one in stores.fsck(root).notes] == ["toc-missing"]
 
 
 @pytest.mark.parametrize(("call", "number"), [("write", errno.ENOSPC), ("fsync", errno.EDQUOT)])

@@ -249,7 +249,10 @@ def test_a_digest_is_of_bytes(wrong: Any):
         Digest.of(wrong)
 
 
-@pytest.mark.parametrize("group", [1.5, b"root", ["root"], "a\0b", "nobody has this name"])
+@pytest.mark.parametrize(
+    "group",
+    [1.5, b"root", ["root"], "a\0b", "nobody has this name", True, -1, 2**32 - 1, 2**32, 10**30, "9" * 5000, "٣"],
+)
 def test_a_group_is_a_name_or_a_number(tmp_path: Path, group: Any):
     with pytest.raises(InvalidInput, match="group"):
         stores.init(tmp_path / "root", group=group)

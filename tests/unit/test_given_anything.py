@@ -151,6 +151,98 @@ def test_an_archive_takes_or_refuses_anything(
             tried(looked, verb, parameter, make())
 
 
+LOOKS: Mapping[str, Callable[[orlop.ImageFiles, Any], object]] = MappingProxyType(
+    {
+        "what is at a path": lambda files, odd: files[odd],
+        "whether a path is there": lambda files, odd: odd in files,
+        "the state of a path": lambda files, odd: files.stat(odd),
+        "what is below a path": lambda files, odd: list(files.walk(odd)),
+        "what is in a path": lambda files, odd: files.listdir(odd),
+        "what fits": lambda files, odd: list(files.glob(odd)),
+        "a file": lambda files, odd: files.open(odd),
+        "its content": lambda files, odd: files.read(odd),
+        "its history": lambda files, odd: files.trace(odd),
+        "lines that fit": lambda files, odd: list(files.grep(odd)),
+        "lines of a text": lambda files, odd: list(files.grep(odd, fixed=True)),
+        "lines at a path": lambda files, odd: list(files.grep("a", odd)),
+        "lines of small files": lambda files, odd: list(files.grep("a", max_size=odd)),
+    }
+)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_inside_takes_or_refuses_anything(images: orlop.ImageService, look: str) -> None:
+    with images.files(TINY) as files:
+        for make in [*ODD.values(), lambda: "\ud800", lambda: ["etc"]]:
+            try:
+                LOOKS[look](files, make())
+            except OrlopError as error:
+                check_sentence(error)
+
+
+STORES: Mapping[str, Callable[[orlop.ImageService, Any], object]] = MappingProxyType(
+    {
+        "a name to set": lambda images, odd: images.references.set(odd, images.inspect(TINY).image.id),
+        "an image to name": lambda images, odd: images.references.set(orlop.Reference.parse("a:1"), odd),
+        "a name": lambda images, odd: images.references.get(odd),
+        "a name to delete": lambda images, odd: images.references.delete(odd),
+        "names to delete": lambda images, odd: images.references.delete_all(odd),
+        "the beginning of an ID": lambda images, odd: images.image_store.search(odd),
+    }
+)
+
+
+@pytest.mark.parametrize("what", STORES)
+def test_a_store_below_takes_or_refuses_anything(images: orlop.ImageService, what: str) -> None:
+    before = images.images()
+    for make in ODD.values():
+        try:
+            STORES[what](images, make())
+        except OrlopError as error:
+            check_sentence(error)
+    assert images.images() == before
+
+
+OPENED: Mapping[str, Callable[[Any], object]] = MappingProxyType(
+    {
+        "an archive": orlop.Archive,
+        "the limits of an archive": lambda odd: orlop.Archive(io.BytesIO(bytes(1024)), limits=odd),
+        "the limits of a look": lambda odd: orlop.ArchiveService(io.BytesIO(bytes(1024)), limits=odd),
+        "a data root": orlop.RootService,
+        "the limits of a data root": lambda odd: orlop.RootService("nosuch", limits=odd),
+        "a registry": orlop.Registry,
+        "a user": lambda odd: orlop.Registry("localhost:1", user=odd),
+        "a password": lambda odd: orlop.Registry("localhost:1", password=odd),
+        "a repository": lambda odd: orlop.Registry("localhost:1").delete(odd, "UPPER CASE/"),
+        "a tag": lambda odd: orlop.Registry("localhost:1").delete("UPPER CASE/", odd),
+        "variables": orlop.Proxies.from_variables,
+        "a scheme": lambda odd: orlop.Proxies({"http": "http://a"}).for_host(odd, "b"),
+        "a host": lambda odd: orlop.Proxies({"http": "http://a"}).for_host("http", odd),
+    }
+)
+
+
+@pytest.mark.parametrize("what", OPENED)
+def test_what_can_be_opened_takes_or_refuses_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for make in [*ODD.values(), lambda: type]:
+        try:
+            OPENED[what](make())
+        except OrlopError as error:
+            check_sentence(error)
+
+
+def test_a_refusal_shows_no_more_of_a_value_than_people_read(images: orlop.ImageService) -> None:
+    values: list[Any] = [70_000 * "x" + "\0", [*range(100_000)], 9999 * "a\0\n"]
+    for value in values:
+        for work in (orlop.open, orlop.Archive, images.inspect, images.load, orlop.Platform.parse, orlop.Digest.parse):
+            with pytest.raises(OrlopError) as refused:
+                work(value)
+            check_sentence(refused.value)
+
+
 READ: Mapping[str, Callable[[Any], object]] = MappingProxyType(
     {
         "a digest": orlop.Digest.parse,

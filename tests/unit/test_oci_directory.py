@@ -170,6 +170,15 @@ def test_the_index_keeps_its_mode(tmp_path: Path, images: orlop.ImageService) ->
     assert stat.S_IMODE((tmp_path / "out/index.json").stat().st_mode) == 0o664
 
 
+def test_the_index_does_not_run_with_the_rights_of_whoever_writes_it(
+    tmp_path: Path, images: orlop.ImageService
+) -> None:
+    save(images, tmp_path / "out")
+    (tmp_path / "out/index.json").chmod(0o6777)
+    save(images, tmp_path / "out", *APPS)
+    assert stat.S_IMODE((tmp_path / "out/index.json").stat().st_mode) == 0o777
+
+
 @pytest.mark.parametrize("there", [[], ["blobs"], ["blobs", "blobs/sha256", "ingest"]])
 def test_an_empty_directory_becomes_a_layout(tmp_path: Path, images: orlop.ImageService, there: list[str]) -> None:
     place = tmp_path / "out"

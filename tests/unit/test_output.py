@@ -39,6 +39,15 @@ def test_an_old_file_keeps_its_mode_and_a_link_its_target(tmp_path):
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("mode", [0o4755, 0o2777, 0o1666])
+def test_a_new_file_does_not_run_with_the_rights_of_whoever_writes_it(tmp_path, mode):
+    """The old one may be somebody else's, who knows what to write into the new one."""
+    (tmp_path / "old").touch()
+    (tmp_path / "old").chmod(mode)
+    put(tmp_path / "old")
+    assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == mode & 0o777
+
+
 def test_what_is_not_finished_leaves_nothing(tmp_path):
     (tmp_path / "old").write_bytes(b"old")
     for name in ("old", "new"):

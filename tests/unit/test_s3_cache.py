@@ -172,10 +172,25 @@ def test_it_has_an_end_and_what_was_used_last_stays(site: Site) -> None:
 def test_what_a_dead_process_left_goes_as_well(site: Site) -> None:
     row = site.opened.keep(_DATA)
     site.opened.read(row)
-    (site.folder / "new-0").write_bytes(bytes(BLOCK))
-    os.utime(site.folder / "new-0", (0, 0))
+    left = site.folder / f"new-{16 * '0'}"
+    left.write_bytes(bytes(BLOCK))
+    os.utime(left, (0, 0))
     site.blobs(4 * BLOCK).read_range(site.opened.keep(b"more"), 0, 4)
-    assert not (site.folder / "new-0").exists()
+    assert not left.exists()
+
+
+def test_files_that_are_not_of_the_cache_stay(site: Site) -> None:
+    """A user may have named a directory in which he keeps other things."""
+    site.folder.mkdir(mode=0o700)
+    names = ["letter", "photo-1", "new-year", f"{32 * 'a'}-x", f"{32 * 'A'}-1", f"{32 * 'a'}-1.bak", ".profile"]
+    for name in names:
+        (site.folder / name).write_bytes(bytes(BLOCK))
+        os.utime(site.folder / name, (0, 0))
+    blobs = site.blobs(4 * BLOCK)
+    for number in range(8):
+        blobs.read_range(site.opened.keep(random.Random(number).randbytes(BLOCK - 100)), 0, 1)
+    assert len(list(site.folder.iterdir())) > len(names)
+    assert [name for name in names if not (site.folder / name).exists()] == []
 
 
 def _fill(folder: str, most: int, seed: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+import stat
 import subprocess
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +17,7 @@ import orlop
 from orlop import errors, stores
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.store.local import local_store
+from orlop.store.rows.sqlite import doubts, snapshot
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.streams.filesystems import FileSystem
 from tests.crash.test_processes import PROCESSES, go, join
@@ -463,6 +465,23 @@ class TestBackup:
         stores.backup(root, tmp_path / "backup")
         assert holds(tmp_path / "backup") == holds(root)
 
+    @pytest.mark.parametrize("verb", [stores.copy, stores.backup])
+    def test_rows_that_are_misread_once_are_not_damaged(self, root, tmp_path, monkeypatch, verb):
+        real, looks = doubts.look_through, []
+
+        def look_through(reading, path, *, verify=True):
+            looks.append(path)
+            if len(looks) == 1:
+                raise errors.DatabaseDamaged("database disk image is malformed")
+            return real(reading, path, verify=verify)
+
+        monkeypatch.setattr(snapshot, "look_through", look_through)
+        with pytest.raises(errors.StorageError, match="check the device, and run this again") as told:
+            verb(root, tmp_path / "there")
+        assert (told.value.exit_code, len(looks)) == (7, 2)
+        assert not (tmp_path / "there").exists()
+        assert verb(root, tmp_path / "there").images == 3
+
 
 class TestMove:
     def test_within_a_file_system_it_is_the_same_store(self, root, tmp_path):
@@ -478,6 +497,8 @@ class TestMove:
         before = holds(root)
         (root / "quarantine" / "folder").mkdir(parents=True)
         (root / "quarantine" / "folder" / "bad").write_bytes(b"set aside")
+        # Somebody else may have put it there.
+        (root / "quarantine" / "folder" / "bad").chmod(0o6755)
         os.mkfifo(root / "quarantine" / "pipe")
         far_away(monkeypatch, root, tmp_path / "moved")
         report = stores.move(root, tmp_path / "moved")
@@ -487,6 +508,7 @@ class TestMove:
         assert broken(tmp_path / "moved") == []
         (folder,) = (tmp_path / "moved" / "quarantine").iterdir()
         assert (folder / "bad").read_bytes() == b"set aside"
+        assert stat.S_IMODE((folder / "bad").stat().st_mode) == 0o755
 
     def test_a_root_that_is_a_link_leads_to_what_is_moved(self, root, tmp_path):
         before = holds(root)

@@ -271,6 +271,15 @@ def test_a_budget_is_kept_over_all_runs(place: Place, other: FakeRegistry, tmp_p
     assert len(other.repository("mirror/app").tags) == 8
 
 
+@pytest.mark.parametrize("state", ["/", ".", "/dev/null", "/proc/self/mem"])
+def test_a_state_that_cannot_be_kept_is_a_warning(
+    place: Place, other: FakeRegistry, caplog: pytest.LogCaptureFixture, state: str
+):
+    add_image(place.there, "team/app", "1", "1")
+    assert actions(sync(place, between(place, other), state=state)) == {"1": "copied"}
+    assert [one.getMessage()[:27] for one in caplog.records] == ["this sync is not remembered"]
+
+
 def test_a_dry_run_changes_nothing_and_says_how_much_is_to_be_copied(place: Place, other: FakeRegistry):
     for tag in ("1", "2"):
         add_image(place.there, "team/app", tag, tag)

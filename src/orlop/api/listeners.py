@@ -16,6 +16,7 @@ from orlop.errors import InvalidAddress, ListenFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_DIGITS: Final = 9
 _PORT: Final = 2375
 _TLS_PORT: Final = 2376
 _FIRST_FD: Final = 3
@@ -169,13 +170,29 @@ def _unix(address: Address, group: int | None) -> socket.socket:
         finally:
             os.umask(before)
         if group is not None:
-            os.chown(address.place, -1, group)
-            os.chmod(address.place, 0o660)
+            _open_to(group, address)
         listener.listen(_BACKLOG)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _open_to(group: int, address: Address) -> None:
+    """Allow a group to connect to a socket that was just made.
+
+    Whoever may write to its directory can put a link in its place meanwhile, which would give another file away.
+    """
+    descriptor = os.open(address.place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISSOCK(state.st_mode) or state.st_uid != os.geteuid():
+            raise ListenFailed(f"cannot listen on {address}: its socket was replaced; choose another directory")
+        place = f"/proc/self/fd/{descriptor}"
+        os.chown(place, -1, group)
+        os.chmod(place, 0o660)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_stale(address: Address) -> None:
@@ -240,7 +257,7 @@ def _bound(listener: socket.socket, place: tuple[object, ...]) -> socket.socket:
 
 def _handed_over(address: Address, activation: Activation) -> Iterator[socket.socket]:
     numbers = list(range(_FIRST_FD, _FIRST_FD + activation.count))
-    if address.place.isdecimal():
+    if address.place.isascii() and address.place.isdecimal() and len(address.place) <= _DIGITS:
         numbers = [number for number in numbers if number == int(address.place)]
     elif address.place:
         named = zip(numbers, activation.names, strict=False)

@@ -44,6 +44,7 @@ class DirectoryMembers(Members[L]):
             with explaining("read", path):
                 self._check_entrance()
                 self._walk()
+            self._check_links()
         except BaseException:
             self.close()
             raise
@@ -94,6 +95,7 @@ class DirectoryMembers(Members[L]):
             self._outside[name] = target
         else:
             self._add(name, Member(target=path.lstrip("/")), lambda _: True)
+            self._note_way(name, path.lstrip("/"), posixpath.dirname(name), target)
 
     def _target(self, key: str) -> str | None:
         return self._outside.get(key) or super()._target(key)

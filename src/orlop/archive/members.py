@@ -114,6 +114,9 @@ class Members(Closing, ABC, Generic[L]):
         self.taking = taking
         self._table: dict[str, Member[L]] = {}
         self._absolute: list[tuple[str, str, str]] = []
+        self._relative: dict[str, str] = {}
+        self._hard: dict[str, str] = {}
+        self._rising: list[tuple[str, str, str]] = []
         self._others: dict[str, None] = {}
         self._document_bytes = self._bytes_again = self._values = 0
         self._counted: dict[str, int] = {}
@@ -324,12 +327,26 @@ class Members(Closing, ABC, Generic[L]):
             raise self.limits.exceeded("members", f"the archive has {count} members or more")
 
     def _add_link(self, name: str, linkname: str, *, hard: bool) -> None:
-        below = posixpath.dirname(self._key(name))
+        key = self._key(name)
+        below = posixpath.dirname(key)
         rooted = hard or linkname.startswith("/")
         target = self._key(linkname if rooted else posixpath.join(below, linkname))
         self._add(name, Member(target=target), lambda _: True)
-        if linkname.startswith("/") and below and not hard:
+        if hard:
+            self._hard[key] = target
+            return
+        if not rooted:
+            self.count_bytes(len(linkname))
+            self._relative[key] = linkname
+        elif below:
             self._absolute.append((name, target, self._key(f"{below}/{linkname}")))
+        self._note_way(name, target, "" if rooted else below, linkname)
+
+    def _note_way(self, name: str, target: str, below: str, linkname: str) -> None:
+        """Note what a symbolic link leaves again on the way to its target, if it is a link itself."""
+        for above in _left(below, linkname):
+            self.count_bytes(len(above))
+            self._rising.append((name, target, above))
 
     def _note_other(self, name: str) -> None:
         """Note a member that is neither a file nor a link nor a folder, and is passed over."""
@@ -342,8 +359,9 @@ class Members(Closing, ABC, Generic[L]):
 
         Raises:
             InvalidArchive: a member is a folder of others, too, so that unpacking moves or removes them; or a link with
-                an absolute target has one inside of the archive and one beside the link; or a member of a type that is
-                passed over has the name of another.
+                an absolute target has one inside of the archive and one beside the link; or a link leads up from what
+                is a link itself; or a hard link has a symbolic one as its target, whose own is another one from there;
+                or a member of a type that is passed over has the name of another.
         """
         for key in self._others:
             if key in self._table:
@@ -368,10 +386,57 @@ class Members(Closing, ABC, Generic[L]):
                     " containerd; it is refused"
                 )
                 raise InvalidArchive(msg)
+        self._check_links()
+
+    def _check_links(self) -> None:
+        for name, target, above in self._rising:
+            if target in self._table and self._target(above) is not None:
+                msg = (
+                    f"the archive's link {name!r} leads up from {above!r}, which is a link itself: what reads it as it"
+                    f" stands finds {target!r}, and what has unpacked it something else; it is refused"
+                )
+                raise InvalidArchive(msg)
+        for name, target in self._hard.items():
+            moved = self._moved(name, target)
+            if moved is not None and moved in self._table:
+                msg = (
+                    f"the archive's hard link {name!r} leads to a symbolic one, and with that to {moved!r} for Docker,"
+                    " which unpacks it, and elsewhere for others; it is refused"
+                )
+                raise InvalidArchive(msg)
+
+    def _moved(self, name: str, target: str) -> str | None:
+        """Return where a hard link leads once it is unpacked, if that is not where its target leads.
+
+        A symbolic link with a second name leads from there to where its text does.
+        """
+        for _ in range(_MAX_LINKS):
+            if target not in self._hard:
+                break
+            target = self._hard[target]
+        text = self._relative.get(target)
+        if text is None:
+            return None
+        moved = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), text)).lstrip("/")
+        return None if moved == self._target(target) else moved
 
     def close(self) -> None:
         """Close the archive; nothing can be read any more."""
         self._is_closed = True
+
+
+def _left(below: str, linkname: str) -> Iterator[str]:
+    """Yield what a link's text names and leaves again by ``..``, from the root of the archive."""
+    parts = below.split("/") if below else []
+    base = len(parts)
+    for part in linkname.split("/"):
+        if part == "..":
+            if len(parts) > base:
+                yield "/".join(parts)
+            base = min(base, len(parts) - 1)
+            del parts[-1:]
+        elif part not in {"", "."}:
+            parts.append(part)
 
 
 def begins_like_layer(first: bytes) -> bool:

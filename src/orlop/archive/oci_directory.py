@@ -41,7 +41,7 @@ from orlop.model import gojson
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.progress import LayerExists
-from orlop.streams.directory import Directory, ForeignFile, kind_of
+from orlop.streams.directory import Directory, ForeignFile, kind_of, permissions
 from orlop.streams.files import CHUNK, Giving, NewFile, explaining
 from orlop.streams.part_directory import DirectoryLock, PartDirectory, is_part, subdirectory
 
@@ -362,7 +362,7 @@ class LayoutTarget:
 
 
 def publish_index(layout: Directory, part: Directory) -> None:
-    """Publish ``index.json`` of a part, with the mode and the owner of the one that is there."""
+    """Publish ``index.json`` of a part, with the permissions and the owner of the one that is there."""
     place = layout.at("index.json")
     state = place.state()
     if state is not None:
@@ -370,7 +370,7 @@ def publish_index(layout: Directory, part: Directory) -> None:
         try:
             with suppress(PermissionError):  # only the superuser may give files away
                 os.fchown(descriptor, state.st_uid, state.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(state.st_mode))
+            os.fchmod(descriptor, permissions(state))
         finally:
             os.close(descriptor)
     part.at("index.json").rename(place)

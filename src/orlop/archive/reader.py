@@ -13,7 +13,7 @@ from orlop.intake.platforms import chosen
 from orlop.intake.taking import measuring
 from orlop.model.closing import Closing
 from orlop.model.image import Configured
-from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.limits import DEFAULT_LIMITS, limits_or
 from orlop.model.manifest import Manifest, unread_layer
 from orlop.store.content import node_of
 from orlop.store.loose import loose_blob
@@ -184,6 +184,7 @@ class Archive(Closing):
                 StorageError: it cannot be read.
         """
         choice = chosen(platform)
+        limits = limits_or(limits, DEFAULT_LIMITS)
         with ExitStack() as stack:
             taking = stack.enter_context(measuring(limits, progress))
             archive = stack.enter_context(opened(source, taking))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from orlop.cli.show import output
-from orlop.errors import OrlopError
+from orlop.errors import FileNotThere, OrlopError
 
 _UNEXPECTED = 1
 
@@ -20,6 +21,8 @@ def report(error: Exception, *, debug: bool) -> int:
     # An error of usage comes from click, which is there then.
     if "click" in sys.modules and (status := _usage(error)) is not None:
         return status
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+        error = FileNotThere("the current directory was removed; change to another one")
     if isinstance(error, OSError):
         from orlop.streams.files import explained  # noqa: PLC0415 - only where something fails
 
@@ -31,6 +34,15 @@ def report(error: Exception, *, debug: bool) -> int:
     hint = "" if debug else "; run the command again as `orlop --debug …` to see where"
     output.complain(f"Error: something unexpected went wrong ({text}){hint}")
     return _UNEXPECTED
+
+
+def _is_nowhere() -> bool:
+    """Return whether the current directory is gone, so that relative paths mean nothing."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _usage(error: Exception) -> int | None:

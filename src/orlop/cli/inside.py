@@ -6,12 +6,13 @@ from contextlib import ExitStack, contextmanager
 
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.source import archive_option, platform_option
+from orlop.model.given import brief
 from orlop.model.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, Final
 
     from orlop.cli.session import Session
     from orlop.inside.view import ImageFiles
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
     Command = Callable[..., Any]
 
 
+_DIGITS: Final = 10
+
+
 def read_number(text: str) -> int:
     """Return a number from 1 on; raise `WrongUsage` where a word is not one."""
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1 << 31:
-        raise WrongUsage(f"{text!r} is not a number of 1 or more")
-    return int(text)
+    digits = text.lstrip("0") if text.isascii() and text.isdecimal() else ""
+    # Python reads no number of very many digits.
+    if not 0 < len(digits) <= _DIGITS or int(digits) >= 1 << 31:
+        raise WrongUsage(f"{brief(text)} is not a number of 1 or more")
+    return int(digits)
 
 
 class Look(NamedTuple):

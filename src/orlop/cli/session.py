@@ -100,7 +100,7 @@ def _is_safe(root: str, environment: Mapping[str, str]) -> bool:
     if "*" in listed or os.path.realpath(root) in {os.path.realpath(path) for path in listed if path}:
         return True
     caller = environment.get("SUDO_UID", "")
-    if os.geteuid() != 0 or not caller.isdecimal():
+    if os.geteuid() != 0 or not caller.isdecimal() or len(caller) > len(str(1 << 32)):
         return False
     try:
         return os.stat(root).st_uid == int(caller)

@@ -27,8 +27,9 @@ from orlop.intake.offer import Offer
 from orlop.intake.source import Found
 from orlop.intake.taking import L
 from orlop.model.closing import Closing
-from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.limits import DEFAULT_LIMITS, limits_or
 from orlop.model.values import replace
+from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -308,9 +309,9 @@ def open_root(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) 
         limits: the limits on what a data root may contain; by default an image may have `MOST_LAYERS` layers.
 
     Raises:
-        InvalidRoot: it is not a data root. StorageError: the directory cannot be read.
+        WrongType: it is not a path. InvalidRoot: it is not a data root. StorageError: the directory cannot be read.
     """
-    return ForeignRoot(os.fspath(path), limits)
+    return ForeignRoot(path_text(path, "a data root"), limits_or(limits, DEFAULT_LIMITS))
 
 
 def _limits_of_root(limits: Limits) -> Limits:

@@ -13,6 +13,7 @@ import string
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter
+from orlop.model.given import check_text
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -117,9 +118,14 @@ def literal(text: str, *, ignore_case: bool = False) -> Cat:
         text: it.
         ignore_case: let it fit texts, too, whose letters of ASCII differ by case.
     """
+    check_text(text, "a pattern")
     if "\n" in text:
         raise InvalidFilter("a pattern with a newline matches no line; search for a part of it")
-    each = (frozenset((byte,)) for byte in text.encode("utf-8", "surrogateescape"))
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidFilter("a pattern has half of a pair of surrogates, which no file has; leave it out") from error
+    each = (frozenset((byte,)) for byte in raw)
     return Cat(tuple(OneOf(_without_case(one) if ignore_case else one) for one in each))
 
 

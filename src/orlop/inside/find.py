@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter
+from orlop.model.given import check_text
 from orlop.model.pattern import Pattern
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
     most the number of its names times that of the pattern's.
 
     Raises:
-        InvalidFilter: the pattern is malformed.
+        InvalidFilter: the pattern is malformed. WrongType: it is not a text.
     """
+    check_text(pattern, "a pattern of paths")
     parts = [None if part == "**" else Pattern.parse(part) for part in pattern.strip("/").split("/")]
 
     def fits(path: str) -> bool:

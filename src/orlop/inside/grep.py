@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.inside.automaton import Automaton
 from orlop.inside.expression import literal, parse, whole_word
 from orlop.inside.merge import clean
+from orlop.model.given import check_number
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_FILE
 
@@ -170,6 +171,8 @@ def grep(
     Raises:
         PathNotFound: a path is not there. Beside it, what reading layers raises.
     """
+    if max_size is not None:
+        check_number(max_size, "the largest size of files to search")
     found_at = _of_layers(files, paths) if hidden else _of_view(files, paths)
     wanted = [one for one in found_at if max_size is None or one[1][1].size <= max_size]
     wanted.sort(key=_in_layers)

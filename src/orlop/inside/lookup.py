@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import PathNotFound
 from orlop.inside.trail import Trail
+from orlop.model.given import check_text
 from orlop.streams.tar_header import TYPE_SYMLINK
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def find_path(
         PathNotFound: nothing is there, or a link leads nowhere, in a circle, or too far. NotCovered: it leads to
         another path.
     """
+    check_text(path, "a path in an image")
     stack: list[tuple[str, Node]] = [("", root)]
     parts = path.split("/")[::-1]
     trail = Trail(allowance)

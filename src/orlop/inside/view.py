@@ -12,7 +12,7 @@ from orlop.inside.info import Version, in_order, info_of
 from orlop.inside.lookup import NotCovered, find_path
 from orlop.inside.merge import Merge, clean
 from orlop.inside.trail import HOPS, Allowance
-from orlop.model.given import check_number
+from orlop.model.given import Single, check_number, check_text
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _LOOKS: Final = 32
 """How many single paths are looked up before it is cheaper to merge all layers."""
 
 
-class ImageFiles:
+class ImageFiles(Single):
     """The files of an image; a context manager. Made by `orlop.ImageService.files` and `orlop.ArchiveService.files`.
 
     It behaves as a mapping of paths to `FileInfo`, in order: iteration yields every path, directories before what is
@@ -207,6 +207,7 @@ class ImageFiles:
 
         The layers are merged once more, with a look at the path after each.
         """
+        check_text(path, "a path in an image")
         found: list[Version] = []
         real = clean(path)
         old: Node | None = None
@@ -287,6 +288,7 @@ class ImageFiles:
 
     def _look(self, path: str, *, follow: bool) -> tuple[str, Node]:
         """Return the real path and the node at a path; a directory may have only some of what is in it."""
+        check_text(path, "a path in an image")
         self._looks += 1
         if self._merged is None and self._looks <= _LOOKS and path.strip("/"):
             with suppress(TocDamaged):

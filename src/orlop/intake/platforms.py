@@ -6,6 +6,7 @@ import os
 
 from orlop.errors import PlatformNotFound, WrongType
 from orlop.model.digest import ImageID
+from orlop.model.given import brief
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.platform import Platform
 from orlop.model.values import dataclass, replace
@@ -85,7 +86,7 @@ def chosen(asked: Platform | str | None) -> PlatformChoice:
     if isinstance(asked, str):
         asked = Platform.parse(asked, default=host)
     elif not isinstance(asked, Platform | None):
-        raise WrongType(f"a platform is a str, such as linux/arm64, or a Platform, not {asked!r}")
+        raise WrongType(f"a platform is a str, such as linux/arm64, or a Platform, not {brief(asked)}")
     return PlatformChoice(asked, host)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from orlop.model.given import Single
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
 
-class Closing:
+class Closing(Single):
     """Something that a ``with`` block closes, whatever happened in it."""
 
     __slots__ = ()

@@ -8,13 +8,25 @@ from orlop.model.generic import TypeVar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import NoReturn
 
 T = TypeVar("T")
+
+_LONGEST = 200
+
+
+def brief(value: object) -> str:
+    """Return how Python writes a value, for an error: on one line, and no more of it than people read."""
+    try:
+        text = repr(value).replace("\n", " ")
+    except Exception:  # noqa: BLE001 - whatever it is, that it is wrong is what is to be told
+        return "…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def shown(value: object) -> str:
     """Return a value with its type, for an error."""
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {brief(value)}"
 
 
 def check_text(value: object, what: str) -> None:
@@ -59,3 +71,14 @@ def given_texts(values: Iterable[str], what: str) -> list[str]:
         if not isinstance(value, str):
             raise WrongType(f"{what} are texts, and {shown(value)} is not one")
     return found
+
+
+class Single:
+    """Something that holds descriptors or the like, which a copy of it would release."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Raise `WrongType`: `copy` and `pickle` ask for this."""
+        del protocol
+        raise WrongType(f"{type(self).__name__} objects cannot be copied or pickled; open another one")

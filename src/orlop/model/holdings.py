@@ -41,7 +41,7 @@ class Holdings:
         """
         blobs: set[Digest] = set()
         chains: set[ChainID] = set()
-        if not hasattr(lines, "__iter__"):
+        if isinstance(lines, type) or not hasattr(lines, "__iter__"):
             raise WrongType(f"the lines of what is had are a list or a file, not {shown(lines)}")
         for number, raw in enumerate(lines, 1):
             check_bytes(raw, f"line {number} of what is had")

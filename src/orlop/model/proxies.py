@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final, Self
 
+from orlop.errors import WrongType
+from orlop.model.given import check_text, shown
 from orlop.model.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -33,7 +35,12 @@ class Proxies:
 
         Each may also be written in capitals; lower case wins. ``HTTP_PROXY`` is ignored if a web server runs the
         program (``REQUEST_METHOD`` is set), because then a client can set it by a header.
+
+        Raises:
+            WrongType: these are not variables.
         """
+        if not hasattr(variables, "keys") or not hasattr(variables, "get"):
+            raise WrongType(f"variables are a mapping, such as os.environ, not {shown(variables)}")
 
         def value(name: str) -> str:
             upper = "" if name == "http_proxy" and "REQUEST_METHOD" in variables else variables.get(name.upper(), "")
@@ -44,7 +51,9 @@ class Proxies:
         return cls({scheme: url for scheme, url in found.items() if url}, tuple(one for one in exceptions if one))
 
     def for_host(self, scheme: str, host: str, port: int | None = None) -> str | None:
-        """Return the URL of the proxy for a host, or None if it is reached directly."""
+        """Return the URL of the proxy for a host, or None if it is reached directly. Raises `WrongType`."""
+        check_text(scheme, "a scheme")
+        check_text(host, "a host")
         proxy = self.by_scheme.get(scheme)
         if proxy is None or self._is_direct(host.lower().strip("[]").rstrip("."), port or _PORTS.get(scheme)):
             return None

@@ -10,6 +10,7 @@ from orlop.errors import InvalidReference
 from orlop.model.closing import Closing
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
+from orlop.model.given import check_text
 from orlop.model.proxies import NO_PROXIES
 from orlop.model.reference import Reference
 from orlop.registry import referrers
@@ -58,6 +59,8 @@ class Registry(Closing):
         proxies: Proxies | None = None,
         registries: Registries | None = None,
     ) -> None:
+        for value, what in ((host, "the host of a registry"), (user, "a user"), (password, "a password")):
+            check_text(value, what)
         self.host = host_of_key(host)
         self._transport: HttpTransport | None = None
         if Reference.parse(f"{self.host}/a/b").domain != self.host:
@@ -161,6 +164,7 @@ class Registry(Closing):
             self._transport.close()
 
     def _at(self, repository: str) -> tuple[RegistryClient, str]:
+        check_text(repository, "a repository")
         name = Reference.parse(f"{self.host}/{repository}")
         if name.tag is not None or name.digest is not None:
             raise InvalidReference(f"{repository!r} is not a repository: name the tag or digest apart from it")
@@ -169,4 +173,7 @@ class Registry(Closing):
 
 def _reference(reference: str | Digest) -> str | Digest:
     """Return a tag or a digest; a digest is what has a colon."""
-    return Digest.parse(str(reference)) if ":" in str(reference) else reference
+    if isinstance(reference, Digest):
+        return reference
+    check_text(reference, "a tag or a digest")
+    return Digest.parse(reference) if ":" in reference else reference

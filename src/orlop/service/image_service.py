@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orlop.model.given import Single
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import ImageName, image_names, listed_name, tag_name
 from orlop.service.registry_verbs import RegistryVerbs
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
 
 
-class ImageService(RegistryVerbs, SpaceVerbs):
+class ImageService(RegistryVerbs, SpaceVerbs, Single):
     """An open store with Docker's verbs. `orlop.open` returns one; it is a context manager that closes the store.
 
     A *name* is a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one, as text or as a

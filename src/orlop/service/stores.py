@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 _TARGET: Final = "the target"
+_MOST_GROUPS: Final = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,10 +339,15 @@ def group_number(group: int | str) -> int:
     """Return the number of a group that is named, or numbered; raises `InvalidInput` where there is none."""
     import grp  # noqa: PLC0415 - few stores are shared
 
-    if not isinstance(group, int):
+    if isinstance(group, bool) or not isinstance(group, int):
         check_text(group, "a group, unless it is a number,")
-    if isinstance(group, int) or group.isdecimal():
-        return int(group)
+    if isinstance(group, str) and group.isascii() and group.isdecimal() and len(group) <= len(str(_MOST_GROUPS)):
+        group = int(group)
+    if isinstance(group, int):
+        # The number behind the last one means that a file keeps its group.
+        if not 0 <= group < _MOST_GROUPS:
+            raise InvalidInput(f"there is no group {group}; give a number from 0 to {_MOST_GROUPS - 1}, or a name")
+        return group
     try:
         return grp.getgrnam(group).gr_gid
     except (KeyError, ValueError) as error:

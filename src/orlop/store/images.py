@@ -18,6 +18,7 @@ from orlop.errors import (
     LayerNotFound,
 )
 from orlop.model.digest import ImageID
+from orlop.model.given import check_text
 from orlop.model.logger import Logger
 from orlop.store.backends.backend import ImageIndex
 from orlop.store.layers import required
@@ -193,6 +194,7 @@ class ImageStore:
         Raises:
             ImageNotFound: no ID starts so. AmbiguousID: several do.
         """
+        check_text(partial, "the beginning of an image ID")
         text = partial.removeprefix("sha256:")
         if not _HEX.issuperset(text) or len(text) > _DIGEST_LENGTH:
             raise not_found(partial)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from orlop.errors import InvalidReference, ReferenceNotFound
-from orlop.model.digest import Digest
+from orlop.errors import InvalidReference, ReferenceNotFound, WrongType
+from orlop.model.digest import Digest, ImageID
+from orlop.model.given import given_list, shown
 from orlop.model.reference import Reference
 from orlop.store.rows.metadata import ReferenceRow
 
@@ -11,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from orlop.model.digest import ImageID
     from orlop.store.rows.metadata import Metadata
 
 
@@ -30,8 +30,12 @@ class ReferenceStore:
         """Point a name with a tag or digest to an image, and return the other image it pointed to before, if any.
 
         Raises:
-            InvalidReference: the name has neither tag nor digest, or could be taken for an ID.
+            WrongType: these are not a reference and an image ID. InvalidReference: the name has neither tag nor digest,
+                or could be taken for an ID.
         """
+        _check_reference(reference)
+        if not isinstance(image, ImageID):
+            raise WrongType(f"a name is given to an ImageID, not to {shown(image)}")
         if reference.is_id_like:
             msg = f"{reference.familiar!r} cannot be a name: it could be taken for an image ID"
             raise InvalidReference(msg)
@@ -49,8 +53,9 @@ class ReferenceStore:
         Raises:
             ReferenceNotFound: it points to none. InvalidReference: it has neither tag nor digest.
         """
+        suffix = suffix_of(reference)
         with self._metadata.read() as rows:
-            found = rows.reference(reference.name, suffix_of(reference))
+            found = rows.reference(reference.name, suffix)
         if found is None:
             raise unknown(reference)
         return found.image
@@ -65,8 +70,11 @@ class ReferenceStore:
 
     def delete_all(self, references: Sequence[Reference]) -> None:
         """Forget different names at once. Raises what `delete` raises, and forgets none then."""
+        references = given_list(references, "references")
+        suffixes = [suffix_of(one) for one in references]
+        names = [(one.name, suffix) for one, suffix in zip(references, suffixes, strict=True)]
         with self._metadata.write() as rows:
-            if len(references) != rows.delete_references((one.name, suffix_of(one)) for one in references):
+            if len(names) != rows.delete_references(names):
                 # The changes of an outer write are its own to undo.
                 raise unknown(references[0])
 
@@ -89,8 +97,14 @@ def reference_of(row: ReferenceRow) -> Reference:
     return Reference(domain, path, row.suffix[1:], None)
 
 
+def _check_reference(reference: object) -> None:
+    if not isinstance(reference, Reference):
+        raise WrongType(f"a name in a store is a Reference, not {shown(reference)}")
+
+
 def suffix_of(reference: Reference) -> str:
     """Return the suffix of the row that stands for a name. Raises `InvalidReference` for one that has none."""
+    _check_reference(reference)
     # With both, the digest says which image is meant, and the tag is dropped, as daemons do.
     if reference.digest is not None:
         return f"@{reference.digest}"

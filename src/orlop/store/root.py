@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 
 from orlop.errors import NoSpace, NotSupported
 from orlop.model.generic import TypeVar
+from orlop.model.given import Single
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.backends.sqlite import SQLiteStoreBackend
 from orlop.store.images import ImageStore
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Store:
+class Store(Single):
     """Everything that is kept: the rows of one `Metadata`, the bytes of one `BlobStore`, and who needs them.
 
     `orlop.store.local.local_store` composes one over a directory. Safe to share between threads.

@@ -24,6 +24,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 
+from orlop.model.given import Single
 from orlop.model.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -64,7 +65,16 @@ def kind_of(state: os.stat_result) -> str:
     return next((kind for test, kind in _KINDS if test(state.st_mode)), "a device")
 
 
-class Directory:
+def permissions(state: os.stat_result) -> int:
+    """Return the permissions of a file, as a new one may get them in its place.
+
+    Setuid, setgid and sticky bits are not among them: the old file may be somebody else's, and the new one would run
+    with the rights of whoever has made it.
+    """
+    return state.st_mode & 0o777
+
+
+class Directory(Single):
     """A directory, held open. ``path`` is its name for the user, only for messages.
 
     Safe to share between threads and across a fork.

@@ -7,6 +7,7 @@ import os
 import weakref
 from contextlib import suppress
 
+from orlop.model.given import Single
 from orlop.streams.files import PRIVATE, give_mode, has_name
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from orlop.streams.directory import Entry
 
 
-class FileLock:
+class FileLock(Single):
     """An exclusive ``flock`` on a file; it ends with its holder's process, however that ends.
 
     Each object has its own open file description, so it also excludes other threads of one process. A missing file is

@@ -25,6 +25,7 @@ from orlop.errors import (
     WriteFailed,
 )
 from orlop.model.generic import Protocol, runtime_checkable
+from orlop.model.given import Single
 from orlop.model.logger import Logger
 from orlop.model.tuples import NamedTuple
 from orlop.streams.directory import Directory, ForeignFile
@@ -256,7 +257,7 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
 
 
-class NewFile:
+class NewFile(Single):
     """A file that is being written and not yet visible under its final name.
 
     Write-back starts while the file is written, so that the final ``fsync`` has little left to wait for. Leaving the

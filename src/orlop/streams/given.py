@@ -6,7 +6,7 @@ import io
 import os
 
 from orlop.errors import InvalidInput, WrongType
-from orlop.model.given import shown
+from orlop.model.given import brief, shown
 
 
 def path_text(path: str | os.PathLike[str], what: str) -> str:
@@ -23,11 +23,11 @@ def path_text(path: str | os.PathLike[str], what: str) -> str:
         text = os.fsdecode(path)
         encoded = os.fsencode(text)
     except UnicodeEncodeError as error:
-        raise InvalidInput(f"{what} is {path!r}, which cannot be encoded as a path: {error.reason}") from error
+        raise InvalidInput(f"{what} is {brief(path)}, which cannot be encoded as a path: {error.reason}") from error
     except TypeError as error:
         raise WrongType(f"{what} is a path, a str or an os.PathLike, not {shown(path)}") from error
     if b"\0" in encoded:
-        raise InvalidInput(f"{what} is {text!r}, which has a null character; no path has one")
+        raise InvalidInput(f"{what} is {brief(text)}, which has a null character; no path has one")
     return text
 
 

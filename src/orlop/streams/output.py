@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from orlop.errors import StorageError, WriteFailed
 from orlop.model.regex import regex
-from orlop.streams.directory import outside
+from orlop.streams.directory import outside, permissions
 from orlop.streams.files import NewFile, explaining, fsync_directory, remove_unlocked, write_all
 
 TYPE_CHECKING = False
@@ -58,18 +58,17 @@ class Output:
 
     def _open(self) -> None:
         self._path = os.path.realpath(self._shown)
-        try:
-            mode = os.stat(self._path).st_mode
-        except FileNotFoundError:
-            mode = stat.S_IFREG | (0o666 & ~_umask())
-        if stat.S_ISDIR(mode):
+        state = None
+        with suppress(FileNotFoundError):
+            state = os.stat(self._path)
+        if state is not None and stat.S_ISDIR(state.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if stat.S_ISREG(mode):
+        if state is None or stat.S_ISREG(state.st_mode):
             folder = os.path.dirname(self._path)
             _sweep(folder)
             self._new = _new_part(folder, self._shown)
             try:
-                self._new.set_mode(stat.S_IMODE(mode))
+                self._new.set_mode(0o666 & ~_umask() if state is None else permissions(state))
             except BaseException:
                 self._new.discard()
                 raise

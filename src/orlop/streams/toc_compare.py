@@ -31,11 +31,15 @@ class TocComparer:
         """
         self._records: DecompressingReader | None = None
         self._same = self._ended = False
+        self.error: OSError | None = None
+        """Why the table could not be read, if that is so: it may be right all the same."""
         try:
             self._records = toc_records(source)
             self._same = True
-        except (TocDamaged, OSError):
+        except TocDamaged:
             pass
+        except OSError as error:
+            self.error = error
 
     @property
     def right(self) -> bool:
@@ -52,8 +56,10 @@ class TocComparer:
                 self._same = _summary(headers) == _summary(self._take(_TRAILER_MAX))
             else:
                 self._same = self._take(len(headers)) == headers
-        except (InvalidCompression, OSError):
+        except InvalidCompression:
             self._same = False
+        except OSError as error:
+            self._same, self.error = False, error
 
     def _take(self, size: int) -> bytes:
         """Return that many bytes of the table, or fewer at its end."""

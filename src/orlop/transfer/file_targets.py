@@ -104,6 +104,7 @@ def write_directory(path: str, content: LayoutContent, progress: Progress | None
         TargetExists: something else is there. InvalidInput: there is more than one image. StorageError: it cannot be
             written; then it is not there. What reading its blobs raises.
     """
+    path = path.rstrip("/") or path
     if len(content.entries) != 1:
         raise InvalidInput(f"{path} can hold one image or index, and not {len(content.entries)}; copy to oci:{path}")
     top = content.entries[0].descriptor.digest

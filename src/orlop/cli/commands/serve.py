@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orlop.service.proxied.pull_through import PullThrough
 
 _REGISTRY: Final = "tcp://127.0.0.1:5000"
+_DIGITS: Final = 9
 _FILES: Final = 16_384
 _OWN_FILES: Final = 256
 """Files that a server may have open beside its connections: databases, blobs."""
@@ -382,7 +383,7 @@ def _activation() -> Activation:
         return Activation()
     count = os.environ.get("LISTEN_FDS", "")
     names = tuple(os.environ.get("LISTEN_FDNAMES", "").split(":"))
-    return Activation(int(count) if count.isdecimal() else 0, names)
+    return Activation(int(count) if count.isdecimal() and len(count) <= _DIGITS else 0, names)
 
 
 def _certificates(certificate: str | None, key: str | None, authority: str | None, *, verify: bool) -> Certificates:

@@ -14,6 +14,7 @@ uses it, and shortened by the next one where most of it is old.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from contextlib import contextmanager, suppress
@@ -117,7 +118,12 @@ class SyncState:
             return
         count = 0
         with open(os.dup(self._descriptor), "rb") as file:
-            text = file.read(_LIMIT)
+            try:
+                text = file.read(_LIMIT)
+            except OSError as error:
+                _log.warning("this sync is not remembered, as its state cannot be read: %s", error.strerror)
+                self._descriptor = -1
+                return
             if not text.startswith(tuple(start[: len(text)] for start in _STARTS)):
                 _log.warning("this sync is not remembered, as the file for its state has something else in it")
                 self._descriptor = -1
@@ -156,8 +162,10 @@ class SyncState:
 
 
 def state_at(path: str | os.PathLike[str]) -> Entry:
-    """Return the place of a state in a file."""
+    """Return the place of a state in a file. Raises OSError where a path has no name for one."""
     folder, name = os.path.split(os.path.abspath(path))
+    if not name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), folder)
     return Directory(folder).at(name)
 
 

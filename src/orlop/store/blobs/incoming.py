@@ -140,10 +140,12 @@ class IncomingFiles:
     def expired(self, before: float) -> Iterator[Entry]:
         """Yield the files of uploads to which nothing was added since a time and that nobody has locked.
 
+        What does not have the name of an upload is somebody else's.
+
         Args:
             before: seconds since 1970.
         """
-        for key in dict.fromkeys(name.removesuffix(_ABOUT) for name in self._names()):
+        for key in filter(_is_key, dict.fromkeys(name.removesuffix(_ABOUT) for name in self._names())):
             found = [entry for entry in (self._entry(key), self._entry(f"{key}{_ABOUT}")) if entry.state() is not None]
             if found and self._is_left(found[0], before):
                 yield from found

@@ -109,12 +109,19 @@ class BlobsLook:
         for diff in diffs:
             if diff is not None:
                 toc = self._blobs.toc_file(diff.diff_id)
-                if not toc_fits(toc, diff):
+                if _toc_problems(toc, diff):
                     yield partial(_toc_again, toc, diff)
 
 
 def _toc_again(toc: Entry, diff: DiffRow, rows: Rows) -> list[Problem]:
-    return [] if rows.diff(diff.diff_id) is None or toc_fits(toc, diff) else [toc_damaged(diff.diff_id)]
+    return [] if rows.diff(diff.diff_id) is None else _toc_problems(toc, diff)
+
+
+def _toc_problems(toc: Entry, diff: DiffRow) -> list[Problem]:
+    try:
+        return [] if toc_fits(toc, diff) else [toc_damaged(diff.diff_id)]
+    except Unreadable as error:
+        return [toc_unread(diff.diff_id, error)]
 
 
 def _unreadable(digest: Digest, error: Unreadable) -> Problem:
@@ -173,6 +180,12 @@ def toc_damaged(diff_id: DiffID) -> Problem:
     """Return that a table of contents is damaged."""
     message = f"the table of contents of the layer {diff_id} is damaged; it can be made again from the layer"
     return Problem(DAMAGE, "toc-damaged", str(diff_id), message)
+
+
+def toc_unread(diff_id: DiffID, error: Exception) -> Problem:
+    """Return that a table of contents cannot be read, as the error says."""
+    message = f"{error}; check the device, and run this again, or remove the file: a repair makes it from its layer"
+    return Problem(DAMAGE, DEVICE_FAILED, str(diff_id), message)
 
 
 def same_facts(one: DiffRow, other: DiffRow) -> bool:

@@ -63,8 +63,8 @@ class Exam:
     """What is in a file.
 
     ``blob`` is what its bytes are, ``diff`` the layer that they hold; where they hold none, that is nothing and
-    ``reason`` says why. ``toc_right`` says whether the table of contents is the layer's; nothing where there is none.
-    ``index`` has the borders of the layer's compressed streams, if there are several.
+    ``reason`` says why. ``toc_right`` says whether the table of contents is the layer's; nothing where there is none,
+    or the device cannot read it. ``index`` has the borders of the layer's compressed streams, if there are several.
     """
 
     place: Place
@@ -118,7 +118,7 @@ def examine(
                 raise
             content.seek(0)
             return Exam(content.place, blob_in(content, algorithm), None, str(error))
-        right = None if comparer is None or toc is None else comparer.right and _index_fits(toc)
+        right = None if comparer is None or toc is None else _is_right(comparer, toc)
         return Exam(content.place, found.blob, found.diff, toc_right=right, index=found.index)
 
 
@@ -160,8 +160,22 @@ class _Listener:
                 raise
 
 
+def _is_right(comparer: TocComparer, toc: Entry) -> bool | None:
+    """Return whether a table of contents is that of the layer; nothing where the device cannot read it."""
+    if comparer.error is not None and is_unreadable(comparer.error):
+        return None
+    try:
+        return comparer.right and _index_fits(toc)
+    except Unreadable:
+        return None
+
+
 def toc_fits(toc: Entry, diff: DiffRow) -> bool:
-    """Return whether a table of contents can be read and agrees with its layer's record; a missing one does."""
+    """Return whether a table of contents can be read and agrees with its layer's record; a missing one does.
+
+    Raises:
+        Unreadable: the device cannot read it; it may be right.
+    """
     try:
         file = open_content(toc)
         if file is None:
@@ -170,7 +184,9 @@ def toc_fits(toc: Entry, diff: DiffRow) -> bool:
             reader = read_toc(file)
             for _ in reader:
                 pass
-    except (Unreadable, InvalidInput, TocDamaged):
+    except Unreadable as error:
+        return _is_no_device(error)
+    except (InvalidInput, TocDamaged):
         return False
     found = reader.summary
     fits = found is not None and (found.entries, found.content_size, found.tar_size) == (
@@ -182,7 +198,10 @@ def toc_fits(toc: Entry, diff: DiffRow) -> bool:
 
 
 def _index_fits(toc: Entry) -> bool:
-    """Return whether what lies behind a table of contents, a path table and a seek index, is whole where it is."""
+    """Return whether what lies behind a table of contents, a path table and a seek index, is whole where it is.
+
+    Raises as `toc_fits` does.
+    """
     try:
         file = open_content(toc)
         if file is None:
@@ -194,20 +213,40 @@ def _index_fits(toc: Entry) -> bool:
             paths = read_path_table(file)
             if paths is not None:
                 paths.check()
-    except (Unreadable, TocDamaged):
+    except Unreadable as error:
+        return _is_no_device(error)
+    except TocDamaged:
         return False
     return True
+
+
+def _is_no_device(error: Unreadable) -> bool:
+    """Return False for what another user may read, or nobody: it is not right. Raises the error of a device."""
+    if error.by_device:
+        raise error
+    return False
 
 
 def _comparer(toc: Entry, stack: ExitStack) -> TocComparer | None:
     try:
         descriptor = _opened(toc)
-    except Unreadable:
+    except Unreadable as error:
         # What cannot be read is not right, and the layer itself may be.
-        return TocComparer(io.BytesIO())
+        return TocComparer(_Unread(error))
     if descriptor is None:
         return None
     return TocComparer(stack.enter_context(open(descriptor, "rb", buffering=0)))
+
+
+class _Unread:
+    """Stands for a file that could not be opened: to read it raises the error of the system."""
+
+    def __init__(self, error: Unreadable) -> None:
+        self._error = error.__cause__ or error
+
+    def read(self, _size: int, /) -> bytes:
+        """Raise the error."""
+        raise self._error
 
 
 def place_of(file: Entry) -> Place | None:

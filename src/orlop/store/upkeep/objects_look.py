@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -167,11 +168,17 @@ class ObjectsRead:
         with self._store.metadata.read() as rows:
             diffs = [rows.diff(diff_id) for diff_id in rows.diff_ids() if diff_id.is_valid and diff_id not in read]
         for diff in diffs:
-            if diff is not None and not self._toc_fits(diff):
+            if diff is not None and self._toc_problems(diff):
                 yield partial(self._toc_again, diff)
 
     def _toc_again(self, diff: DiffRow, rows: Rows) -> list[Problem]:
-        return [] if rows.diff(diff.diff_id) is None or self._toc_fits(diff) else [toc_damaged(diff.diff_id)]
+        return [] if rows.diff(diff.diff_id) is None else self._toc_problems(diff)
+
+    def _toc_problems(self, diff: DiffRow) -> list[Problem]:
+        try:
+            return [] if self._toc_fits(diff) else [toc_damaged(diff.diff_id)]
+        except StorageError as error:
+            return [Problem(DAMAGE, DEVICE_FAILED, str(diff.diff_id), str(error))]
 
     def _toc_fits(self, diff: DiffRow) -> bool:
         file = self._store.blobs.open_toc(diff.diff_id)
@@ -227,7 +234,7 @@ def examined(
         except InvalidInput as error:
             reason = str(error)
         else:
-            right = None if comparer is None or toc is None else comparer.right and index_fits(store, toc)
+            right = None if comparer is None or toc is None else _is_right(comparer, store, toc)
             return Exam(place, found.blob, found.diff, toc_right=right, index=found.index)
     with _raw(store, blob) as content:
         return Exam(place, blob_in(content, algorithm, progress if opaque else None), None, reason)
@@ -240,11 +247,20 @@ def _raw(store: Store, blob: BlobRow) -> BinaryIO:
 
 
 def _comparer(store: Store, diff_id: DiffID) -> TocComparer | None:
-    file = store.blobs.open_toc(diff_id)
-    if file is None:
-        return None
-    with file:
-        return TocComparer(io.BytesIO(file.read()))
+    """Return what compares a layer with its table of contents; nothing where there is none, or it cannot be read."""
+    with suppress(StorageError):
+        file = store.blobs.open_toc(diff_id)
+        if file is not None:
+            with file:
+                return TocComparer(io.BytesIO(file.read()))
+    return None
+
+
+def _is_right(comparer: TocComparer, store: Store, diff_id: DiffID) -> bool | None:
+    """Return whether a table of contents is that of the layer; nothing where it cannot be read."""
+    with suppress(StorageError):
+        return comparer.right and index_fits(store, diff_id)
+    return None
 
 
 def index_fits(store: Store, diff_id: DiffID) -> bool:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.store.trust import QUARANTINE
+from orlop.streams.directory import permissions
 from orlop.streams.files import CHUNK, SHARED, explaining
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Quarantine:
                 source, target = waiting.pop()
                 for name, state in source.states():
                     if stat.S_ISDIR(state.st_mode):
-                        target.make(name, stat.S_IMODE(state.st_mode))
+                        target.make(name, permissions(state) | (state.st_mode & stat.S_ISGID))
                         waiting.append((source.below(name), target.below(name)))
                     elif stat.S_ISREG(state.st_mode):
                         _copy(source.at(name), target.at(name))
@@ -137,13 +138,13 @@ class Quarantine:
 
 
 def _copy(source: Entry, target: Entry) -> None:
-    """Copy a file with its mode and its times, durably."""
+    """Copy a file with its permissions and its times, durably."""
     import shutil  # noqa: PLC0415 - few stores have anything there
 
     with os.fdopen(source.open(), "rb") as read, os.fdopen(target.open(_NEW), "wb") as written:
         shutil.copyfileobj(read, written)
         written.flush()
         state = os.fstat(read.fileno())
-        os.fchmod(written.fileno(), stat.S_IMODE(state.st_mode))
+        os.fchmod(written.fileno(), permissions(state))
         os.utime(written.fileno(), ns=(state.st_atime_ns, state.st_mtime_ns))
         os.fsync(written.fileno())

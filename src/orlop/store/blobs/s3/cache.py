@@ -10,7 +10,8 @@ where all together are more than may be: whoever has added a part of that looks,
 another process reads it has opened, or finds missing and fetches.
 
 A cache never lets a read fail. One that cannot be used, as its disk is full or it belongs to somebody else, is left
-alone, with one warning.
+alone, with one warning. Nothing in its directory is removed that does not have the name of a block, or of one to come:
+a user may have named a directory that has other files, too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from isal import isal_zlib
 
 from orlop.errors import OrlopError
 from orlop.model.logger import Logger
+from orlop.model.regex import regex
 from orlop.store.blobs.s3.reading import Fetch
 from orlop.streams.directory import Directory, ForeignFile
 from orlop.streams.file_lock import FileLock
@@ -46,6 +48,8 @@ _LOCK: Final = "lock"
 _SHARE: Final = 64
 """Whoever has added this part of what may be kept looks whether something has to go."""
 _FAILURES: Final = (OSError, ForeignFile, OrlopError)
+_OWN: Final = regex(r"(?:[0-9a-f]{32}-[0-9]+|new-[0-9a-f]{16})")
+"""The names of blocks, and of those that are being written."""
 
 
 class BlockCache:
@@ -150,7 +154,7 @@ class BlockCache:
             return
         try:
             found = [(state.st_mtime_ns, name, state.st_size) for name, state in self._directory.states()]
-            files = sorted(one for one in found if one[1] != _LOCK)
+            files = sorted(one for one in found if _OWN.fullmatch(one[1]))
             excess = sum(size for _, _, size in files) - (self.most - self.most // 8)
             for _, name, size in files:
                 if excess <= 0:

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
-from orlop.errors import StoreInUse
+from orlop.errors import DatabaseDamaged, StorageError, StoreInUse
 from orlop.store.rows.file import FileSnapshot
 from orlop.store.rows.metadata import LOST_ROWS
 from orlop.store.rows.snapshot import SavedRows
@@ -71,11 +71,16 @@ class SQLiteSnapshot(FileSnapshot):
         """Write all rows to a new database, page by page, see `FileSnapshot.write`."""
         with explaining("write", file.path):
             make(file, mode)
-        with explaining_sqlite(file.path), closing(connect(file)) as copy:
-            self._connection.backup(copy)
-            set_number(copy, 0)
-            # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
-            end_log(copy)
+        try:
+            with explaining_sqlite(file.path), closing(connect(file)) as copy:
+                self._connection.backup(copy)
+                set_number(copy, 0)
+                # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not
+                # say.
+                end_log(copy)
+        except DatabaseDamaged as error:
+            self.require_sound()
+            raise _misread(file) from error
 
     def require_sound(self) -> None:
         """Raise `DatabaseDamaged` where anything is wrong with the rows, see `Snapshot.require_sound`."""
@@ -104,6 +109,26 @@ def finish_rows(file: Entry, source: str) -> SavedRows:
         file: where the rows were written.
         source: the database that they were copied from, for messages.
     """
+    try:
+        before, after, found = _finished(file, source)
+    except DatabaseDamaged as error:
+        with explaining_sqlite(file.path), closing(connect(file)) as copy:
+            is_sound = not look_through(lambda: nullcontext(copy), source)
+        # What a device could not read for a moment is right when it is looked at again.
+        if is_sound:
+            raise _misread(file) from error
+        raise
+    if after != before:
+        raise damaged(source, "a copy of its rows does not hold all of them")
+    return found
+
+
+def _misread(file: Entry) -> StorageError:
+    return StorageError(f"cannot read {file.path} as it was written; check the device, and run this again")
+
+
+def _finished(file: Entry, source: str) -> tuple[list[int], list[int], SavedRows]:
+    """Trim a copy of rows, and return what it held before, and holds then, and what it needs."""
     with explaining_sqlite(file.path), closing(connect(file)) as copy:
         copy.execute("PRAGMA synchronous=FULL")
         copy.execute("PRAGMA foreign_keys=ON")
@@ -114,10 +139,9 @@ def finish_rows(file: Entry, source: str) -> SavedRows:
             copy.execute(statement)
         copy.execute("COMMIT")
         look_through(lambda: nullcontext(copy), source, verify=False).require_none()
-        if _counted(copy) != before:
-            raise damaged(source, "a copy of its rows does not hold all of them")
+        after = _counted(copy)
         copy.execute("PRAGMA journal_mode=WAL")
-        return _needs(copy)
+        return before, after, _needs(copy)
 
 
 def _counted(connection: sqlite3.Connection) -> list[int]:
