@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import memory, needs, sample
 from tests.crash import pace
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def own_threads() -> Iterator[None]:
     """Fail where threads of orlop outlive what started them: nobody ends them any more."""
     before = set(threading.enumerate())
     yield
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while left := [each.name for each in set(threading.enumerate()) - before if each.name.startswith("orlop-")]:
         assert time.monotonic() < until, f"threads that nobody ended: {left}"
         time.sleep(0.01)

@@ -40,7 +40,7 @@ DATA = Path(__file__).parents[1] / "data"
 ARCHIVE = DATA / "dockerd-29-overlay2" / "multi.tar"
 LONG = bool(os.environ.get("ORLOP_LONG"))
 VICTIM, ATTACKER, GROUP = 64001, 64002, 64100
-PATIENCE = 30
+PATIENCE = 120
 
 pytestmark = pytest.mark.needs("root")
 
