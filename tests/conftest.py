@@ -92,7 +92,8 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     """
     config = collector.config
     worker = getattr(config, "workerinput", None)
-    if not isinstance(collector, pytest.Session) or worker is None or not is_whole(config):
+    is_ours = config.rootpath == HERE.parent and is_whole(config)
+    if not isinstance(collector, pytest.Session) or worker is None or not is_ours:
         return
     modules = [path for path in sorted(HERE.rglob("test_*.py")) if DATA not in path.parents]
     first = len(modules) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]

@@ -16,7 +16,7 @@ from orlop import stores
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS = 4
+SECONDS = 2
 WORKER = """
 import random, sys, time
 import orlop
