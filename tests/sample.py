@@ -60,7 +60,7 @@ def apart(places: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Return cases without the parameters that always come together with another one.
 
     Those of one list, as ``("name", "kind")``, have the same number in each case. Counted twice they would make two
-    steps of one, and on every other day there would be no case, or all of them.
+    steps of one: on some days nearly all cases would be left out, and on others none.
     """
     columns = dict.fromkeys(zip(*places, strict=True))
     return list(zip(*columns, strict=True))
