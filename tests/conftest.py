@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +18,14 @@ from hypothesis import HealthCheck, settings
 
 from tests import memory, needs, sample
 from tests.crash import pace
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Files that real daemons and tools wrote; `tests/data/README.md` says which program wrote what.
 DATA = Path(__file__).parent / "data"
+HERE = Path(__file__).parent
 
 # How long an example takes says nothing about the code: machines are busy. In CI the examples are the same every time.
 settings.register_profile(
@@ -51,7 +55,7 @@ def own_threads() -> Iterator[None]:
     """Fail where threads of orlop outlive what started them: nobody ends them any more."""
     before = set(threading.enumerate())
     yield
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while left := [each.name for each in set(threading.enumerate()) - before if each.name.startswith("orlop-")]:
         assert time.monotonic() < until, f"threads that nobody ended: {left}"
         time.sleep(0.01)
@@ -79,9 +83,34 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * len(os.sched_getaffinity(0)), 8)
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Import the modules of a whole run, each worker from another one on.
+
+    Pytest rewrites the assertions of each module before it is imported, which takes longer than everything else until
+    the first test begins, and keeps what it made. In a new checkout all workers would do the same at the same time; so
+    each finds most of it done by the others.
+    """
+    config = collector.config
+    worker = getattr(config, "workerinput", None)
+    is_ours = config.rootpath == HERE.parent and is_whole(config)
+    if not isinstance(collector, pytest.Session) or worker is None or not is_ours:
+        return
+    modules = [path for path in sorted(HERE.rglob("test_*.py")) if DATA not in path.parents]
+    first = len(modules) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for path in (*modules[first:], *modules[:first]):
+        # What is wrong with it is told when it is collected.
+        with suppress(Exception):
+            importlib.import_module(".".join(path.relative_to(HERE.parent).with_suffix("").parts))
+
+
+def is_whole(config: pytest.Config) -> bool:
+    """Return whether a run is of the whole suite, and not of files that were named."""
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what other days take, or what is too much for a slow pace; files that are named are run whole."""
-    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+    if not is_whole(config):
         return
     left = {item for item in items if not pace.chosen(item.nodeid)} | sample.left_out(items)
     if left:

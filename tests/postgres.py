@@ -32,6 +32,7 @@ from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.tables import SCHEMA_VERSION
 from tests.leftovers import end_with_us
 from tests.needs import need
+from tests.waiting import listens, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -272,10 +273,7 @@ logfile = {folder}/log
     process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], cwd=folder, **server.user)
     pid = os.getpid()
     atexit.register(lambda: process.kill() if os.getpid() == pid else None)
-    until = time.monotonic() + _STARTING
-    while not (folder / ".s.PGSQL.6432").exists():
-        assert time.monotonic() < until, (folder / "log").read_text()
-        time.sleep(0.02)
+    until(lambda: listens(folder / ".s.PGSQL.6432"))
     return folder
 
 

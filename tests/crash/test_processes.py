@@ -26,6 +26,7 @@ TOP = Path(__file__).parents[2]
 PROCESSES = 8
 SECONDS = float(os.environ.get("ORLOP_STRESS_SECONDS", "10"))
 PATIENCE = 120
+_KILLED = 4
 
 
 def join(root: Path, number: int, seconds: float) -> subprocess.Popen[str]:
@@ -61,7 +62,7 @@ def test_eight_processes_at_once_leave_a_store_that_is_right(
     seen: list[Counter[str]] = [Counter(json.loads(answer)) for answer, _ in ended]
     told = ", ".join(f"{work} {count}" for work, count in sorted(sum(seen, Counter[str]()).items()))
     record_property("counted", f"eight processes, {killed} others killed: {told}")
-    assert killed > 3
+    assert killed >= _KILLED
     assert min(counter.total() for counter in seen) > max(counter.total() for counter in seen) / 10
     with orlop.open(root) as images:
         images.gc()
@@ -70,10 +71,10 @@ def test_eight_processes_at_once_leave_a_store_that_is_right(
 
 
 def kill_others(root: Path, until: float) -> int:
-    """Start further processes and kill them at work; return how many."""
+    """Start further processes and kill them at work, on a slow machine for longer; return how many."""
     chance = random.Random(0)
     killed = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or killed < _KILLED:
         with join(root, PROCESSES + killed, SECONDS) as member:
             go(member)
             time.sleep(0.5 + chance.random())

@@ -1,6 +1,6 @@
 """Many clients of one server at once, and clients that hang up: nothing fails, leaks or stays behind.
 
-`ORLOP_STRESS_SECONDS` makes the crowd stay for longer than 20 seconds.
+`ORLOP_STRESS_SECONDS` makes the crowd stay for longer than ten seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 from tests.crash.packed import layer, packed, whole
 from tests.interop.served import serve
 from tests.unit.served import Client
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from tests.interop.served import Served
 
 CLIENTS = 50
-SECONDS = float(os.environ.get("ORLOP_STRESS_SECONDS", "20"))
+KINDS = {"load 200", "list 200", "tag 201", "save 200", "remove 200", "hang up 0"}
+SECONDS = float(os.environ.get("ORLOP_STRESS_SECONDS", "10"))
 IMAGES = 12
 #: How much a server's memory may differ between two moments under the same load: threads and buffers come and go.
 BREATH = 24 << 20
@@ -68,7 +70,7 @@ class Crowd:
         """Be one of the clients until the time is over."""
         chance = random.Random(number)
         works = self.works()
-        while time.monotonic() < self.until:
+        while self._goes_on():
             name = chance.choices(list(works), [6, 4, 4, 1, 4, 6, 6, 1, 1])[0]
             work, expected = works[name]
             try:
@@ -77,6 +79,11 @@ class Crowd:
                 self._note(f"{name}: {error!r}", is_wrong=True)
                 continue
             self._note(f"{name} {status}", is_wrong=not is_well or status not in expected)
+
+    def _goes_on(self) -> bool:
+        """Return whether there is time left, or on a slow machine a kind of work that nobody has come to yet."""
+        now = time.monotonic()
+        return now < self.until or (not self.seen.keys() >= KINDS and now < self.until + PATIENCE)
 
     def _note(self, what: str, *, is_wrong: bool) -> None:
         with self.guard:
@@ -144,7 +151,7 @@ def rest(server: Served) -> Counter[str]:
     return Counter(path.partition(":")[0] for path in server.descriptors() if "/metadata.db" not in path)
 
 
-def settled(what: Callable[[], Any], *, seconds: float = 60) -> Any:
+def settled(what: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
     """Wait until there is nothing any more, and return what there still is."""
     deadline = time.monotonic() + seconds
     while (found := what()) and time.monotonic() < deadline:
@@ -175,7 +182,7 @@ def test_fifty_clients_at_once_harm_neither_each_other_nor_the_store(tmp_path, r
         record_property("counted", f"{CLIENTS} clients in {SECONDS:g} s: {counted}")
         assert crowd.wrong == []
         # All kinds of work were done, so that nobody takes a crowd that does nothing for a proof.
-        assert {"load 200", "list 200", "tag 201", "save 200", "remove 200", "hang up 0"} <= crowd.seen.keys()
+        assert crowd.seen.keys() >= KINDS
         second = [sample for sample in samples if 1 / 3 <= sample[0] < 2 / 3]
         last = [sample for sample in samples if sample[0] >= 2 / 3]
         memory, before = (max(sample[1] for sample in third) for third in (last, second))

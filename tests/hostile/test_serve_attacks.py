@@ -27,7 +27,8 @@ import pytest
 
 from tests.interop.programs import PATIENCE, environment
 from tests.needs import need
-from tests.unit.served import Client
+from tests.unit.served import Client, is_active
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 MOST_MEMORY = 256 << 20
 GRACE = 1
 #: The grace, the seconds for what is broken off, and what a busy machine needs.
-END = GRACE + 5 + 20
+END = GRACE + 5 + 50
+#: Seconds that the best of some answers may take: a server that is held up takes the time of whoever attacks it.
+MOST_WAITING = 1
 #: Connections that never begin a handshake: more than a listener keeps, or as many as once took 2.7 GB.
 NEVER = 8000 if os.environ.get("ORLOP_LONG") else 2000
 HEAD = b"Host: d\r\n"
@@ -71,7 +74,7 @@ class Siege:
         for _ in range(max(1, round(count * self.part))):
             one = socket.socket() if tls else socket.socket(socket.AF_UNIX)
             self.held.append(one)
-            one.settimeout(10)
+            one.settimeout(2)
             with suppress(OSError):
                 one.connect(("127.0.0.1", self.port) if tls else self.path)
                 one.settimeout(0.02)
@@ -167,7 +170,7 @@ def after_the_handshake(siege: Siege) -> None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     for one in siege.knock(200, tls=True):
         with suppress(OSError):
-            one.settimeout(10)
+            one.settimeout(30)
             siege.held.append(context.wrap_socket(one))
 
 
@@ -296,15 +299,6 @@ def besieged(folder: Path) -> Iterator[Siege]:
                 siege.retreat()
 
 
-def settles(count: Callable[[], int], at_most: int) -> bool:
-    """Return whether a number comes down in a while."""
-    for _ in range(600):
-        if count() <= at_most:
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_server_under_attack_answers_others_stays_small_and_ends(attack, root, record_property):
@@ -315,13 +309,13 @@ def test_a_server_under_attack_answers_others_stays_small_and_ends(attack, root,
         ping = siege.best_ping()
         memory = siege.memory()
         record_property("counted", f"{attack.__name__}: {memory >> 20} MiB, /_ping in {1000 * ping:.0f} ms")
-        assert ping < 1
+        assert ping < MOST_WAITING
         assert siege.in_turn(lambda: siege.client.get("/images/json")).status == 200
         assert memory < MOST_MEMORY
         siege.retreat()
         # All is free again: connections, requests, turns of transfers.
-        assert settles(siege.sockets, before + 1)
-        assert settles(lambda: b"orlop_http_requests_active 1\n" not in siege.client.get("/metrics").body, 0)
+        until(lambda: siege.sockets() <= before + 1)
+        until(lambda: is_active(siege.client, 1))
         assert siege.client.post("/images/load?quiet=1", body=b"junk").status == 200
         with ExitStack() as stack:
             stack.callback(siege.retreat)

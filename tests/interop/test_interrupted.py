@@ -16,6 +16,7 @@ from tests.interop.registries import debian_registry
 from tests.interop.test_push import digest_at
 from tests.unit.pushed import large
 from tests.unit.test_cli_push import Shell
+from tests.waiting import heeds, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,8 @@ def test_a_signal_ends_a_transfer_with_its_status(
         shell.argv(*arguments), env=shell.environment, stdout=pipe, stderr=pipe, start_new_session=True
     )
     # Before that, the interpreter does not yet run orlop.
-    time.sleep(0.3 + moment)
+    until(lambda: heeds(process.pid, signal.SIGTERM) or process.poll() is not None)
+    time.sleep(moment)
     for _ in range(1 + twice):
         process.send_signal(number)
     _, err = process.communicate(timeout=60)

@@ -15,11 +15,12 @@ from psycopg.conninfo import conninfo_to_dict
 from orlop.model.store_url import StoreURL
 from orlop.store.remote import init_store
 from tests.interop.served import serve
-from tests.interop.test_registry_access import asks_with, place, until
+from tests.interop.test_registry_access import asks_with, place
 from tests.postgres import database
 from tests.s3_strict import ACCESS, SECRET, strict_s3
 from tests.unit.guarded import RULES, TOKENS, write_access
 from tests.unit.layouts import Layout, named, unpacked
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interop.programs import PATIENCE
 from tests.interop.served import serve
 from tests.unit.guarded import RULES, TOKENS, write_access
 from tests.unit.hosted import RegistryClient
 from tests.unit.layouts import Layout, named, unpacked
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.interop.programs import Docker, Program
@@ -42,13 +41,6 @@ def guarded(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
             os.kill(served.pid, signal.SIGHUP)
             until(lambda: asks_with(served, "Bearer"))
         yield served
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def place(served: Served) -> str:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import ssl
 import threading
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from tests.interop.programs import PATIENCE
 from tests.interop.registries import Keys
 from tests.interop.served import serve
 from tests.unit.guarded import RULES, basic, write_access, write_users
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,6 @@ class Clients:
                 self.seen[name, self.ask(authorization).status] += 1
             except (OSError, http.client.HTTPException) as error:
                 self.wrong.append(f"{name}: {error!r}")
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def changes(folder: Path, pairs: list[Keys], chance: random.Random) -> list[Callable[[], object]]:

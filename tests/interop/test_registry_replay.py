@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import time
 import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +20,7 @@ from tests.unit.guarded import RULES, TOKENS, write_access
 from tests.unit.hosted import RegistryClient
 from tests.unit.replay import Replay
 from tests.unit.replay_older import older
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,9 +88,7 @@ def test_all_that_an_outside_program_asks(tmp_path: Path, login: str, record_pro
             realm = TOKENS.replace("registry.test/token", f"127.0.0.1:{port}/token")
             write_access(tmp_path / "access", RULES + realm)
             os.kill(served.pid, signal.SIGHUP)
-            end = time.monotonic() + PATIENCE
-            while "Bearer" not in RegistryClient(port).get("/v2/").headers["www-authenticate"]:
-                assert time.monotonic() < end
+            until(lambda: "Bearer" in RegistryClient(port).get("/v2/").headers["www-authenticate"])
         # A token for one repository says nothing of another, and an upload begins in place of a mount.
         replay = Replay(client, "team/one", "team/two", mounts=(201, 202) if login == "token" else (201,))
         replay.everything()

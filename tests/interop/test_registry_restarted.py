@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from orlop.testing.registry.quirks import Quirks
 from tests.interop.programs import PATIENCE, environment
 from tests.interop.test_registry_served import answer
 from tests.unit.hosted import digest_of, image_manifest, written
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,10 +74,7 @@ class Raw:
 
 def reached(port: int, session: str, size: int) -> None:
     """Wait until so many bytes of an upload have come."""
-    end = time.monotonic() + PATIENCE
-    while int(answer(port, "GET", session)[1]["range"].partition("-")[2]) + 1 < size:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until(lambda: int(answer(port, "GET", session)[1]["range"].partition("-")[2]) + 1 >= size)
 
 
 def whole(port: int, target: str) -> bytes:

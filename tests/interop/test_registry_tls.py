@@ -18,7 +18,7 @@ from tests.interop.served import serve
 from tests.needs import need, need_root
 from tests.unit.guarded import RULES, TOKENS, write_access
 from tests.unit.layouts import Layout, named, unpacked
-from tests.unit.served import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

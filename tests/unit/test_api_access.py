@@ -10,7 +10,6 @@ import socket
 import stat
 import tarfile
 import threading
-import time
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,8 @@ from orlop.api.engine.call import Bounds
 from orlop.api.listeners import Activation, Address, Listener
 from orlop.api.server import Options
 from orlop.api.tls import Certificates
-from tests.unit.served import Client, is_active, served, serving, until
+from tests.unit.served import Client, is_active, is_hung_up, served, serving
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -352,15 +352,15 @@ def test_transfers_wait_for_their_turn(images, tmp_path, data):
     with served(images, tmp_path, options=Options(transfers=1)) as client, socket.socket(socket.AF_UNIX) as slow:
         slow.connect(client.path)
         slow.sendall(head + archive[:100])
-        time.sleep(0.2)
+        until(lambda: is_active(client, 2))
         answers: list[bytes] = []
         second = threading.Thread(target=lambda: answers.append(client.post("/images/load", body=archive).body))
         second.start()
-        time.sleep(0.2)
+        until(lambda: is_active(client, 3))
         assert answers == []
         assert client.get("/images/json").status == 200
         slow.sendall(archive[100:])
-        second.join(30)
+        second.join(PATIENCE)
         assert b"Loaded image" in answers[0]
         assert slow.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
 
@@ -389,13 +389,9 @@ def test_a_client_that_takes_nothing_is_given_up(images, tmp_path):
     with served(images, tmp_path, options=options) as client, socket.socket(socket.AF_UNIX) as slow:
         slow.connect(client.path)
         slow.sendall(b"GET /images/big/get HTTP/1.1\r\nHost: d\r\n\r\n")
-        metrics = ""
-        for _ in range(200):
-            metrics = client.get("/metrics").body.decode()
-            if "orlop_http_requests_active 1\n" in metrics:
-                break
-            time.sleep(0.05)
-        assert "orlop_http_requests_active 1\n" in metrics
+        # Nobody but the server itself hangs up.
+        until(lambda: is_hung_up(slow))
+        until(lambda: is_active(client, 1))
 
 
 # What is not proper HTTP.

@@ -20,6 +20,7 @@ from orlop.testing.registry.quirks import Failure, Quirks
 from tests.unit.layouts import Layout, named
 from tests.unit.pushed import reached, simple, top_digest
 from tests.unit.served import served
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     import http.client
@@ -179,7 +180,7 @@ def test_registries_that_do_not_answer_keep_nobody_from_the_store(client: Client
         mine = client.connection()
         mine.connect()
         assert mine.sock is not None
-        mine.sock.settimeout(15)
+        mine.sock.settimeout(PATIENCE)
         mine.request("GET", "/v1.44/images/json")
         answer = mine.getresponse()
         assert answer.status == 200
@@ -189,7 +190,7 @@ def test_registries_that_do_not_answer_keep_nobody_from_the_store(client: Client
         for one in asking:
             one.close()
         with waiting:
-            waiting.settimeout(15)
+            waiting.settimeout(PATIENCE)
             while waiting.recv(1 << 16):
                 pass
 

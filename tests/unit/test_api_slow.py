@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import select
 import socket
 import ssl
 import subprocess
@@ -22,7 +21,8 @@ from orlop.api.server import Options
 from orlop.api.tls import Certificates
 from orlop.api.workers import Workers
 from tests.needs import need
-from tests.unit.served import is_active, served, serving, slowly, until
+from tests.unit.served import is_active, is_hung_up, served, serving, slowly
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,10 +163,10 @@ def test_an_import_whose_source_drips_loses_its_turn_while_others_wait(images, t
 
 def test_a_client_that_keeps_up_is_waited_for_however_long_it_takes(images, tmp_path):
     big(images, 3 << 20)
-    options = Options(Bounds(patience=1, rate=10_000))
+    options = Options(Bounds(patience=2, rate=10_000))
     with served(images, tmp_path, options=options) as client, asking(client.path, SAVE) as slow:
         answer, begin = b"", time.monotonic()
-        while time.monotonic() < begin + 3:
+        while time.monotonic() < begin + 4:
             answer += slow.recv(20_000)
             time.sleep(0.05)
         while not answer.endswith(b"\r\n0\r\n\r\n") and (data := slow.recv(1 << 16)):
@@ -230,13 +230,6 @@ def test_a_client_that_takes_no_list_is_given_up(images, tmp_path):
         until(lambda: is_active(client, 1))
         # It ends with what the kernel had for it.
         assert len(everything(slow)) < 20 * 300 * 200
-
-
-def is_hung_up(client: socket.socket) -> bool:
-    """Return whether the other side has closed, without reading what it sent before."""
-    poll = select.poll()
-    poll.register(client, select.POLLRDHUP)
-    return bool(poll.poll(0))
 
 
 def empty_tar() -> bytes:

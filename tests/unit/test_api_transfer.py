@@ -20,7 +20,8 @@ import pytest
 from orlop.api.streamed import Streamed
 from orlop.api.workers import Workers
 from orlop.errors import NoSpace, RequestAborted
-from tests.unit.served import served
+from tests.unit.served import is_active, served
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,11 +56,7 @@ def leftovers(images: orlop.ImageService) -> list[str]:
 
 def until_over(client: Client, route: str) -> None:
     """Wait until a request has come to its end, whatever became of its client."""
-    for _ in range(1000):
-        if f'_seconds_count{{route="{route}"}}' in client.get("/metrics").body.decode():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"{route} never ends")
+    until(lambda: f'_seconds_count{{route="{route}"}}' in client.get("/metrics").body.decode())
 
 
 def test_an_archive_is_loaded_as_docker_tells_it(client, images, archive, data):
@@ -331,7 +328,7 @@ def test_nothing_more_is_fetched_for_a_client_that_hung_up(client, images):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(client.path)
             connection.sendall(f"POST /images/create?fromSrc={url} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
-            time.sleep(0.2)
+            until(lambda: is_active(client, 2))
         hung_up.set()
         until_over(client, "/images/create")
     assert images.images(all=True) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import re
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ from orlop.api.web.site import ENDPOINTS, PARTS, is_page
 from orlop.page.document import image_document
 from tests.unit.images_made import image, layer
 from tests.unit.served import serving
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +112,13 @@ def test_one_image_is_made_at_a_time(place: str, monkeypatch: pytest.MonkeyPatch
     assert most == 1
 
 
+def active(place: str) -> int:
+    """Return on how many requests a server works, this one included."""
+    found = re.search(r"^orlop_http_requests_active (\d+)$", ask(place, "/metrics")[2].decode(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
 def test_nothing_is_made_for_clients_that_have_hung_up(
     place: str, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,9 +141,10 @@ def test_nothing_is_made_for_clients_that_have_hung_up(
             with socket.create_connection((host, int(port))) as connection:
                 connection.sendall(b"GET /ui/image?name=gone:1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 # It waits before it hangs up.
-                time.sleep(0.05)
+                until(lambda: active(place) >= 3)
         last = clients.submit(ask, place, "/ui/image?name=b:1")
-        time.sleep(2.5)  # the server looks after its clients each second
+        # The first, the last, and who asks for this.
+        until(lambda: active(place) == 3)
         goes_on.set()
         assert [one.result()[0] for one in (first, last)] == [200, 200]
     assert made == ["a:1", "b:1"]

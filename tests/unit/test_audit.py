@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-import time
 import tracemalloc
 from base64 import b64encode, urlsafe_b64encode
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from orlop.inside.audit import audit
 from orlop.inside.credentials import keeper_of
 from orlop.inside.packages import package_sizes
 from orlop.inside.secrets import MOST, secrets_of
+from tests.growing import growth, spent
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
@@ -529,22 +529,20 @@ def test_a_key_in_a_program_stays_one_where_a_border_parts_it_from_its_end() -> 
 def test_the_head_of_a_key_and_many_empty_lines_take_no_time() -> None:
     def worked(lines: int) -> float:
         data = b"-----BEGIN PRIVATE KEY-----" + b"\n" * lines
-        began = time.process_time()
         assert [*secrets_of([data])] == []
-        return time.process_time() - began
+        return spent(lambda: [*secrets_of([data])])
 
-    assert min(worked(1 << 20) for _ in range(3)) < 20 * max(min(worked(1 << 18) for _ in range(3)), 0.001)
+    assert growth(worked, 1 << 18, 1 << 20, below=20) < 20
 
 
 @pytest.mark.parametrize("text", [b"eyJ", b".eyJ", b"eyJaaaaaaaaaa.", b"Q~", b"abc8Q~", b"dapi", b"dapi0"])
 def test_what_only_begins_like_a_secret_takes_no_time(text: bytes) -> None:
     def worked(size: int) -> float:
         data = text * (size // len(text))
-        began = time.process_time()
         assert [*secrets_of([data])] == []
-        return time.process_time() - began
+        return spent(lambda: [*secrets_of([data])])
 
-    assert min(worked(1 << 20) for _ in range(3)) < 20 * max(min(worked(1 << 18) for _ in range(3)), 0.01)
+    assert growth(worked, 1 << 18, 1 << 20, below=20, least=0.01) < 20
 
 
 def test_a_flood_of_secrets_is_cut_off() -> None:

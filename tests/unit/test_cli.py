@@ -79,6 +79,9 @@ def orlop(
 
     yield call
     logger.level, logger.propagate, logger.handlers[:] = before
+    # The C library keeps the zone that it was told.
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.testing.registry.fake import FakeRegistry
+from tests.unit.holding import Holding
 from tests.unit.layouts import Layout, named, unpacked
 from tests.unit.pushed import again, large, simple, top_digest
 from tests.unit.test_cli_push import MIB, Shell
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def there() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as found:
+def there() -> Iterator[Holding]:
+    with Holding() as found:
         yield found
 
 
@@ -30,7 +30,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def test_a_copy_says_what_is_where_and_needs_no_store(shell: Shell, there: FakeRegistry, tmp_path: Path):
+def test_a_copy_says_what_is_where_and_needs_no_store(shell: Shell, there: Holding, tmp_path: Path):
     layout = simple("docker.io/example/app:1.0", "a")
     unpacked(layout.files, tmp_path / "in")
     size = len(layout.files["blobs/" + top_digest(layout).replace(":", "/")])
@@ -56,7 +56,7 @@ def test_a_copy_says_what_is_where_and_needs_no_store(shell: Shell, there: FakeR
     ],
 )
 def test_what_goes_wrong_is_one_sentence(
-    shell: Shell, there: FakeRegistry, arguments: tuple[str, ...], status: int, words: str
+    shell: Shell, there: Holding, arguments: tuple[str, ...], status: int, words: str
 ):
     result = shell.run(*(one.format(there.authority) for one in arguments))
     assert result.returncode == status, result.stderr
@@ -65,7 +65,7 @@ def test_what_goes_wrong_is_one_sentence(
     assert b"Traceback" not in result.stderr
 
 
-def test_an_archive_of_several_images_is_copied_whole(shell: Shell, there: FakeRegistry, tmp_path: Path):
+def test_an_archive_of_several_images_is_copied_whole(shell: Shell, there: Holding, tmp_path: Path):
     layout = Layout()
     layout.top(*(layout.image(name, **named(f"docker.io/example/app:{name}")) for name in ("1", "2")))
     (tmp_path / "app.tar").write_bytes(layout.pack())
@@ -77,16 +77,15 @@ def test_an_archive_of_several_images_is_copied_whole(shell: Shell, there: FakeR
     assert len(json.loads((tmp_path / "out" / "index.json").read_text())["manifests"]) == 2
 
 
-def test_a_copy_that_was_killed_goes_on(shell: Shell, there: FakeRegistry, tmp_path: Path):
+def test_a_copy_that_was_killed_goes_on(shell: Shell, there: Holding, tmp_path: Path):
     size = int(os.environ.get("ORLOP_LAYER_MIB", "60")) * MIB
     unpacked(large("docker.io/example/app:1", size).files, tmp_path / "in")
     arguments = ("copy", "-q", f"oci:{tmp_path}/in", f"docker://{there.authority}/app")
+    there.hold_from(size // 2)
     process = shell.start(*arguments)
-    while sum(one.received for one in list(there.requests)) < size // 2:
-        assert process.poll() is None
-        time.sleep(0.005)
+    assert there.holds.wait(PATIENCE)
     process.kill()
     process.communicate()
-    there.requests.clear()
+    there.let_go()
     assert shell.run(*arguments).returncode == 0
     assert sum(one.received for one in there.requests) <= again(size)

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 from tests.needs import need_terminals
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -329,7 +330,7 @@ def test_a_slow_reader_gets_all_of_an_archive(
     process = start("save", TINY)
     assert process.stdout is not None
     fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
-    wait_for(lambda: waiting_in(process.stdout) > 0)
+    until(lambda: waiting_in(process.stdout) > 0)
     # Long enough for the process to be interrupted while it waits in the middle of a write.
     time.sleep(0.6)
     assert process.communicate(timeout=PATIENCE)[0] == tiny.read_bytes()
@@ -359,7 +360,7 @@ def test_a_signal_ends_a_load_that_never_ends_and_leaves_nothing(
     process = start("load", "-i", tmp_path / "fifo")
     with (tmp_path / "fifo").open("wb", buffering=0) as writer:
         writer.write(endless_archive(compressed=compressed))
-        wait_for(lambda: any(file.stat().st_size for file in listed(root / "ingest")))
+        until(lambda: any(file.stat().st_size for file in listed(root / "ingest")))
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (128 + number, b"", b"")
@@ -398,13 +399,6 @@ def endless_archive(*, compressed: bool) -> bytes:
 
 def listed(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.exists() else []
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_signal_ends_a_save_that_waits_for_its_reader(
@@ -456,7 +450,7 @@ def test_a_hang_up_that_is_ignored_stays_ignored(
     archive = tiny.read_bytes()
     process.stdin.write(archive[:-512])
     process.stdin.flush()
-    wait_for((root / "leases").exists)
+    until((root / "leases").exists)
     process.send_signal(signal.SIGHUP)
     out, _ = process.communicate(archive[-512:], PATIENCE)
     assert (process.returncode, out) == (0, f"Loaded image: {TINY}\n".encode())

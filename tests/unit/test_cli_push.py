@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Quirks
+from tests.unit.holding import Holding
 from tests.unit.pushed import again, large, simple, top_digest
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,8 @@ LAYER = int(os.environ.get("ORLOP_LAYER_MIB", "100")) * MIB
 
 
 @pytest.fixture
-def there() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as found:
+def there() -> Iterator[Holding]:
+    with Holding() as found:
         yield found
 
 
@@ -59,7 +59,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def test_docker_s_words_are_at_the_end(shell: Shell, there: FakeRegistry):
+def test_docker_s_words_are_at_the_end(shell: Shell, there: Holding):
     name = f"{there.authority}/team/app"
     layout = simple(f"{name}:1.0", "a")
     shell.load(layout)
@@ -88,7 +88,7 @@ def test_docker_s_words_are_at_the_end(shell: Shell, there: FakeRegistry):
     ],
 )
 def test_what_goes_wrong_is_one_sentence(
-    shell: Shell, there: FakeRegistry, arguments: tuple[str, ...], status: int, words: str
+    shell: Shell, there: Holding, arguments: tuple[str, ...], status: int, words: str
 ):
     shell.load(simple(f"{there.authority}/app:1", "a"))
     result = shell.run(*(one.format(there.authority) for one in arguments))
@@ -98,7 +98,7 @@ def test_what_goes_wrong_is_one_sentence(
     assert there.requests == []
 
 
-def test_a_registry_that_refuses_is_named(shell: Shell, there: FakeRegistry):
+def test_a_registry_that_refuses_is_named(shell: Shell, there: Holding):
     there.quirks = Quirks(auth="basic")
     shell.load(simple(f"{there.authority}/app:1", "a"))
     result = shell.run("push", f"{there.authority}/app:1")
@@ -107,17 +107,16 @@ def test_a_registry_that_refuses_is_named(shell: Shell, there: FakeRegistry):
     assert there.authority in line
 
 
-def test_after_a_kill_at_half_of_a_layer_half_of_it_is_sent(shell: Shell, there: FakeRegistry):
+def test_after_a_kill_at_half_of_a_layer_half_of_it_is_sent(shell: Shell, there: Holding):
     size = LAYER
     name = f"{there.authority}/app:1"
     shell.load(large(name, size))
+    there.hold_from(size // 2)
     process = shell.start("push", "-q", name)
-    while sum(one.received for one in list(there.requests)) < size // 2:
-        assert process.poll() is None
-        time.sleep(0.005)
+    assert there.holds.wait(PATIENCE)
     process.kill()
     process.communicate()
-    there.requests.clear()
+    there.let_go()
     assert shell.run("push", "-q", name).returncode == 0
     assert there.repository("app").tags
     assert sum(one.received for one in there.requests) <= again(size)
@@ -125,19 +124,18 @@ def test_after_a_kill_at_half_of_a_layer_half_of_it_is_sent(shell: Shell, there:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_push_that_waits_and_what_was_acknowledged_stays(
-    shell: Shell, there: FakeRegistry, number: signal.Signals
+    shell: Shell, there: Holding, number: signal.Signals
 ):
     size = 40 * MIB
     name = f"{there.authority}/app:1"
     shell.load(large(name, size))
+    there.hold_from(size // 2)
     process = shell.start("push", "-q", name)
-    while sum(one.received for one in list(there.requests)) < size // 2:
-        assert process.poll() is None
-        time.sleep(0.005)
+    assert there.holds.wait(PATIENCE)
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
-    there.requests.clear()
+    there.let_go()
     assert shell.run("push", "-q", name).returncode == 0
     assert sum(one.received for one in there.requests) <= again(size)
 

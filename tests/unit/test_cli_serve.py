@@ -22,7 +22,8 @@ import orlop
 from orlop.streams.directory import outside
 from orlop.streams.file_lock import FileLock
 from tests.needs import need
-from tests.unit.served import Client, is_active, until
+from tests.unit.served import Client, is_active
+from tests.waiting import listens, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,10 +97,7 @@ def uploading(client: Client, archive: bytes) -> Iterator[socket.socket]:
         connection.connect(client.path)
         head = f"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: {len(archive)}\r\n\r\n"
         connection.sendall(head.encode() + archive[:-100])
-        for _ in range(500):
-            if "orlop_http_requests_active 2\n" in client.get("/metrics").body.decode():
-                break
-            time.sleep(0.02)
+        until(lambda: is_active(client, 2))
         yield connection
 
 
@@ -107,7 +105,7 @@ def test_an_upload_that_is_under_way_is_finished_before_the_end(tmp_path, data):
     archive = (data / TINY).read_bytes()
     with serve(tmp_path) as served, uploading(served.client, archive) as connection:
         served.process.terminate()
-        time.sleep(0.3)
+        until(lambda: not listens(served.client.path))
         connection.sendall(archive[-100:])
         answer = connection.recv(100000)
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -122,7 +120,7 @@ def test_an_upload_that_does_not_come_to_its_end_is_undone(tmp_path, data, twice
     with serve(tmp_path, "--grace", "600" if twice else "0.2") as served, uploading(served.client, archive):
         served.process.terminate()
         if twice:
-            time.sleep(0.3)
+            until(lambda: not listens(served.client.path))
             served.process.terminate()
         assert served.process.wait(PATIENCE) == 0
     with orlop.open(tmp_path / "root") as images:
@@ -153,7 +151,7 @@ def test_a_thread_that_waits_does_not_keep_the_process(tmp_path, twice, stuck):
         begin = time.monotonic()
         served.process.terminate()
         if twice:
-            time.sleep(0.3)
+            until(lambda: not listens(served.client.path))
             served.process.terminate()
         _, said = served.process.communicate(timeout=PATIENCE)
         # The thread alone would take until the minute is over, or for ever.
@@ -245,10 +243,7 @@ def test_certificates_are_read_again_when_asked_and_stay_where_they_cannot_be_us
         assert shown() == old
         new = certify(tmp_path, "new")
         served.process.send_signal(signal.SIGHUP)
-        for _ in range(500):
-            if shown() != old:
-                break
-            time.sleep(0.02)
+        until(lambda: shown() != old)
         assert shown() == new
         certify(tmp_path, "newest")
         (tmp_path / "key.pem").write_text("no key")

@@ -20,10 +20,11 @@ from tests.layout_walk import walked
 from tests.unit.layouts import Layout, named
 from tests.unit.pulling import push
 from tests.unit.pushed import large
-from tests.unit.served import UnixConnection
+from tests.unit.served import UnixConnection, is_active
 from tests.unit.test_cli_push import Shell
 from tests.unit.test_cli_serve import PATIENCE, serve
 from tests.unit.test_pull import big_tar, image_of
+from tests.waiting import listens, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -184,13 +185,11 @@ def test_a_signal_ends_a_server_that_has_all_kinds_of_requests_in_hand(
             stack.enter_context(asked(served, head, body))
         silent = stack.enter_context(socket.socket(socket.AF_UNIX))
         silent.connect(served.client.path)
-        for _ in range(500):
-            if "orlop_http_requests_active 5\n" in served.client.get("/metrics").body.decode():
-                break
-            threading.Event().wait(0.02)
+        until(lambda: is_active(served.client, 5))
         served.process.send_signal(number)
         if twice:
-            threading.Event().wait(0.3)
+            # Two that come before the first one is heeded would be one.
+            until(lambda: not listens(served.client.path))
             served.process.send_signal(number)
         _, said = served.process.communicate(timeout=PATIENCE)
         assert (served.process.returncode, said) == (0, "")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.testing.registry.fake import FakeRegistry
-from orlop.testing.registry.quirks import Quirks
+from tests.unit.holding import Holding
 from tests.unit.synced import add_image, entry
 from tests.unit.test_cli_push import Shell
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,14 +80,14 @@ def test_a_file_that_cannot_be_used_is_one_sentence(shell: Shell, tmp_path: Path
 def test_a_sync_that_is_stopped_ends_soon_and_goes_on(shell: Shell, there: FakeRegistry, file: Path, tmp_path: Path):
     for number in range(40):
         add_image(there, "app", f"3.{number}", f"{number}")
-    with FakeRegistry(Quirks()) as other:
+    with Holding() as other:
         file.write_text(entry(f"docker://{there.authority}/app", f"docker://{other.authority}/copy"))
+        other.hold(lambda: len(other.repository("copy").tags) >= 10)
         process = shell.start("sync", "-q", str(file))
-        while len(other.repository("copy").tags) < 10:
-            assert process.poll() is None
-            time.sleep(0.005)
+        assert other.holds.wait(PATIENCE)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
+        other.let_go()
         assert process.returncode == 130
         done = set(other.repository("copy").tags)
         assert done != set(there.repository("app").tags)

@@ -7,8 +7,6 @@ import gc
 import io
 import pickle
 import threading
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +15,11 @@ import orlop
 from orlop import errors
 from orlop.model.digest import ImageID
 from orlop.streams.directory import Directory
+from tests.open_files import open_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NOBODY = ImageID.parse(f"sha256:{64 * '0'}")
 VERBS: dict[str, Callable[[orlop.ImageService], object]] = {
@@ -54,15 +54,6 @@ def images(tmp_path: Path, data: Path) -> orlop.ImageService:
     return service
 
 
-def descriptors(path: Path) -> list[Path]:
-    """The open files of this process whose names begin so."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found.append(entry.readlink())
-    return [one for one in found if str(one).startswith(str(path))]
-
-
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_of_a_closed_service_is_refused(images: orlop.ImageService, tmp_path: Path, verb: str) -> None:
     images.close()
@@ -70,7 +61,7 @@ def test_a_verb_of_a_closed_service_is_refused(images: orlop.ImageService, tmp_p
     with pytest.raises(errors.StoreClosed, match="closed") as raised:
         VERBS[verb](images)
     assert isinstance(raised.value, ValueError)
-    assert descriptors(tmp_path / "root" / "metadata.db") == []
+    assert open_below(tmp_path / "root" / "metadata.db") == []
     assert sorted(path.name for path in (tmp_path / "root").rglob("*")) == before
 
 
@@ -117,7 +108,7 @@ def test_a_thread_at_work_ends_its_block_and_leaves_nothing_open(images: orlop.I
     closed.set()
     thread.join()
     assert told == [3, "STORE_CLOSED"]
-    assert descriptors(tmp_path / "root" / "metadata.db") == []
+    assert open_below(tmp_path / "root" / "metadata.db") == []
 
 
 def test_a_layer_of_a_closed_archive_is_refused(data: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from pathlib import Path
 
 import pytest
 
 from orlop.errors import StoreDamaged
 from orlop.streams.directory import Directory, ForeignFile, outside
 from orlop.streams.files import explained
+from tests.open_files import open_below
 
 
 @pytest.fixture
@@ -20,10 +20,6 @@ def held(tmp_path):
     (tmp_path / "root" / "file").write_bytes(b"data")
     with Directory(str(tmp_path / "root")) as directory:
         yield directory
-
-
-def descriptors() -> set[str]:
-    return {path.name for path in Path("/proc/self/fd").iterdir() if path.exists()}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc"])
@@ -69,14 +65,14 @@ def test_another_directory_of_the_name_is_opened(held, tmp_path):
 
 def test_descriptors_are_few_and_go_with_their_directory(tmp_path):
     (tmp_path / "inner").mkdir()
-    before = descriptors()
+    before = open_below(tmp_path)
     directory = Directory(str(tmp_path))
-    assert descriptors() == before
+    assert open_below(tmp_path) == before
     for number in range(10):
         directory.place(f"inner/{number}").state()
-    assert len(descriptors() - before) == 2
+    assert len(open_below(tmp_path)) == len(before) + 2
     directory.close()
-    assert descriptors() == before
+    assert open_below(tmp_path) == before
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])

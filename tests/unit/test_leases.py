@@ -13,6 +13,7 @@ from orlop.model.digest import Digest
 from orlop.store.local import local_store
 from orlop.streams.directory import outside
 from orlop.streams.file_lock import FileLock
+from tests.open_files import open_below
 
 if TYPE_CHECKING:
     from orlop.store.root import Store
@@ -109,8 +110,7 @@ def test_a_store_that_cannot_delete_its_lease_is_closed_all_the_same(store):
     lock = FileLock(outside(str(moved / "leases" / name)))
     assert lock.try_acquire()
     lock.release()
-    opened = [os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()]
-    assert not [path for path in opened if path.startswith(str(moved))]
+    assert open_below(moved) == []
     moved.rename(store.root)
     with local_store(store.root) as again:
         assert again.leases.alive() == set()

@@ -7,8 +7,6 @@ import io
 import os
 import sqlite3
 import tarfile
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,22 +19,11 @@ from orlop.store.local import local_store
 from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.unopened import read_file
 from orlop.streams.waiting import content_of
+from tests.open_files import open_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def number_of_open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def left_open(path: Path) -> list[str]:
-    """The open files of this process whose names begin so."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found.append(str(entry.readlink()))
-    return [one for one in found if one.startswith(str(path))]
+    from pathlib import Path
 
 
 def test_a_store_that_cannot_be_recovered_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +38,7 @@ def test_a_store_that_cannot_be_recovered_is_closed(tmp_path: Path, monkeypatch:
     # What is raised holds on to all that was there.
     with pytest.raises(errors.StorageError) as raised:
         local_store(root)
-    assert left_open(root / "metadata.db") == []
+    assert open_below(root / "metadata.db") == []
     del raised
 
 
@@ -68,7 +55,7 @@ def test_an_error_that_somebody_keeps_does_not_keep_the_database_open(tmp_path: 
     with pytest.raises(errors.StorageError, match="nothing") as kept, explaining_sqlite(str(path)):
         fail()
     database.close()
-    assert (left_open(tmp_path), type(kept.value)) == ([], errors.StorageError)
+    assert (open_below(tmp_path), type(kept.value)) == ([], errors.StorageError)
 
 
 def test_a_store_is_closed_whatever_one_of_its_parts_raises(tmp_path: Path) -> None:
@@ -85,7 +72,7 @@ def test_a_store_is_closed_whatever_one_of_its_parts_raises(tmp_path: Path) -> N
     with pytest.raises(RuntimeError, match="does not close"):
         store.close()
     assert closed == ["the last"]
-    assert left_open(tmp_path / "root") == []
+    assert open_below(tmp_path / "root") == []
     with pytest.raises(errors.StoreClosed):
         store.metadata.require_open()
 
@@ -93,12 +80,10 @@ def test_a_store_is_closed_whatever_one_of_its_parts_raises(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "read", [lambda path: content_of(str(path), 10), lambda path: read_file(str(path))], ids=["content_of", "read_file"]
 )
-def test_a_directory_in_the_place_of_a_file_is_not_left_open(tmp_path: Path, read: Callable[[Path], object]) -> None:
-    before = number_of_open_files()
+def test_a_directory_in_the_place_of_a_file_is_not_open_below(tmp_path: Path, read: Callable[[Path], object]) -> None:
     with pytest.raises(IsADirectoryError):
         read(tmp_path)
-    assert left_open(tmp_path) == []
-    assert number_of_open_files() == before
+    assert open_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("owner", [1 << 40, (1 << 32) - 1])
@@ -114,4 +99,4 @@ def test_a_copy_of_what_nobody_can_own_is_refused_and_leaves_no_directory_open(t
         images.import_image(io.BytesIO(out.getvalue()), "a:1")
         with images.files("a:1") as files, pytest.raises(errors.StorageError, match=f"the user {owner}"):
             extract(files, "/a", str(tmp_path / "to"), owners=True)
-        assert left_open(tmp_path / "to") == []
+        assert open_below(tmp_path / "to") == []

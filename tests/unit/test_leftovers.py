@@ -10,6 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.waiting import until
+
 _STARTS = """
 import subprocess, sys
 from pathlib import Path
@@ -43,10 +45,7 @@ def test_servers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
         assert folder.exists()
         process.kill()
         process.communicate()
-        until = time.monotonic() + 60
-        while folder.exists():
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        until(lambda: not folder.exists())
         assert not any(_runs(number) for number in servers)
         assert bystander.poll() is None
     finally:

@@ -14,6 +14,7 @@ import pytest
 
 from orlop.errors import NotFound, OrlopError, PermissionDenied, StorageError, WriteFailed
 from orlop.streams.output import Output
+from tests.open_files import open_below
 
 
 def put(path: Path | str, data: bytes = b"data") -> None:
@@ -176,15 +177,10 @@ def test_a_file_that_cannot_get_its_mode_leaves_nothing(tmp_path, monkeypatch):
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr("orlop.streams.files.os.fchmod", refused)
-    before = descriptors()
     with pytest.raises(PermissionDenied):
         put(tmp_path / "new")
     assert not list(tmp_path.iterdir())
-    assert descriptors() == before
-
-
-def descriptors() -> set[str]:
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
+    assert open_below(tmp_path) == []
 
 
 def test_a_disk_is_written_to_the_end_before_that_is_success(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.streams.pipeline import Fanout
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,20 +188,28 @@ def test_leaving_with_an_exception_drops_what_waits() -> None:
         gate.wait()
         got.append(chunk)
 
+    def open_once_cancelled() -> None:
+        until(lambda: fan._cancelled)
+        gate.set()
+
     with pytest.raises(KeyboardInterrupt), Fanout(consume, depth=4) as fan:  # noqa: PT012
         for _ in range(4):
             fan.put(LONG)
-        threading.Timer(0.02, gate.set).start()
+        # The chunk in hand is finished once the others are dropped, and not before.
+        threading.Thread(target=open_once_cancelled).start()
         raise KeyboardInterrupt
     assert threads() == []
     assert len(got) <= 1
 
 
 def test_an_interrupt_while_put_waits_ends_everything() -> None:
-    gate = threading.Event()
+    gate, interrupted = threading.Event(), threading.Event()
 
     def consume(_: bytes) -> None:
-        _thread.interrupt_main()
+        # Once: a second interrupt might come after the end of all this.
+        if not interrupted.is_set():
+            interrupted.set()
+            _thread.interrupt_main()
         gate.wait(0.05)
 
     with pytest.raises(KeyboardInterrupt), Fanout(consume, depth=1) as fan:  # noqa: PT012

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.streams.pipeline import in_order, in_parallel
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ def test_no_worker_waits_for_others_of_a_batch() -> None:
 
     def work(number: int) -> int:
         if number == 0:
-            assert goes_on.wait(10)
+            assert goes_on.wait(PATIENCE)
         done.append(number)
         if len(done) == 4:
             goes_on.set()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,6 +21,7 @@ from tests.needs import need
 from tests.ports import free_port
 from tests.postgres import database, pooler, the_server
 from tests.seaweed import the_server as the_bucket
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,15 +92,16 @@ logfile = {folder}/log
             os.chown(path, server.user["user"], server.user["group"])
     process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], **server.user)
     found = Encrypted(tmp_path, port)
-    until = time.monotonic() + 60
-    while True:
+
+    def answers() -> bool:
         try:
             psycopg.connect(f"host=127.0.0.1 port={port} user=orlop dbname={found.database} sslmode=require").close()
         except psycopg.OperationalError:
-            assert time.monotonic() < until, (folder / "log").read_text()
-            time.sleep(0.02)
-        else:
-            break
+            assert process.poll() is None, (folder / "log").read_text()
+            return False
+        return True
+
+    until(answers)
     yield found
     process.kill()
     process.wait()

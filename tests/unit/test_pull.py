@@ -23,6 +23,7 @@ from orlop.model.progress import LayerDone, LayerExists
 from orlop.registry.credentials import Credentials
 from tests.unit.layouts import CONFIG, INDEX, LAYER, MANIFEST, Layout, layer_tar, named, sha256
 from tests.unit.pulling import REPOSITORY, pulling, push
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -340,9 +341,7 @@ def test_a_pull_that_is_killed_at_half_of_a_layer_fetches_the_other_half(tmp_pat
     with pulling(tmp_path, stall=LARGE // 2) as there:
         push(there.registry, layout, image_of(layout, tar), "1")
         process = subprocess.Popen([sys.executable, "-c", _PULL, str(there.root), there.name()])
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and sum(path.stat().st_size for path in there.partial()) < LARGE // 2:
-            time.sleep(0.05)
+        until(lambda: sum(path.stat().st_size for path in there.partial()) >= LARGE // 2)
         process.kill()
         process.wait()
         assert list(there.images.images()) == []
@@ -360,12 +359,10 @@ def test_an_interrupt_ends_a_pull_that_waits_and_leaves_what_came(tmp_path: Path
         process = subprocess.Popen(
             [sys.executable, "-c", _PULL, str(there.root), there.name()], stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and sum(path.stat().st_size for path in there.partial()) < 4 << 20:
-            time.sleep(0.05)
+        until(lambda: sum(path.stat().st_size for path in there.partial()) >= 4 << 20)
         process.send_signal(signal.SIGINT)
         # The server stays silent for a minute.
-        process.wait(30)
+        process.wait(40)
         assert sum(path.stat().st_size for path in there.partial()) >= 4 << 20
         assert list(there.images.images()) == []
 

@@ -30,8 +30,8 @@ from tests.unit.faked import everywhere
 from tests.unit.hosted import EMPTY
 from tests.unit.layouts import MANIFEST, Layout, named
 from tests.unit.pulling import REPOSITORY, pulling, push
-from tests.unit.served import until
 from tests.unit.test_pull import big_tar, image_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

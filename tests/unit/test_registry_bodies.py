@@ -16,7 +16,7 @@ import orlop
 from orlop.api.engine.call import Bounds
 from orlop.api.handed import Handed
 from tests.unit.hosted import digest_of, hosting
-from tests.unit.served import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

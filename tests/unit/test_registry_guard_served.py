@@ -20,7 +20,8 @@ from orlop.service.hosted.repository import Hosts
 from tests.unit.guarded import RULES, TOKENS, basic, write_access, write_users
 from tests.unit.hosted import RegistryClient, described, digest_of, written
 from tests.unit.layouts import MANIFEST
-from tests.unit.served import serving, until
+from tests.unit.served import serving
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

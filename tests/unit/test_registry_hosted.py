@@ -10,7 +10,7 @@ import random
 import socket
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from orlop.store.local import local_store
 from orlop.store.rows.metadata import BlobRow
 from tests import engines, postgres
 from tests.elsewhere import install
+from tests.open_files import open_below
 from tests.unit.hosted import (
     EMPTY,
     OCTETS,
@@ -52,7 +53,7 @@ from tests.unit.hosted import (
     written,
 )
 from tests.unit.layouts import CONFIG, INDEX, LAYER, MANIFEST, Layout, layer_tar, named
-from tests.unit.served import until
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -567,22 +568,14 @@ def test_answers_in_a_row_on_one_connection_come_one_after_the_other(registry):
     assert found.endswith(content)
 
 
-def test_a_client_that_hangs_up_in_a_blob_leaves_nothing_open(registry):
+def test_a_client_that_hangs_up_in_a_blob_leaves_nothing_open(registry, tmp_path):
     content = os.urandom(24 << 20)
     path = f"/v2/a/blobs/{registry.push_blob('a', content)}"
-
-    def open_files() -> list[str]:
-        found = []
-        for entry in Path("/proc/self/fd").iterdir():
-            with suppress(OSError):
-                found.append(str(entry.readlink()))
-        return [one for one in found if "blobs/sha256/" in one]
-
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", registry.port), timeout=60) as line:
             line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert line.recv(1 << 16)
-    until(lambda: not open_files())
+    until(lambda: not open_below(tmp_path / "root" / "blobs"))
     assert registry.get(path, headers={"Range": "bytes=5-2000004"}).body == content[5:2000005]
 
 
@@ -1002,7 +995,7 @@ def test_many_who_ask_for_a_doubtful_blob_wait_for_one_reader(registry, images, 
         found = looked(self, *asked)
         if threading.current_thread() not in seen:
             seen.add(threading.current_thread())
-            together.wait(10)
+            together.wait(PATIENCE)
         return found
 
     seen: set[threading.Thread] = set()
@@ -1012,7 +1005,7 @@ def test_many_who_ask_for_a_doubtful_blob_wait_for_one_reader(registry, images, 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert found == [True] * 4
     assert len(reads) == 1
 
@@ -1066,7 +1059,7 @@ def test_a_body_that_announces_too_much_is_refused_before_it_comes(images, tmp_p
     head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 40}\r\n\r\n"
     with (
         hosting(images, tmp_path, most=10 << 20) as client,
-        closing(socket.create_connection(("127.0.0.1", client.port), timeout=20)) as connection,
+        closing(socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE)) as connection,
     ):
         connection.sendall(head.encode())
         assert connection.recv(12) == b"HTTP/1.1 413"

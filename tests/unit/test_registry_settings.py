@@ -48,7 +48,7 @@ def helpers(tmp_path: Path) -> Helpers:
     program.write_text(HELPER)
     program.chmod(0o755)
     environment = {"PATH": "/usr/bin:/bin", "LOG": str(tmp_path / "log")}
-    return Helpers(["", str(tmp_path / "nowhere"), str(program.parent)], environment, timeout=5)
+    return Helpers(["", str(tmp_path / "nowhere"), str(program.parent)], environment)
 
 
 def written(path: Path, document: object) -> str:

@@ -33,6 +33,7 @@ from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Failure
 from tests.needs import need
 from tests.unit.faked import LAYER, REPOSITORY, body_of, everywhere, faked, read_all
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ def test_a_server_that_drips_is_given_up():
 
 def test_a_server_that_never_answers_is_given_up():
     stop = threading.Event()
-    with served(lambda _: void(stop.wait(30))) as url:
+    with served(lambda _: void(stop.wait(PATIENCE))) as url:
         with pytest.raises(RegistryUnreachable, match=r"no answer came within 0\.2 s"):
             sent(url, patience=Patience(head=0.2))
         stop.set()
@@ -348,6 +349,8 @@ def test_a_server_that_would_rather_speak_http_2_is_spoken_to_in_1_1(keys: Path)
 def test_the_authorities_of_the_system_are_trusted_though_they_are_read_late(
     keys: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    # Whoever runs the tests may have named a folder, which may have another authority of this name.
+    monkeypatch.setenv("SSL_CERT_DIR", os.devnull)
     monkeypatch.setenv("SSL_CERT_FILE", str(keys / "ca.crt"))
     with faked(tls=encrypted(keys), names=NAMES) as fake:
         fake.client.ping()
@@ -760,7 +763,7 @@ def ended(waits: threading.Event, url: str, **options: Any) -> list[type[BaseExc
     transport = HttpTransport(HostTrust(), waiting=Waiting(check=check), **options)
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
-    thread.join(15)
+    thread.join(PATIENCE)
     return found
 
 
@@ -779,7 +782,7 @@ def test_a_handshake_ends_when_it_is_no_longer_wanted():
         server = threading.Thread(target=serve)
         server.start()
         assert ended(waits, f"https://127.0.0.1:{silent.getsockname()[1]}/") == [_Stop]
-        server.join(15)
+        server.join(PATIENCE)
         assert heard
         assert not server.is_alive()
 

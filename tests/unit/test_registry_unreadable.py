@@ -18,7 +18,7 @@ from orlop.store.blobs import files
 from orlop.streams.files import explaining
 from tests.named import named
 from tests.unit.hosted import digest_of, hosting
-from tests.unit.served import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

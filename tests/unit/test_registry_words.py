@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from orlop.registry.origin import Origin, is_same_site, resolved, target_of
 from orlop.registry.refusal import refusal, said_in
 from orlop.registry.scopes import Scope, are_covered, merged
 from orlop.registry.tokens import TokenServer, by_get, token_in
+from tests.growing import growth, spent
 
 DATA = Path(__file__).parents[1] / "data" / "registry"
 
@@ -310,15 +310,10 @@ def test_a_link_is_read_in_time_that_grows_with_it():
             next_page("https://r.test/v2/x", [text])
 
     def taken(count: int) -> float:
-        times = []
-        for _ in range(3):
-            before = time.process_time()
-            for _ in range(20):
-                next_page("https://r.test/v2/x", ['</y>"' * count])
-            times.append(time.process_time() - before)
-        return min(times)
+        links = ['</y>"' * count]
+        return spent(lambda: [next_page("https://r.test/v2/x", links) for _ in range(20)])
 
-    assert taken(3000) < 8 * taken(750) + 0.05
+    assert growth(taken, 750, 3000, below=8, least=0.01) < 8
     with pytest.raises(InvalidAnswer, match="longer than"):
         next_page("https://r.test/v2/x", ['</y>; rel="next"; ' + "x" * 20000])
 
@@ -336,12 +331,7 @@ def test_a_token_of_too_many_digits_is_not_json():
 
 def test_the_title_of_a_page_is_read_in_time_that_grows_with_it():
     def taken(count: int) -> float:
-        times = []
-        for _ in range(3):
-            before = time.process_time()
-            for unit in (b"<title", b"<title>", b"<title>x"):
-                said_in(unit * count)
-            times.append(time.process_time() - before)
-        return min(times)
+        pages = [unit * count for unit in (b"<title", b"<title>", b"<title>x")]
+        return spent(lambda: [said_in(page) for page in pages])
 
-    assert taken(8000) < 10 * taken(2000) + 0.05
+    assert growth(taken, 2000, 8000, below=10, least=0.01) < 10

@@ -21,6 +21,7 @@ from orlop.model.limits import DEFAULT_LIMITS
 from orlop.service.rescue import look, rescue_store
 from orlop.service.rescue_parts import rescue_parts
 from tests.foreign_roots import patient, unpack
+from tests.open_files import open_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -401,12 +402,12 @@ def test_a_sparse_file_that_is_looked_at_is_closed(data, tmp_path):
     with open_root(root) as found:
         offered = next(image.offered for image in found.images if "give/odd-sparse-pax01:1" in image.names)
         assert offered is not None
-        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
+        before = open_below(root)
         with measuring(DEFAULT_LIMITS) as taking:
             attempts = [list(next(found.copies(layer)).attempts(taking.meter)) for layer in offered.layers]
         # That a second attempt is made shows that all was looked at.
         assert attempts
-        assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - as above
+        assert open_below(root) == before
 
 
 def test_a_layer_that_has_lost_the_name_of_its_directory_says_so(root, layer):

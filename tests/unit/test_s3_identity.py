@@ -29,6 +29,7 @@ from orlop.store.blobs.s3.temporary import Lent, from_container, from_machine, f
 from orlop.streams.waiting import content_of
 from tests.ports import free_port
 from tests.s3_strict import ACCESS, SECRET, strict_s3
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -484,7 +485,7 @@ def test_nobody_waits_for_a_renewal_while_keys_are_good() -> None:
 
     def renew() -> Lent:
         asked.set()
-        assert go.wait(20)
+        assert go.wait(PATIENCE)
         return Lent(Credentials("new", "b"), None)
 
     def lend() -> Lent:
@@ -497,7 +498,7 @@ def test_nobody_waits_for_a_renewal_while_keys_are_good() -> None:
     clock.now += 400
     thread = threading.Thread(target=found, args=(False,))
     thread.start()
-    assert asked.wait(20)
+    assert asked.wait(PATIENCE)
     assert found(False).access_key == "old"
     go.set()
     thread.join()
@@ -523,7 +524,7 @@ def test_threads_whose_keys_are_refused_together_share_a_renewal() -> None:
 
     def lend() -> Lent:
         lent.append("key")
-        assert len(lent) == 1 or go.wait(20)
+        assert len(lent) == 1 or go.wait(PATIENCE)
         return Lent(Credentials(f"key-{len(lent)}", "b"), None)
 
     found: Any = Renewed(lend)
@@ -532,7 +533,7 @@ def test_threads_whose_keys_are_refused_together_share_a_renewal() -> None:
     threads = [threading.Thread(target=found, args=(True,)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    assert waits.wait(20)
+    assert waits.wait(PATIENCE)
     go.set()
     for thread in threads:
         thread.join()
@@ -545,6 +546,6 @@ def test_a_child_renews_though_a_thread_of_its_parent_did() -> None:
     with found._guard:
         child = os.fork()
         if not child:
-            signal.alarm(20)
+            signal.alarm(int(PATIENCE))
             os._exit(0 if found(False).access_key == "a" else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

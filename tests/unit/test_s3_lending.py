@@ -12,6 +12,7 @@ import pytest
 
 from orlop.errors import LeaseLost
 from orlop.store.blobs.s3.lending import Loans
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ def test_a_child_has_no_loans_and_waits_for_no_lock_of_its_parent() -> None:
 
 def _status_of(child: int) -> int:
     """Return how a child has ended; one that hangs is killed."""
-    killing = threading.Timer(10, os.kill, (child, signal.SIGKILL))
+    killing = threading.Timer(PATIENCE, os.kill, (child, signal.SIGKILL))
     killing.start()
     try:
         return os.waitpid(child, 0)[1]

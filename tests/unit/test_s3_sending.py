@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -20,6 +19,7 @@ from orlop.store.rows.memory_keys import MemoryKeys
 from orlop.store.rows.sqlite.memory import MemoryMetadata
 from orlop.testing.blob_store import Opened, row_of
 from tests.s3_strict import strict_s3
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,10 +117,7 @@ def test_threads_live_as_long_as_there_is_work() -> None:
     with strict_s3() as s3:
         opened = marked(s3)
         row = opened.keep(bytes(20 * _MIB))
-        until = time.monotonic() + 10
-        while any(each.name == "orlop-s3-send" for each in threading.enumerate()):
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until(lambda: not any(each.name == "orlop-s3-send" for each in threading.enumerate()))
         assert len(opened.read(row)) == 20 * _MIB
 
 

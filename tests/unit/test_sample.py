@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sample import taken
+from tests.sample import apart, taken
 
 TOP = Path(__file__).parents[2]
 GRIDS: list[list[tuple[int, ...]]] = [[(number,) for number in range(size)] for size in (1, 2, 3, 7, 42)]
@@ -33,8 +33,25 @@ def test_each_value_comes_up_where_another_parameter_has_as_many_values_as_days(
     assert len(share) == 10
 
 
+@pytest.mark.parametrize("days", [2, 3, 4])
+@pytest.mark.parametrize("together", [1, 2, 3, 4])
+def test_parameters_of_one_list_are_one_step(days: int, together: int) -> None:
+    places = apart([(number,) * together for number in range(24)])
+    assert places == [(number,) for number in range(24)]
+    assert {len(taken(places, "test", one_in=days, day=day)) for day in range(days)} == {24 // days}
+
+
+def test_parameters_apart_stay_apart() -> None:
+    grid = list(itertools.product(range(3), range(2)))
+    assert apart([(first, first, second) for first, second in grid]) == grid
+
+
 MANY = """
 import pytest
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("number", "name"), enumerate("abcdef"))
+def test_pairs(number, name):
+    pass
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("number", range(12))
 def test_many(number):
@@ -50,7 +67,7 @@ def test_cheap(number):
 
 @pytest.mark.parametrize(
     ("words", "pace", "passed"),
-    [(("-n2",), "8", 4 + 3), (("-n0",), "1", 12 + 3), (("-n0", "test_many.py"), "8", 12 + 3)],
+    [(("-n2",), "8", 4 + 3 + 3), (("-n0",), "1", 12 + 3 + 6), (("-n0", "test_many.py"), "8", 12 + 3 + 6)],
     ids=["the whole suite", "at the pace of one", "a file that is named"],
 )
 def test_the_whole_suite_takes_a_share_in_each_worker(

@@ -279,14 +279,22 @@ def test_borders_are_where_streams_begin(pack: Callable[[bytes], bytes], kind: C
 
 # Layers of a store.
 
-_FILES = [(f"usr/f{number}", text(600_000, number)) for number in range(30)]
-_LAYER = layer(*_FILES)
 _LAST = "/usr/f29"
+
+
+@cache
+def _files() -> list[tuple[str, bytes]]:
+    return [(f"usr/f{number}", text(600_000, number)) for number in range(30)]
+
+
+@cache
+def _layer() -> bytes:
+    return layer(*_files())
 
 
 def loaded(root: Path, compress: Callable[[bytes], bytes] | None = None) -> orlop.ImageService:
     images = orlop.open(root)
-    images.load(io.BytesIO(image(_LAYER, compress=compress or _level(1))))
+    images.load(io.BytesIO(image(_layer(), compress=compress or _level(1))))
     return images
 
 
@@ -340,29 +348,29 @@ def test_the_first_far_read_makes_an_index_and_later_ones_read_little(tmp_path: 
     with loaded(tmp_path / "root") as images:
         assert index_in(images) is None
         with images.files("made:1") as files:
-            assert files.read("/usr/f1") == _FILES[1][1]
+            assert files.read("/usr/f1") == _files()[1][1]
             assert index_in(images) is None
-            assert files.read(_LAST) == _FILES[-1][1]
+            assert files.read(_LAST) == _files()[-1][1]
         index = index_in(images)
         assert index is not None
         store, diff_id, _ = kept(images)
         table = store.blobs.open_toc(diff_id)
         assert table is not None
         with table:
-            assert [entry.name for entry in read_toc(table)] == [name for name, _ in _FILES]
+            assert [entry.name for entry in read_toc(table)] == [name for name, _ in _files()]
         read_bytes.clear()
         for number in (29, 3, 17, 29):
             with images.files("made:1") as files:
-                assert files.read(f"/usr/f{number}") == _FILES[number][1]
+                assert files.read(f"/usr/f{number}") == _files()[number][1]
         assert 0 < sum(read_bytes) < 4 * 10 << 20
         assert problems(tmp_path) == []
 
 
 def test_many_files_are_read_in_one_pass_without_an_index(tmp_path: Path) -> None:
     with loaded(tmp_path / "root") as images, images.files("made:1") as files:
-        nodes = [files.file(f"/{name}") for name, _ in reversed(_FILES)]
+        nodes = [files.file(f"/{name}") for name, _ in reversed(_files())]
         with files.contents(nodes) as contents:
-            for node, (_, content) in zip(nodes, reversed(_FILES), strict=True):
+            for node, (_, content) in zip(nodes, reversed(_files()), strict=True):
                 assert b"".join(contents.chunks((node.origin, node.content))) == content
         assert index_in(images) is None
 
@@ -375,20 +383,20 @@ def test_a_layer_of_many_streams_is_seekable_once_it_is_loaded(
         index = index_in(images)
         assert index is not None
         assert index.windows == b""
-        assert files.read(_LAST) == _FILES[-1][1]
+        assert files.read(_LAST) == _files()[-1][1]
         assert 0 < sum(read_bytes) < 4 << 20
         assert index_in(images) == index
         assert problems(tmp_path) == []
 
 
 def test_members_that_are_far_from_each_other_get_points_between_them(tmp_path: Path) -> None:
-    half = len(_LAYER) - 1_500_000
+    half = len(_layer()) - 1_500_000
     with loaded(tmp_path / "root", lambda one: gzip.compress(one[:half], 1) + gzip.compress(one[half:], 1)) as images:
         index = index_in(images)
         assert index is not None
         assert len(index.points) == 2
         with images.files("made:1") as files:
-            assert files.read("/usr/f26") == _FILES[26][1]
+            assert files.read("/usr/f26") == _files()[26][1]
         index = index_in(images)
         assert index is not None
         assert index.windows
@@ -404,21 +412,21 @@ def test_a_wrong_index_is_dropped_and_the_content_is_right(tmp_path: Path) -> No
         points = [one._replace(window=(0, 0)) for one in index.points]
         put_index(store.layers, store.blobs, diff_id, index._replace(points=tuple(points)))
         with images.files("made:1") as files:
-            assert files.read(_LAST) == _FILES[-1][1]
+            assert files.read(_LAST) == _files()[-1][1]
         assert index_in(images) is None
         with images.files("made:1") as files:
-            assert files.read(_LAST) == _FILES[-1][1]
+            assert files.read(_LAST) == _files()[-1][1]
         assert index_in(images) == index
 
 
 def test_an_index_of_another_blob_is_not_used(tmp_path: Path) -> None:
     with loaded(tmp_path / "root") as images:
         store, diff_id, blob = kept(images)
-        other = index_of(_level(9)(_LAYER), len(_LAYER))
+        other = index_of(_level(9)(_layer()), len(_layer()))
         put_index(store.layers, store.blobs, diff_id, other)
         assert index_in(images) is None
         with images.files("made:1") as files:
-            assert files.read(_LAST) == _FILES[-1][1]
+            assert files.read(_LAST) == _files()[-1][1]
         index = index_in(images)
         assert index is not None
         assert index.blob == str(blob.digest)
@@ -452,7 +460,7 @@ def test_fsck_finds_a_damaged_index_and_makes_the_table_again(tmp_path: Path) ->
         stores.fsck(tmp_path / "root", repair=True)
         assert problems(tmp_path) == []
         with images.files("made:1") as files:
-            assert files.read(_LAST) == _FILES[-1][1]
+            assert files.read(_LAST) == _files()[-1][1]
         assert index_in(images) is not None
 
 
@@ -471,8 +479,8 @@ def test_a_layer_without_its_table_is_read_all_the_same(tmp_path: Path) -> None:
         layers = StoredContent(store.layers, store.blobs, diff_id)
         (tmp_path / "root" / "toc" / "sha256" / f"{diff_id.hex}.zst").unlink()
         with images.files("made:1") as files:
-            assert files.read(_LAST) == _FILES[-1][1]
-        assert [entry.name for entry in layers.entries()] == [name for name, _ in _FILES]
+            assert files.read(_LAST) == _files()[-1][1]
+        assert [entry.name for entry in layers.entries()] == [name for name, _ in _files()]
         assert index_in(images) is None
 
 
@@ -485,7 +493,7 @@ def test_a_store_that_cannot_be_written_is_read_all_the_same(tmp_path: Path) -> 
     try:
         with orlop.open(view) as images:
             with images.files("made:1") as files:
-                assert files.read(_LAST) == _FILES[-1][1]
+                assert files.read(_LAST) == _files()[-1][1]
             assert index_in(images) is None
     finally:
         subprocess.run(["umount", "-l", view], check=True)

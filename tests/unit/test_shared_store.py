@@ -16,6 +16,7 @@ from orlop import errors
 from orlop.store.local import local_store
 from orlop.streams.files import PRIVATE, SHARED
 from tests.invariants import broken
+from tests.open_files import open_below
 
 DATA = Path(__file__).parents[1] / "data"
 ONE, TWO, STRANGER, GROUP = 64001, 64002, 64003, 64100
@@ -169,10 +170,10 @@ def test_a_file_that_cannot_be_shared_leaves_nothing(tmp_path, monkeypatch):
 
     with local_store(tmp_path / "root", group=os.getgid()) as store:
         store.leases.name()
-        before = list(Path("/proc/self/fd").iterdir())
+        before = open_below(tmp_path)
         monkeypatch.setattr("orlop.streams.files.os.fchmod", refused)
         with pytest.raises(errors.PermissionDenied):
             store.blobs.begin()
         monkeypatch.undo()
-        assert list(Path("/proc/self/fd").iterdir()) == before
+        assert open_below(tmp_path) == before
         assert not list((tmp_path / "root" / "ingest").iterdir())

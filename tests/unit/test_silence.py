@@ -84,6 +84,13 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "_ASKING", 0.0)
 
 
+@pytest.fixture
+def curious(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that asks as soon, and has time for the answer of a server that lives."""
+    monkeypatch.setattr(WatchedConnection, "asking", 60)
+    monkeypatch.setattr(pool, "_CONNECTING", 60)
+
+
 # A client that hangs.
 
 
@@ -215,13 +222,13 @@ def test_a_process_that_hangs_at_work_is_given_up_at_last(hasty: None, monkeypat
 
 
 @pytest.mark.parametrize("pooler", [False, pytest.param(True, marks=pytest.mark.needs("pgbouncer"))])
-def test_a_process_that_is_at_work_is_waited_for(hasty: None, *, pooler: bool) -> None:
+def test_a_process_that_is_at_work_is_waited_for(curious: None, *, pooler: bool) -> None:
     with opened(pooled() if pooler else database()) as metadata, metadata.read() as rows:
         assert isinstance(rows, PostgresRows)
         assert rows.value("SELECT 7 FROM pg_sleep(2)") == 7
 
 
-def test_who_waits_for_others_waits_on(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_others_waits_on(curious: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long silence is right where the server lives; it was asked."""
     url, asked = database(), threading.Event()
     unchanged = pool._probe

@@ -22,6 +22,7 @@ from orlop.store.rows.sqlite.last_write import LastWrite, fault_of
 from orlop.store.rows.sqlite.unopened import close_all
 from orlop.streams.directory import Directory
 from tests.crash.damaged import spoil_table
+from tests.open_files import open_below
 from tests.unit.damage import copied
 from tests.unit.layouts import Layout, named
 
@@ -305,7 +306,7 @@ def test_a_log_stays_as_it_is_whatever_else_of_its_database_is_open(tmp_path: Pa
     del cursor
     assert {path: path.read_bytes() for path in before} == before
     close_all([], path, keeps_log=False)
-    assert not [one for one in Path("/proc/self/fd").iterdir() if os.path.realpath(one).startswith(path)]
+    assert open_below(path) == []
 
 
 def test_a_database_without_a_log_has_none_once_it_is_refused(made: Path, root: Path) -> None:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,9 @@ from orlop.store.local import local_store
 from orlop.store.rows.sqlite.schema import lay_out
 from orlop.streams.directory import outside
 from orlop.streams.file_lock import FileLock
+from tests.open_files import open_below
 from tests.unit.layouts import packed, sha256
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from orlop.store.root import Store
@@ -581,15 +582,12 @@ class TestWrites:
             with store.metadata.read() as rows:
                 rows.references()
 
-        def count() -> int:
-            return len(list(Path("/proc/self/fd").iterdir()))
-
-        before = count()
+        before = len(open_below(store.root))
         for _ in range(20):
             thread = threading.Thread(target=work)
             thread.start()
             thread.join()
-        assert count() <= before + 4
+        assert len(open_below(store.root)) <= before + 4
 
     def test_a_forked_child_goes_on_with_the_same_store(self, store):
         layer = store.layers.register(io.BytesIO(ONE))
@@ -718,10 +716,7 @@ class TestCrashes:
         victim.stdin.write(archive[: len(archive) // 2])
         victim.stdin.flush()
         ingest = tmp_path / "root" / "ingest"
-        deadline = time.monotonic() + 30
-        while not list(ingest.iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert list(ingest.iterdir())
+        until(lambda: list(ingest.iterdir()))
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         victim.stdin.close()
