@@ -7,6 +7,7 @@ import gc
 import io
 import pickle
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
