@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orlop.store.blobs.memory import MemoryBlobStore
 from orlop.store.local import local_store
-from orlop.testing.blob_store import BlobStoreContract, Opened
+from orlop.testing.blob_store import BlobStoreContract, Opened, row_of
 from tests.contract.named_otherwise import Algorithms
 
 if TYPE_CHECKING:
@@ -28,6 +28,16 @@ class TestFiles(Algorithms, BlobStoreContract):
         path.unlink()
         if data is not None:
             path.write_bytes(data)
+
+    def test_a_name_is_there_before_its_rows_are(self, opened: Opened) -> None:
+        """A pull that finds no file asks for the content; one that finds it waits for the write."""
+        row = row_of(b"content")
+        with opened.begin(b"content") as ingest:
+            assert opened.blobs.is_missing(row.digest)
+            ingest.sync()
+            with opened.metadata.write() as rows:
+                ingest.commit(rows, row)
+                assert not opened.blobs.is_missing(row.digest)
 
 
 class TestMemory(Algorithms, BlobStoreContract):

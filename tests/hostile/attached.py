@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
 
+from orlop.intake.beside_images import Top, with_artifacts
+from orlop.intake.platforms import chosen
+from orlop.model.digest import Digest
+from orlop.model.reference import Reference
 from tests.hostile.growth import Growing, opened
 from tests.unit.artifacts import chart, signature
 from tests.unit.layouts import Layout, named
@@ -68,7 +73,17 @@ def gone(images: ImageService, _: Path) -> None:
     images.gc()
 
 
+def entries_of_one(count: int, _: Path) -> Callable[[], object]:
+    """One manifest under very many tags, and texts that are none: what reading each of them costs is left out."""
+    node: Any = SimpleNamespace(digest=Digest.parse(f"sha256:{0:064}"), others=(), children=(), row=None)
+    reader: Any = SimpleNamespace(images=lambda _: (), count=lambda _: None)
+    tags = [Reference.parse(f"example/r{number}:1") for number in range(count)]
+    tops = [Top(node, (tag,), f"{tag.path}.sig") for tag in tags]
+    return partial(with_artifacts, reader, tops, (), {}, chosen(None))
+
+
 ATTACHED: Final = (
+    Growing("entries of a layout for one manifest", 3000, entries_of_one),
     Growing("signatures that are looked at", 150, kept(referred_to, seen)),
     Growing("signatures that are saved", 150, kept(referred_to, saved)),
     Growing("signatures that go", 150, kept(referred_to, gone)),

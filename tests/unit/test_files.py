@@ -117,3 +117,33 @@ def test_a_reserve_that_a_signal_interrupts_is_made_once_more(tmp_path, monkeypa
     monkeypatch.setattr(os, "posix_fallocate", interrupted)
     allocate(outside(str(tmp_path / "file")), 4096, 0o600)
     assert (tmp_path / "file").stat().st_size == 4096
+
+
+def test_what_was_written_back_is_not_synced_again_and_what_came_after_it_is(tmp_path, monkeypatch):
+    calls: list[str] = []
+
+    def noting(name: str) -> None:
+        sync = getattr(os, name)
+
+        def call(descriptor: int) -> None:
+            sync(descriptor)
+            calls.append(name)
+
+        monkeypatch.setattr(os, name, call)
+
+    noting("fsync")
+    noting("fdatasync")
+    with NewFile(outside(str(tmp_path / "part"))) as file:
+        file.write(b"some")
+        file.start_sync()
+        file.sync()
+        assert calls == ["fdatasync"]
+        file.write(b" more")
+        file.sync()
+        assert calls == ["fdatasync", "fsync"]
+        file.start_sync()
+        file.cut(4)
+        file.sync()
+        assert calls == ["fdatasync", "fsync", "fdatasync", "fsync"]
+        file.publish(outside(str(tmp_path / "file")))
+    assert (tmp_path / "file").read_bytes() == b"some"

@@ -352,6 +352,62 @@ def test_a_pull_that_is_killed_at_half_of_a_layer_fetches_the_other_half(tmp_pat
         assert there.partial() == []
 
 
+_PULL_THAT_GATHERS = f"""
+from orlop.intake import keeping
+keeping._SOON = 3600
+{_PULL}"""
+
+
+def test_small_layers_that_wait_for_others_are_not_lost_by_a_kill(tmp_path: Path):
+    layout, tars = Layout(), [layer_tar(f"{number}") for number in range(12)]
+    with pulling(tmp_path, stall=1 << 20) as there:
+        push(there.registry, layout, image_of(layout, *tars, big_tar(2 << 20)), "1")
+        process = subprocess.Popen([sys.executable, "-c", _PULL_THAT_GATHERS, str(there.root), there.name()])
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and sum(path.stat().st_size for path in there.partial()) < 1 << 20:
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        assert len(there.partial()) == 13
+        assert there.images.counts()["blobs"] == 0
+        there.quirks()
+        there.pull()
+        assert [one for one in there.asked if one == "GET blobs"] == ["GET blobs"] * 2  # the config and the large layer
+        assert there.partial() == []
+        assert orlop.stores.fsck(there.root).problems == ()
+
+
+def test_two_pulls_of_many_small_layers_in_other_orders_end(tmp_path: Path):
+    layout, tars = Layout(), [layer_tar(f"{number}") for number in range(24)]
+    with pulling(tmp_path) as there:
+        push(there.registry, layout, image_of(layout, *tars), "1")
+        push(there.registry, layout, image_of(layout, *reversed(tars)), "2")
+        there.registry.requests.clear()
+        argv = [sys.executable, "-c", _PULL, str(there.root)]
+        both = [subprocess.Popen([*argv, there.name(tag)]) for tag in ("1", "2")]
+        assert [process.wait(60) for process in both] == [0, 0]
+        fetched = [one.path for one in there.registry.requests if "/blobs/" in one.path]
+        assert len(fetched) == len(set(fetched)) == 24 + 2
+        assert there.partial() == []
+
+
+def test_a_layer_that_cannot_be_kept_ends_a_pull_that_waits_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise errors.ReadOnlyStore("cannot write")
+
+    layout = Layout()
+    with pulling(tmp_path, stall=1 << 20) as there:
+        push(there.registry, layout, image_of(layout, layer_tar("small"), big_tar(2 << 20)), "1")
+        monkeypatch.setattr("orlop.store.blobs.ingest.IngestedLayer.publish", fail)
+        start = time.monotonic()
+        with pytest.raises(errors.ReadOnlyStore):
+            there.pull()
+        # The server stays silent for a minute.
+        assert time.monotonic() - start < 30
+
+
 def test_an_interrupt_ends_a_pull_that_waits_and_leaves_what_came(tmp_path: Path):
     layout, tars = Layout(), [big_tar(4 << 20, seed) for seed in range(2)]
     with pulling(tmp_path, stall=2 << 20) as there:

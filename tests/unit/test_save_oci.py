@@ -23,6 +23,7 @@ from orlop.streams.compression import zstd_module
 from tests.layout_walk import files, walked
 from tests.unit.artifacts import attestation, signature
 from tests.unit.layouts import NAME, REF, Layout, named, packed, tagged
+from tests.unit.pulling import command
 from tests.unpacked import unpack
 
 if TYPE_CHECKING:
@@ -697,3 +698,16 @@ def test_a_platform_that_goes_while_it_is_saved_leaves_what_it_would_leave_after
             found.append((images.tree(), blobs))
         assert orlop.stores.fsck(tmp_path / f"root-{meets}").problems == ()
     assert found[0] == found[1]
+
+
+def test_a_save_takes_the_limit_that_it_advises(tmp_path: Path):
+    layout = Layout()
+    archive, target = tmp_path / "images.tar", tmp_path / "layout"
+    archive.write_bytes(layout.top(layout.image("one") | named("docker.io/example/app:1")).pack())
+    save = ("save", "--format", "oci-dir", "-o", str(target), "example/app:1")
+    assert command(tmp_path, "load", "-q", "-i", str(archive)).returncode == 0
+    assert command(tmp_path, *save).returncode == 0
+    done = command(tmp_path, *save, "--limit", "manifest-size=100")
+    assert done.returncode == 3
+    assert "raise it with --limit manifest-size=NUMBER" in done.stderr
+    assert command(tmp_path, *save, "--limit", "manifest-size=64m").returncode == 0

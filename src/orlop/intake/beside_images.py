@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orlop.errors import SizeMismatch
 from orlop.intake.offer import OfferedBlob, OfferedManifest
+from orlop.model.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orlop.intake.manifests import ManifestReader, Node
     from orlop.intake.platforms import PlatformChoice
@@ -57,7 +58,7 @@ def with_artifacts(
     found = _Content(reader, owned, kept, whole=choice.asked is None)
     for top in tops:
         found.add_top(top)
-    return tuple(found.manifests.values()), tuple(found.blobs.values())
+    return tuple(found.offered()), tuple(found.blobs.values())
 
 
 class _Content:
@@ -75,23 +76,29 @@ class _Content:
         self._kept = kept
         self._whole = whole
         self._seen: set[tuple[Digest, bool]] = set()
-        self.manifests = {one.row.digest: one for one in owned}
+        self._manifests = {one.row.digest: one for one in owned}
+        # Very many may name the same one.
+        self._names: dict[Digest, dict[Reference, None]] = {}
+        self._addresses: dict[Digest, dict[str, None]] = {}
         self.blobs: dict[Digest, OfferedBlob] = {}
 
     def add_top(self, top: Top) -> None:
         """Add what a source names, and all below it."""
         node = top.node
         self._add(node, whole=self._whole or top.about)
-        offered = self.manifests.get(node.digest)
-        if offered is None:
+        if node.digest not in self._manifests:
             return
-        has_image = any(leaf.digest in self._kept for leaf in self._reader.images(node))
-        names = () if has_image else tuple(name for name in top.names if name not in offered.names)
-        is_new = top.address is not None and top.address not in offered.addresses
-        addresses = (top.address,) if is_new and top.address is not None else ()
-        self.manifests[node.digest] = OfferedManifest(
-            offered.row, offered.images, offered.names + names, offered.addresses + addresses
-        )
+        if top.names and not any(leaf.digest in self._kept for leaf in self._reader.images(node)):
+            self._names.setdefault(node.digest, {}).update(dict.fromkeys(top.names))
+        if top.address is not None:
+            self._addresses.setdefault(node.digest, {})[top.address] = None
+
+    def offered(self) -> Iterator[OfferedManifest]:
+        """Yield all manifests, with the names and addresses of each."""
+        for digest, one in self._manifests.items():
+            names = dict.fromkeys(one.names) | self._names.get(digest, {})
+            addresses = dict.fromkeys(one.addresses) | self._addresses.get(digest, {})
+            yield replace(one, names=tuple(names), addresses=tuple(addresses))
 
     def _add(self, node: Node, *, whole: bool) -> None:
         if (node.digest, whole) in self._seen:
@@ -99,11 +106,11 @@ class _Content:
         self._seen.add((node.digest, whole))
         if node.digest in self._kept:
             return
-        if node.digest not in self.manifests:
+        if node.digest not in self._manifests:
             if not whole:
                 self._below(node, whole=whole)
                 return
-            self.manifests[node.digest] = OfferedManifest(node.row, ())
+            self._manifests[node.digest] = OfferedManifest(node.row, ())
         self._reader.count(len(node.others))
         for descriptor in node.others:
             self._add_blob(descriptor)

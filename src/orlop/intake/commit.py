@@ -13,8 +13,8 @@ these steps, and only the last one is visible to others:
    images, parents, manifests, names and events follow. Names come last, so that a name never leads to what is not
    there.
 
-Of a remote source each layer is kept as soon as step 3 has verified it, under the lease, without any name: two that
-pull the same fetch it once, and a pull that is killed goes on where it was.
+Of a remote source each layer is kept soon after step 3 has verified it (`orlop.intake.keeping`), under the lease and
+without any name: two that pull the same fetch it once, and a pull that is killed goes on where it was.
 
 A failure in steps 1 to 4 discards what was taken; a failure in step 5 undoes the write, and with it the new names of
 files. A crash leaves files below ``ingest/`` that the next removal or collection takes.
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
 from orlop.intake.content import BlobIntake, keep_content
+from orlop.intake.keeping import Keeper
 from orlop.intake.lacking import absent, lacks
 from orlop.intake.report import LoadedImage, LoadReport, MovedReference
 from orlop.model.progress import LayerExists
@@ -182,7 +183,8 @@ class _Commit:
                 lacking.append(layer)
         if lacking:
             raise lacks(self._source, self._offer, lacking)
-        in_parallel([partial(self._take, layers) for layers in new.values()], workers=self._workers())
+        with Keeper(self._store.metadata) as keeper:
+            in_parallel([partial(self._take, keeper, layers) for layers in new.values()], workers=self._workers())
 
     def _workers(self) -> int:
         if self._source.remote:
@@ -190,22 +192,17 @@ class _Commit:
         cores = max(1, len(os.sched_getaffinity(0)) // _CORES) if self._source.parallel else 1
         return min(cores, _WORKERS)
 
-    def _take(self, layers: list[OfferedLayer], check: Callable[[], None]) -> None:
-        """Take what several layers may have in common: the same bytes."""
-        for layer in layers:
-            taken = verified_layer(self._source, layer, check=check)
-            if self._source.remote:
-                self._keep_now(taken)
-            self._layers[layer] = None if self._source.remote else taken
+    def _take(self, keeper: Keeper, layers: list[OfferedLayer], check: Callable[[], None]) -> None:
+        """Take what several layers may have in common: the same bytes.
 
-    def _keep_now(self, taken: IngestedLayer) -> None:
-        """Keep a layer before its image: it need not be fetched again, by whoever else wants it or whatever ends this.
-
-        Nothing but the lease needs it, so that the next removal takes it where no image follows.
+        What comes from far away is kept before its image: it need not be fetched again, by whoever else wants it or
+        whatever ends this. Nothing but the lease needs it, so that the next removal takes it where no image follows.
         """
-        taken.sync()
-        with self._store.metadata.write() as rows:
-            taken.publish(rows)
+        for layer in layers:
+            taken = verified_layer(self._source, layer, check=keeper.watched(check))
+            if self._source.remote:
+                keeper.add(taken.sync, taken.publish, taken.blob.size)
+            self._layers[layer] = None if self._source.remote else taken
 
     def _is_had(self, layer: OfferedLayer) -> bool:
         """Return whether a layer need not be taken: it is kept as its digest says, or the source lacks it.

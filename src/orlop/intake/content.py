@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
+from orlop.intake.keeping import Keeper
 from orlop.intake.platforms import first_image, images_in
 from orlop.intake.report import LoadedArtifact
 from orlop.store.content import ADDRESS, home_row, reference_of_top, top_row
@@ -59,15 +60,14 @@ class BlobIntake:
         known = self.known()
         new = [blob for digest, blob in self._offered.items() if digest not in known]
         workers = _WORKERS if self._source.parallel else 1
-        in_parallel([partial(self._take, blob) for blob in new], workers=workers)
+        with Keeper(self._store.metadata) as keeper:
+            in_parallel([partial(self._take, keeper, blob) for blob in new], workers=workers)
 
-    def _take(self, blob: OfferedBlob, check: Callable[[], None]) -> None:
-        taken = verified_blob(self._source, blob, check=check)
+    def _take(self, keeper: Keeper, blob: OfferedBlob, check: Callable[[], None]) -> None:
+        taken = verified_blob(self._source, blob, check=keeper.watched(check))
         if self._source.remote:
             # It need not be fetched again, whatever ends this; until a manifest names it, only the lease needs it.
-            taken.sync()
-            with self._store.metadata.write() as rows:
-                taken.publish_blob(rows)
+            keeper.add(taken.sync, taken.publish_blob, taken.blob.size)
         else:
             self._taken[blob.digest] = taken
 

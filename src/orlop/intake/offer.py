@@ -140,14 +140,19 @@ def digests_by_image(manifests: Iterable[OfferedManifest]) -> dict[ImageID, tupl
 
 
 def _reached(manifests: Sequence[OfferedManifest], roots: set[Digest]) -> set[Digest]:
-    """Return what some manifests name that belong to no images that are left out, and what refers to them."""
-    from orlop.model.manifest import Index, parse_manifest  # noqa: PLC0415 - most offers are taken whole
+    """Return what some manifests name that belong to no images that are left out, and what is about them."""
+    from orlop.model.attached import attached_to  # noqa: PLC0415 - most offers are taken whole
+    from orlop.model.manifest import Index, parse_manifest  # noqa: PLC0415 - as above
 
     rows = {one.row.digest: parse_manifest(one.row.raw) for one in manifests}
     about: dict[Digest, list[Digest]] = {}
     for digest, document in rows.items():
         if document.subject is not None:
             about.setdefault(document.subject.digest, []).append(digest)
+    for one in manifests:
+        for tag in (*(name.tag or "" for name in one.names), *one.addresses):
+            if (subject := attached_to(tag)) is not None:
+                about.setdefault(subject, []).append(one.row.digest)
     found: set[Digest] = set()
     waiting = list(roots)
     while waiting:

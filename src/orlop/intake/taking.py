@@ -230,6 +230,8 @@ class _StoreKeeping:
         return self._store.blobs.resume(digest, check=check)
 
     def known(self, digest: Digest) -> IngestedLayer | None:
+        if self._store.blobs.is_missing(digest):
+            return None
         # Under the lock: what has a file's name already has its rows once that write is over.
         with self._store.metadata.lock(), self._store.metadata.read() as rows:
             blob = rows.blob(digest)
@@ -240,6 +242,8 @@ class _StoreKeeping:
         return IngestedLayer(diff, blob)
 
     def known_blob(self, digest: Digest) -> TakenBlob | None:
+        if self._store.blobs.is_missing(digest):
+            return None
         with self._store.metadata.lock(), self._store.metadata.read() as rows:
             blob = rows.blob(digest)
         return IngestedBlob(blob) if blob is not None and self._store.blobs.has(blob) else None

@@ -264,7 +264,7 @@ class NewFile(Single):
     block without `publish` removes the file. Not safe for use by two threads at once.
     """
 
-    __slots__ = ("_descriptor", "_failed", "_flusher", "_owned", "_shown", "_unsynced", "entry", "size")
+    __slots__ = ("_descriptor", "_failed", "_flusher", "_is_stale", "_owned", "_shown", "_unsynced", "entry", "size")
 
     def __init__(
         self, entry: Entry, *, mode: int = 0o600, shown: str | None = None, flags: int = os.O_CREAT | os.O_EXCL
@@ -276,6 +276,7 @@ class NewFile(Single):
         self.entry = entry
         self._shown = entry.path if shown is None else shown
         self._unsynced = 0
+        self._is_stale = True  # set after each change, and taken back before a sync, which may run beside it
         self._flusher: threading.Thread | None = None
         self._failed: OSError | None = None
         with explaining("write", self._shown):
@@ -294,7 +295,7 @@ class NewFile(Single):
         with explaining("write", self._shown):
             for first in range(0, len(view), _AT_ONCE):
                 write_all(self._descriptor, view[first : first + _AT_ONCE])
-        self.size += len(data)
+        self.size, self._is_stale = self.size + len(data), True
         self._unsynced += len(data)
         if self._unsynced >= _SYNC_EVERY:
             self.start_sync()
@@ -304,7 +305,7 @@ class NewFile(Single):
         """Forget what was written beyond a size."""
         with explaining("write", self._shown):
             os.ftruncate(self._descriptor, size)
-        self.size = size
+        self.size, self._is_stale = size, True
 
     def clone(self, descriptor: int) -> bool:
         """Share the bytes of another open file (``ioctl_ficlone(2)``); return whether the file system could do that.
@@ -315,7 +316,7 @@ class NewFile(Single):
             fcntl.ioctl(self._descriptor, _FICLONE, descriptor)
         except OSError:
             return False
-        self.size = os.fstat(self._descriptor).st_size
+        self.size, self._is_stale = os.fstat(self._descriptor).st_size, True
         return True
 
     def take(self, other: NewFile) -> bool:
@@ -341,7 +342,7 @@ class NewFile(Single):
                 return False
             os.close(self._descriptor)
             self._descriptor, other._descriptor, other._owned = other._descriptor, -1, False
-            self.size, self._failed = others.st_size, self._failed or other._failed
+            self.size, self._is_stale, self._failed = others.st_size, True, self._failed or other._failed
         return True
 
     def start_sync(self) -> None:
@@ -365,11 +366,13 @@ class NewFile(Single):
     def _write_back(self) -> None:
         # Linux reports a failed write-back once per descriptor: an error that this early call eats must be kept.
         try:
-            os.fdatasync(self._descriptor)
-            # The disk need not pause while there is more to write.
-            while self._unsynced >= _SYNC_EVERY:
-                self._unsynced = 0
+            while True:
+                self._is_stale = False
                 os.fdatasync(self._descriptor)
+                # The disk need not pause while there is more to write.
+                if self._unsynced < _SYNC_EVERY:
+                    break
+                self._unsynced = 0
         except OSError as error:
             self._failed = error
 
@@ -405,7 +408,8 @@ class NewFile(Single):
         self._join()
         with explaining("write", self._shown):
             self._raise_failure()
-            if self._descriptor >= 0:
+            # Another sync of what is on disk would make the disk empty its cache once more.
+            if self._descriptor >= 0 and self._is_stale:
                 os.fsync(self._descriptor)
 
     def publish(self, target: Entry) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing, nullcontext
 from functools import partial
 
 from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.source import read_platform
 
@@ -79,6 +80,7 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     metavar="FILE",
     help='Leave out the layers in this list, which `orlop have` printed on the other side. "-" is standard input.',
 )
+@archive_limit_option
 @argument("names", metavar="NAME...", nargs=-1, required=True, complete="names")
 def save(
     session: Session,

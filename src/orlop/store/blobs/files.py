@@ -149,6 +149,12 @@ class FileBlobStore(BlobStore):
             state = file.state()
         return state is not None and stat.S_ISREG(state.st_mode) and state.st_size == blob.size
 
+    def is_missing(self, digest: Digest) -> bool:
+        """Return whether no file has the name of a digest: a write gives it before its rows are there."""
+        file = self.file(digest)
+        with explaining("read", file.path):
+            return file.state() is None
+
     def digests(self) -> Iterable[Digest]:
         """Return the digests of all files in ``blobs/``."""
         return [digest for _, digest in self._named("blobs") if digest is not None]

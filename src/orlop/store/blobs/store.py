@@ -328,6 +328,14 @@ class BlobStore(ABC):
     def has(self, blob: BlobRow) -> bool:
         """Return whether the bytes are there, by their size. Raises `InvalidDigest`."""
 
+    def is_missing(self, digest: Digest) -> bool:
+        """Return whether nothing is there under a digest, not even of a write under way; False where that is slow.
+
+        What is not there then may be asked for without a look at the rows.
+        """
+        del digest
+        return False
+
     @abstractmethod
     def size_of(self, digest: Digest) -> StoredSize:
         """Return the size of what is kept under a digest; what is missing has none. Raises `InvalidDigest`."""

@@ -1,0 +1,188 @@
+"""What comes from far away is kept in groups: soon, all of it, and without making anybody wait forever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orlop.errors import NoSpace
+from orlop.intake import keeping
+from orlop.intake.keeping import Keeper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONG = 3600.0
+DEADLINE = 30
+
+
+class Rows:
+    """What was published, by the writes that did it; a write waits as long as it is held."""
+
+    def __init__(self) -> None:
+        self.writes: list[list[str]] = []
+        self.synced: list[str] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.begun = threading.Event()
+
+    @contextmanager
+    def write(self) -> Iterator[list[str]]:
+        self.begun.set()
+        assert self.free.wait(DEADLINE)
+        found: list[str] = []
+        yield found
+        self.writes.append(found)
+
+    @property
+    def names(self) -> list[str]:
+        return [name for write in self.writes for name in write]
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
+
+
+def keeping_in(rows: Rows) -> Keeper:
+    return Keeper(rows)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def keeper(rows: Rows) -> Keeper:
+    return keeping_in(rows)
+
+
+def add(keeper: Keeper, rows: Rows, name: str, size: int = 1) -> None:
+    keeper.add(lambda: rows.synced.append(name), lambda found: found.append(name), size)  # type: ignore[attr-defined]
+
+
+def eventually(rows: Rows, count: int) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while len(rows.names) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(rows.names) == count
+
+
+def test_what_comes_while_a_group_is_kept_is_in_the_next_one(keeper: Keeper, rows: Rows):
+    with keeper:
+        rows.free.clear()
+        add(keeper, rows, "first")
+        assert rows.begun.wait(DEADLINE)
+        for number in range(20):
+            add(keeper, rows, f"{number}")
+        rows.free.set()
+    assert rows.writes == [["first"], [f"{number}" for number in range(20)]]
+    assert rows.synced == rows.names
+
+
+def test_a_piece_is_kept_soon_although_nothing_follows(keeper: Keeper, rows: Rows):
+    with keeper:
+        add(keeper, rows, "one")
+        eventually(rows, 1)
+
+
+@pytest.mark.parametrize("sizes", [[keeping._MOST_BYTES], [1] * keeping._MOST, [keeping._MOST_BYTES // 2] * 2])
+def test_what_is_large_or_much_does_not_wait(rows: Rows, sizes: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(keeping, "_SOON", LONG)
+    with keeping_in(rows) as keeper:
+        for number, size in enumerate(sizes):
+            add(keeper, rows, f"{number}", size)
+        eventually(rows, len(sizes))
+        assert len(rows.writes) == 1
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_all_is_kept_at_the_end_whatever_ends_it(
+    rows: Rows,
+    failing: bool,  # noqa: FBT001 - a parameter
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(keeping, "_SOON", LONG)
+
+    def work() -> None:
+        with keeping_in(rows) as keeper:
+            for number in range(3):
+                add(keeper, rows, f"{number}")
+            if failing:
+                raise KeyboardInterrupt
+
+    if failing:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    else:
+        work()
+    assert rows.writes == [["0", "1", "2"]]
+
+
+def test_no_more_wait_than_belong_to_a_group(keeper: Keeper, rows: Rows):
+    added: list[int] = []
+
+    def work() -> None:
+        for number in range(4 * keeping._MOST):
+            add(keeper, rows, f"{number}")
+            added.append(number)
+
+    with keeper:
+        rows.free.clear()
+        add(keeper, rows, "first")
+        assert rows.begun.wait(DEADLINE)
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(0.2)
+        assert len(added) == keeping._MOST
+        rows.free.set()
+        thread.join(DEADLINE)
+        assert len(added) == 4 * keeping._MOST
+    assert max(map(len, rows.writes)) <= keeping._MOST
+
+
+def test_what_cannot_be_kept_ends_the_work_of_all(keeper: Keeper, rows: Rows):
+    def fail(_: object) -> None:
+        raise NoSpace("cannot write")
+
+    look = keeper.watched(lambda: None)
+
+    def work() -> None:
+        with keeper:
+            look()
+            keeper.add(lambda: None, fail, 1)
+            deadline = time.monotonic() + DEADLINE
+            while time.monotonic() < deadline:
+                look()
+                time.sleep(0.01)
+
+    with pytest.raises(NoSpace):
+        work()
+    with pytest.raises(NoSpace):
+        add(keeper, rows, "late")
+    assert rows.names == []
+
+
+def test_an_error_of_the_work_comes_before_one_of_the_keeper(keeper: Keeper):
+    def fail() -> None:
+        raise NoSpace("cannot write")
+
+    def work() -> None:
+        with keeper:
+            keeper.add(fail, lambda _: None, 1)
+            raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        work()
+
+
+def test_where_there_is_no_thread_each_piece_is_kept_at_once(
+    keeper: Keeper, rows: Rows, monkeypatch: pytest.MonkeyPatch
+):
+    def start(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with keeper:
+        add(keeper, rows, "one")
+        assert rows.writes == [["one"]]
