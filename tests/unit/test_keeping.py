@@ -12,12 +12,12 @@ import pytest
 from orlop.errors import NoSpace
 from orlop.intake import keeping
 from orlop.intake.keeping import Keeper
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONG = 3600.0
-DEADLINE = 30
 
 
 class Rows:
@@ -33,7 +33,7 @@ class Rows:
     @contextmanager
     def write(self) -> Iterator[list[str]]:
         self.begun.set()
-        assert self.free.wait(DEADLINE)
+        assert self.free.wait(PATIENCE)
         found: list[str] = []
         yield found
         self.writes.append(found)
@@ -62,9 +62,7 @@ def add(keeper: Keeper, rows: Rows, name: str, size: int = 1) -> None:
 
 
 def eventually(rows: Rows, count: int) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while len(rows.names) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(rows.names) >= count)
     assert len(rows.names) == count
 
 
@@ -72,7 +70,7 @@ def test_what_comes_while_a_group_is_kept_is_in_the_next_one(keeper: Keeper, row
     with keeper:
         rows.free.clear()
         add(keeper, rows, "first")
-        assert rows.begun.wait(DEADLINE)
+        assert rows.begun.wait(PATIENCE)
         for number in range(20):
             add(keeper, rows, f"{number}")
         rows.free.set()
@@ -130,13 +128,12 @@ def test_no_more_wait_than_belong_to_a_group(keeper: Keeper, rows: Rows):
     with keeper:
         rows.free.clear()
         add(keeper, rows, "first")
-        assert rows.begun.wait(DEADLINE)
+        assert rows.begun.wait(PATIENCE)
         thread = threading.Thread(target=work)
         thread.start()
-        time.sleep(0.2)
-        assert len(added) == keeping._MOST
+        until(lambda: len(added) == keeping._MOST)
         rows.free.set()
-        thread.join(DEADLINE)
+        thread.join(PATIENCE)
         assert len(added) == 4 * keeping._MOST
     assert max(map(len, rows.writes)) <= keeping._MOST
 
@@ -151,7 +148,7 @@ def test_what_cannot_be_kept_ends_the_work_of_all(keeper: Keeper, rows: Rows):
         with keeper:
             look()
             keeper.add(lambda: None, fail, 1)
-            deadline = time.monotonic() + DEADLINE
+            deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:
                 look()
                 time.sleep(0.01)
