@@ -11,6 +11,7 @@ import gc
 import json
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -80,6 +81,16 @@ def grown(growing: Growing, folder: Path, *, count: int, turns: int = 2, most: i
         found = Growth(growing.name, count, min(times[0]), min(times[1]), peak)
         if turn >= most or (turn >= turns and found.ratio < BOUND):
             return found
+
+
+def grown_alone(growing: Growing, *, count: int, turns: int = 10) -> Growth:
+    """Measure a list in a process that has done nothing else.
+
+    In one that has, a short list may find all of its memory freed by others, and a longer one ask the system for more.
+    """
+    argv = [sys.executable, "-m", "tests.hostile.growth", growing.name, str(count), str(turns)]
+    done = subprocess.run(argv, cwd=Path(__file__).parents[2], check=True, stdout=subprocess.PIPE, text=True)
+    return Growth(growing.name, count, **json.loads(done.stdout))
 
 
 def _turn(growing: Growing, folder: Path, count: int) -> tuple[float, int]:
