@@ -123,10 +123,16 @@ def archive(data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[orlop.ImageService]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[orlop.ImageService]:
     with orlop.open(tmp_path_factory.mktemp("given") / "root") as images:
-        images.load(archive)
         yield images
+
+
+@pytest.fixture
+def images(opened: orlop.ImageService, archive: Path) -> orlop.ImageService:
+    """A store with an image, which another test may have removed."""
+    opened.load(archive)
+    return opened
 
 
 @pytest.mark.parametrize(("verb", "parameter"), verbs(orlop.ImageService))
