@@ -119,7 +119,7 @@ class Members(Closing, ABC, Generic[L]):
         self._absolute: list[tuple[str, str, str]] = []
         self._relative: dict[str, str] = {}
         self._hard: dict[str, str] = {}
-        self._rising: list[tuple[str, str, str]] = []
+        self._rising: list[tuple[str, str, str, str]] = []
         self._others: dict[str, None] = {}
         self._document_bytes = self._bytes_again = self._values = 0
         self._counted: dict[str, int] = {}
@@ -348,10 +348,11 @@ class Members(Closing, ABC, Generic[L]):
         self._note_way(name, target, "" if rooted else below, linkname)
 
     def _note_way(self, name: str, target: str, below: str, linkname: str) -> None:
-        """Note what a symbolic link leaves again on the way to its target, if it is a link itself."""
-        for above in _left(below, linkname):
-            self.count_bytes(len(above))
-            self._rising.append((name, target, above))
+        """Note a symbolic link that leaves again what it names on the way to its target: that may be a link itself."""
+        if next(_left(below, linkname), None) is not None:
+            # What it leaves is not kept: it may have many times the bytes of the link.
+            self.count_bytes(len(linkname))
+            self._rising.append((name, target, below, linkname))
 
     def _note_other(self, name: str) -> None:
         """Note a member that is neither a file nor a link nor a folder, and is passed over."""
@@ -394,8 +395,9 @@ class Members(Closing, ABC, Generic[L]):
         self._check_links()
 
     def _check_links(self) -> None:
-        for name, target, above in self._rising:
-            if target in self._table and self._target(above) is not None:
+        for name, target, below, linkname in self._rising:
+            above = self._link_left(below, linkname) if target in self._table else None
+            if above is not None:
                 msg = (
                     f"the archive's link {name!r} leads up from {above!r}, which is a link itself: what reads it as it"
                     f" stands finds {target!r}, and what has unpacked it something else; it is refused"
@@ -417,6 +419,14 @@ class Members(Closing, ABC, Generic[L]):
                     " what has unpacked it may find it by way of other links; it is refused"
                 )
                 raise InvalidArchive(msg)
+
+    def _link_left(self, below: str, linkname: str) -> str | None:
+        """Return what a link leaves again on the way to its target, if that is a link itself."""
+        for above in _left(below, linkname):
+            self.count_bytes(len(above))
+            if self._target(above) is not None:
+                return above
+        return None
 
     def _moved(self, name: str, target: str) -> str | None:
         """Return where a hard link may lead once it is unpacked, if that is not where its target leads.
