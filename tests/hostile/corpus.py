@@ -99,7 +99,9 @@ REFUSED: dict[str, Case] = {
         lambda: linked(hardlink(b"manifest.json", b"manifest.json"), without=("manifest.json",)), _ARCHIVE, "loop"
     ),
     "manifest.json a link to a file of the system": Case(
-        lambda: linked(symlink(b"manifest.json", b"/etc/passwd"), without=("manifest.json",)), _ARCHIVE, "neither"
+        lambda: linked(symlink(b"manifest.json", b"/etc/passwd"), without=("manifest.json",)),
+        _ARCHIVE,
+        "which is not there",
     ),
     "manifest.json a link out": Case(
         lambda: linked(symlink(b"manifest.json", b"../../m.json"), without=("manifest.json",)), _ARCHIVE, "outside"

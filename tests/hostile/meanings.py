@@ -170,6 +170,44 @@ def moved_link(*hops: bytes, target: bytes = b"c.json") -> bytes:
     )
 
 
+def moved_by_folder(target: bytes = b"k/c.json") -> bytes:
+    """A hard link to a symbolic one whose text leads through a folder, and there through a link to another folder."""
+    listed = json.dumps([entry(Config="f/h")]).encode()
+    files = {"e/k/c.json": config(author="a"), "e/c.json": config(author="a"), "g/i/c.json": config(author="b")}
+    return tars.tar(
+        tars.files({"manifest.json": listed, "l.tar": BODY, "g/c.json": config(author="b")} | files),
+        symlink(b"f/k", b"../g/i"),
+        symlink(b"e/s", target),
+        hardlink(b"f/h", b"e/s"),
+    )
+
+
+def linked_between(*texts: bytes) -> bytes:
+    """A hard link to a symbolic one that comes again, with another text for the same member."""
+    listed = json.dumps([entry(Config="f/h")]).encode()
+    first, *others = (symlink(b"e/s", text) for text in texts)
+    return tars.tar(
+        tars.files({"manifest.json": listed, "l.tar": BODY}),
+        tars.files({"e/c.json": config(author="a"), "f/c.json": config(author="b")}),
+        first,
+        hardlink(b"f/h", b"e/s"),
+        *others,
+    )
+
+
+def hidden_list(link: bytes = b"a/m.json") -> bytes:
+    """An OCI layout whose manifest.json is a link that leads nowhere as text, and to a list in a tree of files."""
+    layout = Layout()
+    one, other = layout.image("one", compress=False), layout.image("other", compress=False)
+    files = layout.top(one | {"annotations": NAMES}).files
+    listing = {"e/f/m.json": json.dumps([listed(layout, other, "app:1")]).encode()}
+    return tars.tar(
+        tars.files(files | listing | {"e/m.json": listing["e/f/m.json"]}),
+        symlink(b"a", b"e/f"),
+        symlink(b"manifest.json", link),
+    )
+
+
 REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
     # manifest.json against index.json: which program reads which, and what marks do not count.
     "an artifact type in the other image's manifest": (
@@ -378,6 +416,14 @@ REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
     ),
     "a hard link to a link in another folder": (lambda: moved_link(b"f/h"), "leads to a symbolic one"),
     "a hard link to a link, by way of another one": (lambda: moved_link(b"e/h", b"h"), "leads to a symbolic one"),
+    "a hard link to a link that meets a link to a folder": (moved_by_folder, "leads to a symbolic one"),
+    "a hard link to a link that leads up from a link": (lambda: moved_by_folder(b"k/../c.json"), "to a symbolic one"),
+    "a hard link between two links of one name": (
+        lambda: linked_between(b"c.json", b"../e/c.json"),
+        "two different members",
+    ),
+    "a list of images behind a link to a folder": (hidden_list, "which is not there"),
+    "a list of images above a link to a folder": (lambda: hidden_list(b"a/../m.json"), "which is not there"),
 }
 """What is refused, with a part of the sentence: it names both readings."""
 
@@ -439,6 +485,9 @@ HARMLESS: dict[str, Callable[[], Files | bytes]] = {
     "a hard link to a link in the same folder": lambda: moved_link(b"e/h"),
     "a hard link to a link that names its own folder": lambda: moved_link(b"f/h", target=b"../e/c.json"),
     "a hard link to a link with an absolute target": lambda: moved_link(b"f/h", target=b"/e/c.json"),
+    "a link that comes twice": lambda: tars.tar(
+        tars.files(docker_of(entry(Layers=["d/l.tar"]))), *[symlink(b"d/l.tar", b"../l.tar")] * 2
+    ),
     "an absolute link that leads to one member": lambda: tars.tar(
         tars.files(docker_of(entry(Layers=["d/l.tar"]))), symlink(b"d/l.tar", b"/l.tar")
     ),

@@ -10,6 +10,7 @@ import bz2
 import gzip
 import json
 import lzma
+import tracemalloc
 import zlib
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import pytest
 import orlop
 from tests.crash.pace import LONG
 from tests.hostile import tars
-from tests.hostile.made import config, content, docker, entry, zstd
+from tests.hostile.made import config, content, docker, entry, linked, symlink, zstd
 from tests.hostile.measured import measured
 from tests.invariants import broken
 from tests.unit.layouts import INDEX, NAME, Layout, everything, layer_tar, sha256
@@ -238,3 +239,22 @@ def test_very_many_layers_need_few_descriptors(tmp_path: Path) -> None:
     done = measured("--root", tmp_path / "file", "load", "-i", tmp_path / "archive.tar", files=128)
     assert (done.status, done.err) == (0, "")
     assert broken(tmp_path / "pipe") == broken(tmp_path / "file") == []
+
+
+def test_what_links_leave_on_their_way_is_not_kept(tmp_path: Path) -> None:
+    """A link of 4 KiB may leave hundreds of folders again."""
+    text = b"/" + b"ab/../" * 680 + b"c.json"
+    members = []
+    for number in range(200):
+        name = tars.header(b"././@LongLink", size=len(text) + 1, kind=b"K") + text.ljust(
+            -(-len(text) // 512) * 512, b"\0"
+        )
+        members.append(name + symlink(b"s%d" % number, b"x"))
+    (tmp_path / "links.tar").write_bytes(linked(*members))
+    tracemalloc.start()
+    try:
+        with orlop.Archive(tmp_path / "links.tar"):
+            _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 200 * len(text)

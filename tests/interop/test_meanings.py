@@ -9,7 +9,18 @@ import pytest
 
 from tests.hostile import tars
 from tests.hostile.made import BODY, both_lists, config, docker_of, entry, symlink
-from tests.hostile.meanings import APP, NAMES, climbing_link, exchanged, moved_link, two_of, with_layers
+from tests.hostile.meanings import (
+    APP,
+    NAMES,
+    climbing_link,
+    exchanged,
+    hidden_list,
+    linked_between,
+    moved_by_folder,
+    moved_link,
+    two_of,
+    with_layers,
+)
 from tests.unit.layouts import NAME, REF, layer_tar, packed, sha256
 
 if TYPE_CHECKING:
@@ -167,3 +178,27 @@ def test_a_hard_link_to_a_symbolic_one_leads_docker_elsewhere(docker: Docker, or
     docker("load", "-i", archive)
     orlop("load", "-i", archive)
     assert docker.inspect("a:1")["Author"] == orlop.json("inspect", "a:1")[0]["Author"] == "a"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [moved_by_folder(), moved_by_folder(b"k/../c.json"), linked_between(b"c.json", b"../e/c.json")],
+    ids=["folder", "above", "between"],
+)
+def test_where_a_hard_link_leads_depends_on_what_is_around_it(
+    docker: Docker, orlop: Orlop, archive: Path, made: bytes
+) -> None:
+    archive.write_bytes(made)
+    docker("load", "-i", archive)
+    assert docker.inspect("a:1")["Author"] == "b"
+    assert orlop.run("load", "-i", archive).returncode == 3
+
+
+@pytest.mark.parametrize("link", [b"a/m.json", b"a/../m.json"])
+def test_docker_finds_a_list_that_others_do_not(
+    docker: Docker, skopeo: Program, orlop: Orlop, archive: Path, tmp_path: Path, link: bytes
+) -> None:
+    archive.write_bytes(hidden_list(link))
+    docker("load", "-i", archive)
+    assert docker.inspect("app:1")["Id"] != skopeo_id(skopeo, f"oci-archive:{archive}:1", tmp_path / "copy")
+    assert orlop.run("load", "-i", archive).returncode == 3

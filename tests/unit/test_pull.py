@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -215,6 +216,33 @@ def test_what_another_run_has_left_is_not_fetched_again(tmp_path: Path):
         there.pull()
         assert there.sent() <= len(tar) - kept + 20_000
         assert there.partial() == []
+        assert orlop.stores.fsck(there.root).problems == ()
+
+
+@pytest.mark.parametrize("damage", ["none", "flip", "cut"])
+def test_what_a_killed_write_has_named_is_not_fetched_again(tmp_path: Path, damage: str):
+    layout, tar = Layout(), big_tar(1 << 20)
+    with pulling(tmp_path) as there:
+        manifest = image_of(layout, tar)
+        push(there.registry, layout, manifest, "1")
+        digest = json.loads(layout.files[f"blobs/{manifest['digest'].replace(':', '/')}"])["layers"][0]["digest"]
+        named = there.root / "blobs" / digest.replace(":", "/")
+        content = bytearray(layout.files[f"blobs/{digest.replace(':', '/')}"])
+        whole = len(content)
+        if damage == "flip":
+            content[200_000] ^= 1
+        elif damage == "cut":
+            del content[whole // 2 :]
+        named.parent.mkdir(parents=True, exist_ok=True)
+        named.write_bytes(content)
+        named.chmod(0o400)
+        report = there.pull()
+        # The config is fetched in any case.
+        fetched = {"none": 0, "flip": whole, "cut": whole - whole // 2}[damage]
+        assert fetched <= there.sent() <= fetched + 20_000
+        assert there.images.inspect(report.name).size
+        assert there.partial() == []
+        assert stat.S_IMODE(named.stat().st_mode) == 0o400
         assert orlop.stores.fsck(there.root).problems == ()
 
 

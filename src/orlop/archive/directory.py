@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orlop.archive.located import Window
-from orlop.archive.members import Member, Members
+from orlop.archive.members import ENTRANCES, Member, Members
 from orlop.errors import InvalidArchive
 from orlop.intake.taking import L
 from orlop.streams.files import explaining
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from orlop.intake.taking import Taking
     from orlop.store.blobs.ingest import Readable
 
-_ENTRANCES = ("manifest.json", "index.json", "oci-layout", "repositories")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO in place of a file must not make the reader wait.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -51,8 +50,8 @@ class DirectoryMembers(Members[L]):
 
     def _check_entrance(self) -> None:
         """Look at nothing else in a directory that is not a layout, which may be large. Raises `InvalidArchive`."""
-        if not any(self._is_there(name) for name in _ENTRANCES):
-            entrances = f"{', '.join(_ENTRANCES[:-1])} nor {_ENTRANCES[-1]}"
+        if not any(self._is_there(name) for name in ENTRANCES):
+            entrances = f"{', '.join(ENTRANCES[:-1])} nor {ENTRANCES[-1]}"
             msg = f"{self._path} is a directory, but not an image layout: it has neither {entrances}"
             raise InvalidArchive(msg)
 

@@ -45,6 +45,9 @@ ARCHIVE: Final = Words(
 READ = frozenset(("dir", "file", "hardlink", "symlink"))
 """The types of members of a tar that are read; others are passed over."""
 
+ENTRANCES: Final = ("manifest.json", "index.json", "oci-layout", "repositories")
+"""The documents that say what an archive is; some may be missing."""
+
 _MAX_LINKS = 40
 
 
@@ -116,7 +119,7 @@ class Members(Closing, ABC, Generic[L]):
         self._absolute: list[tuple[str, str, str]] = []
         self._relative: dict[str, str] = {}
         self._hard: dict[str, str] = {}
-        self._rising: list[tuple[str, str, str]] = []
+        self._rising: list[tuple[str, str, str, str]] = []
         self._others: dict[str, None] = {}
         self._document_bytes = self._bytes_again = self._values = 0
         self._counted: dict[str, int] = {}
@@ -331,7 +334,9 @@ class Members(Closing, ABC, Generic[L]):
         below = posixpath.dirname(key)
         rooted = hard or linkname.startswith("/")
         target = self._key(linkname if rooted else posixpath.join(below, linkname))
-        self._add(name, Member(target=target), lambda _: True)
+        # A hard link between two of one name leads where the first one does.
+        text = None if rooted else linkname
+        self._add(name, Member(target=target), lambda _: self._relative.get(key) == text)
         if hard:
             self._hard[key] = target
             return
@@ -343,10 +348,11 @@ class Members(Closing, ABC, Generic[L]):
         self._note_way(name, target, "" if rooted else below, linkname)
 
     def _note_way(self, name: str, target: str, below: str, linkname: str) -> None:
-        """Note what a symbolic link leaves again on the way to its target, if it is a link itself."""
-        for above in _left(below, linkname):
-            self.count_bytes(len(above))
-            self._rising.append((name, target, above))
+        """Note a symbolic link that leaves again what it names on the way to its target: that may be a link itself."""
+        if next(_left(below, linkname), None) is not None:
+            # What it leaves is not kept: it may have many times the bytes of the link.
+            self.count_bytes(len(linkname))
+            self._rising.append((name, target, below, linkname))
 
     def _note_other(self, name: str) -> None:
         """Note a member that is neither a file nor a link nor a folder, and is passed over."""
@@ -389,8 +395,9 @@ class Members(Closing, ABC, Generic[L]):
         self._check_links()
 
     def _check_links(self) -> None:
-        for name, target, above in self._rising:
-            if target in self._table and self._target(above) is not None:
+        for name, target, below, linkname in self._rising:
+            above = self._link_left(below, linkname) if target in self._table else None
+            if above is not None:
                 msg = (
                     f"the archive's link {name!r} leads up from {above!r}, which is a link itself: what reads it as it"
                     f" stands finds {target!r}, and what has unpacked it something else; it is refused"
@@ -398,27 +405,52 @@ class Members(Closing, ABC, Generic[L]):
                 raise InvalidArchive(msg)
         for name, target in self._hard.items():
             moved = self._moved(name, target)
-            if moved is not None and moved in self._table:
+            if moved is not None:
                 msg = (
                     f"the archive's hard link {name!r} leads to a symbolic one, and with that to {moved!r} for Docker,"
                     " which unpacks it, and elsewhere for others; it is refused"
                 )
                 raise InvalidArchive(msg)
+        for name in ENTRANCES:
+            member = self._table.get(name)
+            if member is not None and member.target is not None and self._find(name) is None:
+                msg = (
+                    f"the archive's {name!r} is a link to {member.target!r}, which is not there as the archive stands;"
+                    " what has unpacked it may find it by way of other links; it is refused"
+                )
+                raise InvalidArchive(msg)
+
+    def _link_left(self, below: str, linkname: str) -> str | None:
+        """Return what a link leaves again on the way to its target, if that is a link itself."""
+        for above in _left(below, linkname):
+            self.count_bytes(len(above))
+            if self._target(above) is not None:
+                return above
+        return None
 
     def _moved(self, name: str, target: str) -> str | None:
-        """Return where a hard link leads once it is unpacked, if that is not where its target leads.
+        """Return where a hard link may lead once it is unpacked, if that is not where its target leads.
 
-        A symbolic link with a second name leads from there to where its text does.
+        A symbolic link with a second name leads from there to where its text does, also by way of links to folders.
         """
         for _ in range(_MAX_LINKS):
             if target not in self._hard:
                 break
             target = self._hard[target]
         text = self._relative.get(target)
-        if text is None:
+        below = posixpath.dirname(name)
+        if text is None or below == posixpath.dirname(target):
             return None
-        moved = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), text)).lstrip("/")
-        return None if moved == self._target(target) else moved
+        # Any number of hard links may lead to one long text.
+        self.count_bytes(len(text))
+        moved = posixpath.normpath(posixpath.join("/", below, text)).lstrip("/")
+        if moved != self._target(target) and moved in self._table:
+            return moved
+        for above in _passed(below, text):
+            self.count_bytes(len(above))
+            if self._target(above) is not None:
+                return moved
+        return None
 
     def close(self) -> None:
         """Close the archive; nothing can be read any more."""
@@ -437,6 +469,22 @@ def _left(below: str, linkname: str) -> Iterator[str]:
             del parts[-1:]
         elif part not in {"", "."}:
             parts.append(part)
+
+
+def _passed(below: str, linkname: str) -> Iterator[str]:
+    """Yield what a link's text names on the way to its last part, from the root of the archive."""
+    parts = below.split("/") if below else []
+    is_named = False
+    for part in linkname.split("/"):
+        if part in {"", "."}:
+            continue
+        if is_named:
+            yield "/".join(parts)
+        is_named = part != ".."
+        if is_named:
+            parts.append(part)
+        else:
+            del parts[-1:]
 
 
 def begins_like_layer(first: bytes) -> bool:

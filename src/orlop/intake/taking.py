@@ -227,7 +227,7 @@ class _StoreKeeping:
         self._store = store
 
     def resume(self, digest: Digest, check: Callable[[], None] | None) -> Ingest:
-        return self._store.blobs.resume(digest, check=check)
+        return self._store.blobs.resume(digest, check=check, metadata=self._store.metadata)
 
     def known(self, digest: Digest) -> IngestedLayer | None:
         if self._store.blobs.is_missing(digest):

@@ -156,7 +156,7 @@ class _Download:
     def run(self) -> None:
         """Fetch the blob and keep it; nothing is fetched where another process has brought it meanwhile."""
         while True:
-            content = self._store.blobs.resume(self.digest, check=self._check)
+            content = self._store.blobs.resume(self.digest, check=self._check, metadata=self._store.metadata)
             try:
                 if self.row() is not None:
                     content.reject()

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from orlop.store.blobs.partial import PartialFiles
     from orlop.store.blobs.store import Spool
     from orlop.store.leases import Leases
-    from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
+    from orlop.store.rows.metadata import BlobRow, Metadata, Rows, WritableRows
     from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
 
@@ -104,11 +104,31 @@ class FileBlobStore(BlobStore):
         """Begin to write content to a file in ``ingest/``."""
         return _FileIngest(self, algorithm)
 
-    def resume(self, digest: Digest, *, check: Callable[[], None] | None = None) -> Ingest:
+    def resume(
+        self, digest: Digest, *, check: Callable[[], None] | None = None, metadata: Metadata | None = None
+    ) -> Ingest:
         """Go on with the file of a digest in ``partial/``, see `BlobStore.resume`."""
         from orlop.store.blobs.partial import PartialIngest  # noqa: PLC0415 - only where content comes from far away
 
-        return PartialIngest(self, self._partial.take(digest, check), digest, self.publish)
+        file = self._partial.take(digest, check)
+        if metadata is not None and file.size == 0 and self._retake(file, digest, metadata):
+            file = self._partial.take(digest, check)
+        return PartialIngest(self, file, digest, self.publish)
+
+    def _retake(self, empty: NewFile, digest: Digest, metadata: Metadata) -> bool:
+        """Put what a killed write has given its name, but no row, in place of a locked empty file; return whether."""
+        try:
+            if self.is_missing(digest):
+                return False
+            # Under the lock: what has a file's name already has its rows once that write is over.
+            with metadata.lock(), metadata.read() as rows:
+                is_back = rows.blob(digest) is None and self._partial.retake(self.file(digest), empty)
+        except BaseException:
+            empty.close()
+            raise
+        if is_back:
+            empty.close()
+        return is_back
 
     def partials(self) -> Iterable[Leftover]:
         """Return the files in ``partial/`` that nobody writes."""

@@ -7,7 +7,8 @@ came. It is in one of these states:
   appends to the file, renames it or removes it. Others that want the same content wait for the lock.
 - *left*: nobody holds it. Whoever locks it next goes on at its end, or `PartialFiles.free` or a collection removes it.
 - *gone*: it got its name in ``blobs/``, or was removed. Whoever waited for it notices that what it has locked has no
-  name any more, and opens a new one; it looks first whether the content is there by now.
+  name any more, and opens a new one; it looks first whether the content is there by now. If the content is, and its
+  writer was killed before the rows were, it is moved in place of the new one, and is *left* again.
 
 Nothing in such a file is trusted. It is never synced before it is complete, so that a loss of power may leave anything
 in it; the bytes are read again and hashed with those that follow, and get their name only where all of them have the
@@ -20,6 +21,7 @@ further try fails as well.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -77,6 +79,20 @@ class PartialFiles:
                 file.close()
                 raise
             file.close()
+
+    def retake(self, file: Entry, empty: NewFile) -> bool:
+        """Put a file in place of an empty one that is locked, to be taken anew; return whether that was possible.
+
+        The caller sees to it that the file is nobody's.
+        """
+        with explaining("move", file.path):
+            state = file.state()
+            # Nobody else may set its mode, and go on with it.
+            if state is None or not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
+                return False
+            file.set_mode(self._modes.file)
+            file.rename(empty.entry)
+        return True
 
     def _is_usable(self, file: NewFile) -> bool:
         """Return whether a locked file can be continued; one of another user, who may not publish it, is removed."""

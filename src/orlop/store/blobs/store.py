@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, ClassVar, Self
 
     from orlop.model.digest import Digest
-    from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
+    from orlop.store.rows.metadata import BlobRow, Metadata, Rows, WritableRows
     from orlop.streams.verify import VerifyingReader
 
 
@@ -269,7 +269,9 @@ class BlobStore(ABC):
             algorithm: by which it is named, one of `orlop.model.digest.ALGORITHMS`.
         """
 
-    def resume(self, digest: Digest, *, check: Callable[[], None] | None = None) -> Ingest:
+    def resume(
+        self, digest: Digest, *, check: Callable[[], None] | None = None, metadata: Metadata | None = None
+    ) -> Ingest:
         """Begin to write content of a digest, or go on where an earlier try was left, see `Ingest.kept`.
 
         One at a time has the content of one digest: others wait until it is committed or discarded, and should then
@@ -279,11 +281,13 @@ class BlobStore(ABC):
         Args:
             digest: what is to be written.
             check: called now and then while another one has it; what it raises ends the wait.
+            metadata: where the rows are. With it, content that was given its name by a write which was killed, and has
+                no row, is what an earlier try has left.
 
         Raises:
             StorageError: it cannot be written.
         """
-        del check
+        del check, metadata
         return self.begin(digest.algorithm)
 
     def partials(self) -> Iterable[Leftover]:
