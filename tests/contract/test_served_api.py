@@ -66,7 +66,7 @@ def test_whatever_is_asked_the_server_answers_as_it_is_described(tmp_path: Path,
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=3600 if LONG else 400,
+        timeout=3600 if LONG else 1500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -87,7 +87,7 @@ def ask_all(folder: Path, url: str, env: Mapping[str, str], *options: str, check
         env={**os.environ, "ORLOP_CONTRACT_URL": url, **env},
         capture_output=True,
         text=True,
-        timeout=3600 if LONG else 400,
+        timeout=3600 if LONG else 1500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
