@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TOP = Path(__file__).parents[2]
 LONG = bool(os.environ.get("ORLOP_LONG"))
 #: For each endpoint and phase.
-EXAMPLES = 500 if LONG else 6
+EXAMPLES = 500 if LONG else 3
 #: The same where users differ; what is described is asked without a guard too.
 GUARDED = 200 if LONG else 3
 #: Seconds in which each request is answered, on a busy machine too; whoever waits for longer has found a hang.
