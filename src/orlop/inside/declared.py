@@ -80,7 +80,7 @@ _OPTIONS: Final = r"(?:[ \t]++-[ctoO][ \t]++[^\s-]\S*+|[ \t]++-\S++)*+[ \t]++"
 _STEPS: Final = {
     "step-adds-url": (
         re.compile(
-            r"(?:\A|#\(nop\)\s{0,9})ADD (?:--(?!checksum)\S+ )*+(?:(?!https?://|#|--)\S++ ){0,50}?"
+            r"(?:\A|#\(nop\)\s{0,9})ADD (?:--(?!checksum)\S++ )*(?:(?!https?://|#|--)\S++ ){0,50}?"
             r"https?://(?!\S*[#?](?:checksum=|[0-9a-f]{40}\b))\S"
         ),
         None,
