@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MOST_MEMORY = 256 << 20
 GRACE = 1
 #: The grace, the seconds for what is broken off, and what a busy machine needs.
-END = GRACE + 5 + 50
+END = GRACE + 5 + 20
 #: Seconds that the best of some answers may take: a server that is held up takes the time of whoever attacks it.
 MOST_WAITING = 1
 #: Connections that never begin a handshake: more than a listener keeps, or as many as once took 2.7 GB.

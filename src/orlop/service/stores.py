@@ -346,7 +346,9 @@ def group_number(group: int | str) -> int:
     if isinstance(group, int):
         # The number behind the last one means that a file keeps its group.
         if not 0 <= group < _MOST_GROUPS:
-            raise InvalidInput(f"there is no group {group}; give a number from 0 to {_MOST_GROUPS - 1}, or a name")
+            raise InvalidInput(
+                f"{group} is not the number of a group; give a number from 0 to {_MOST_GROUPS - 1}, or a name"
+            )
         return group
     try:
         return grp.getgrnam(group).gr_gid
