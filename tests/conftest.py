@@ -21,11 +21,16 @@ from tests.crash import pace
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    Handler = Callable[[int, FrameType | None], object] | int | None
 
 #: Files that real daemons and tools wrote; `tests/data/README.md` says which program wrote what.
 DATA = Path(__file__).parent / "data"
 HERE = Path(__file__).parent
+#: The signals that orlop's commands handle.
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 # How long an example takes says nothing about the code: machines are busy. In CI the examples are the same every time.
 settings.register_profile(
@@ -59,6 +64,23 @@ def own_threads() -> Iterator[None]:
     while left := [each.name for each in set(threading.enumerate()) - before if each.name.startswith("orlop-")]:
         assert time.monotonic() < until, f"threads that nobody ended: {left}"
         time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """Fail where a test leaves handlers or an alarm behind: they are for one command, and tests share a process."""
+    before, interval = _handlers(), signal.getitimer(signal.ITIMER_REAL)[1]
+    yield
+    after, left = _handlers(), signal.getitimer(signal.ITIMER_REAL)[1]
+    if (after, left) != (before, interval):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        pytest.fail(f"signals are handled as this test left it: {after}, an alarm each {left} s")
+
+
+def _handlers() -> dict[signal.Signals, Handler]:
+    return {number: signal.getsignal(number) for number in HANDLED}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -195,3 +195,17 @@ def test_a_signal_that_an_import_calls_something_else_ends_the_command_all_the_s
         main.main()"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (128 + number, b"")
+
+
+def test_a_signal_that_ended_a_command_ends_no_later_one_of_the_process():
+    program = """if True:
+        import os, signal, sys
+        from orlop.cli import main, signals
+        signals.heed()
+        dispatch = main._dispatch
+        main._dispatch = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
+        assert main.run(["images"]) == 130
+        main._dispatch = dispatch
+        sys.exit(main.run(["images", "--no-such"]))"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stderr

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from orlop.cli import signals
 from orlop.cli.clicked import command_of
 from orlop.cli.main import run
 from orlop.cli.root import orlop as declared
@@ -295,6 +296,12 @@ def test_every_help_has_an_example(orlop: Callable[..., Result], command: str) -
 
 
 # Completion
+
+
+@pytest.fixture(autouse=True)
+def another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the signals of this process as they are: it goes on when a command has ended."""
+    monkeypatch.setattr(signals, "heed", lambda: None)
 
 
 def complete(orlop: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:

@@ -18,6 +18,7 @@ from orlop import errors, stores
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.judging import digest_of
 from orlop.store.rows.sqlite.damage.columns import COLUMNS
+from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair
 from orlop.store.rows.sqlite.tables import SCHEMA_VERSION
 from tests.crash.pace import DAY, LONG
 from tests.unit.damage import ask, copied, kinds, sql
@@ -177,6 +178,20 @@ def test_a_wrong_bit_of_a_document_is_put_right_by_its_digest(root):
     assert stores.fsck(root, repair=True).state == "repaired"
     assert rows(root) == before
     assert corrected(b"some document", digest_of(b"some documents")) is None
+
+
+def test_an_empty_log_is_not_kept(root, monkeypatch):
+    flip_bit(root / "metadata.db", 4096 * 9, 3)
+    locked = DatabaseRepair._is_locked
+
+    def leave_a_log(repair, database):
+        # As a program does that has looked at the database just before.
+        (root / "metadata.db-wal").touch()
+        return locked(repair, database)
+
+    monkeypatch.setattr(DatabaseRepair, "_is_locked", leave_a_log)
+    assert stores.fsck(root, repair=True).state == "repaired"
+    assert [path.name.rpartition(".")[0] for path in (root / "quarantine").iterdir()] == ["metadata.db"]
 
 
 def test_one_that_somebody_has_open_is_not_replaced(root):

@@ -87,7 +87,9 @@ def _dispatch(arguments: Sequence[str], *, debug: bool) -> int:
         return answer(os.environ["_ORLOP_COMPLETE"])
     from orlop.cli.root import invoke  # noqa: PLC0415 - `--version` needs none of it
     from orlop.cli.session import Session  # noqa: PLC0415 - as above
+    from orlop.cli.signals import forget  # noqa: PLC0415 - as above
 
+    forget()
     return invoke(Session(debug=debug), arguments, os.environ)
 
 

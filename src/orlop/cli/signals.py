@@ -34,6 +34,11 @@ def heed() -> None:
     _interrupt_waiting()
 
 
+def forget() -> None:
+    """Forget signals that have come: they ended an earlier command of this process."""
+    _heard.clear()
+
+
 def require_no_signal(error: Exception) -> None:
     """Raise `Terminated` where a signal has come: an import that it breaks off may call that an `ImportError`."""
     if _heard:

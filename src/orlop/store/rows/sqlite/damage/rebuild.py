@@ -300,7 +300,8 @@ class DatabaseRepair:
         """Put copies of the database and of what belongs to it into the quarantine."""
         kept = [self._aside.keep(self._file, database)]
         beside = [self._file.named(f"{self._file.name}{suffix}") for suffix in BESIDE]
-        kept += [self._aside.keep(file) for file in beside if file.state() is not None]
+        # Whoever had it open a moment ago may have left an empty log, of which there is nothing to keep.
+        kept += [self._aside.keep(file) for file in beside if (state := file.state()) and state.st_size]
         self._aside.sync()
         return kept
 
