@@ -88,9 +88,10 @@ class Merge:
         self._layer, self.layers = self.layers, self.layers + 1
         self._symlinks = {}
         for entry in entries:
-            path = clean(entry.name)
-            if leads_up(entry.name):
-                self._find("outside", entry.name)
+            name = entry.name
+            path = clean(name)
+            if ".." in name and leads_up(name):
+                self._find("outside", name)
             if WHITEOUT in path and is_marked(path):
                 self._mark(path, markers, len(members))
                 continue

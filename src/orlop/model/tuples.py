@@ -5,20 +5,26 @@ Type checkers see the name from `typing`. At run time the classes behave alike: 
 
 from __future__ import annotations
 
-from operator import itemgetter
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, NamedTuple
 else:
+    try:
+        # What `collections.namedtuple` uses, without the import of that.
+        from _collections import _tuplegetter as _field
+    except ImportError:
+        from operator import itemgetter
+
+        def _field(place: int, doc: str) -> property:
+            return property(itemgetter(place), doc=doc)
 
     class _Meta(type):
         def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
             del bases
             names = tuple(body.get("__annotations__", ()))
             defaults = {one: body.pop(one) for one in names if one in body}
-            body |= {one: property(itemgetter(place)) for place, one in enumerate(names)}
+            body |= {one: _field(place, f"Alias for field number {place}") for place, one in enumerate(names)}
             body |= {"__slots__": (), "__match_args__": names, "_fields": names, "_field_defaults": defaults}
             body = _METHODS | body | {"__new__": _new(name, names, defaults)}
             # The class is an ordinary one, like those of `typing`.

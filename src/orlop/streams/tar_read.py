@@ -24,7 +24,6 @@ from orlop.streams.tar_sparse import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Self
 
     from orlop.model.limits import Limits
     from orlop.streams.compression import Readable
@@ -50,7 +49,7 @@ class EntryReader:
         self._ended = False
         self._entry: TarEntry | None = None
 
-    def __iter__(self) -> Self:
+    def __iter__(self) -> Iterator[TarEntry]:
         return self
 
     def __next__(self) -> TarEntry:

@@ -41,6 +41,8 @@ from orlop.streams.tar_read import EntryReader
 from orlop.streams.tar_scan import END_RECORD, TarSummary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.streams.compression import DecompressingReader, Readable
     from orlop.streams.tar_header import Header
 
@@ -56,7 +58,7 @@ _WINDOW: Final = 19
 """A window of 512 KiB, as a power of two. That of the level, 2 MiB, makes tables no smaller, and each writer larger."""
 _RECORD: Final = BLOCK - 8
 _TRAILER_MAX: Final = 1 << 20
-_PARTS: Final = Struct("100s24s12s12s356s").unpack  # name; mode and owners; size; time; what follows the checksum
+_PARTS: Final = Struct("100s24s12s12s356s")  # name; mode and owners; size; time; what follows the checksum
 _COMMON: Final = {
     ord("0"): TYPE_FILE,
     ord("1"): TYPE_HARDLINK,
@@ -141,50 +143,53 @@ class TocReader(EntryReader):
         self._times = Known(_moment, 1 << 14)
         self._rests = Known(_rest, 1 << 10)
 
-    def __next__(self) -> TarEntry:
-        """Return the next entry; see `read_toc`.
+    def __iter__(self) -> Iterator[TarEntry]:
+        """Yield the entries that are left; see `read_toc`."""
+        while True:
+            yield from self._common()
+            try:
+                entry = next(self)
+            except StopIteration:
+                return
+            yield entry
 
-        A common header is read by its parts, nearly all of which have occurred before, and its size is passed over at
-        once. All others, and the end, go the way of the layer itself.
-        """
-        if self._entry is not None:
-            self._pass_content(self._entry)
-            self._entry = None
-        if not self._ended and (record := self._buffered.peek(_RECORD)):
-            name, owner, size, time, rest = _PARTS(record)
-            ids, stored, mtime, facts = self._owners[owner], self._sizes[size], self._times[time], self._rests[rest]
-            if ids is not None and stored is not None and mtime is not None and facts is not None and name[0]:
-                kind, prefix, linkname, uname, gname, devmajor, devminor = facts
-                mode, uid, gid = ids
-                start = self._offset
-                content = stored if kind == TYPE_FILE else 0
-                self._buffered.drop(_RECORD)
-                self._offset = start + BLOCK + content + -content % BLOCK
-                self._parser.count += 1
-                text = prefix + name[: end if (end := name.find(0)) >= 0 else len(name)]
-                return TarEntry(
-                    text.decode("utf-8", "surrogateescape"),
-                    kind,
-                    mode,
-                    uid,
-                    gid,
-                    content,
-                    mtime,
-                    linkname,
-                    uname,
-                    gname,
-                    devmajor,
-                    devminor,
-                    NO_XATTRS,
-                    start,
-                    BLOCK,
-                    content,
-                    False,
-                )
+    def __next__(self) -> TarEntry:
+        """Return the next entry, read as the layer itself is; see `read_toc`."""
         try:
             return super().__next__()
         except (InvalidTar, InvalidCompression, LimitExceeded) as error:
             raise TocDamaged(f"the table of contents is damaged and must be made again: {error}") from error
+
+    def _common(self) -> Iterator[TarEntry]:
+        """Yield the next entries as long as their headers are common and were read ahead; there may be none.
+
+        A common header is read by its parts, nearly all of which have occurred before.
+        """
+        if self._entry is not None:
+            self._pass_content(self._entry)
+            self._entry = None
+        if self._ended:
+            return
+        buffered, parser = self._buffered, self._parser
+        owners, sizes, times, rests = self._owners, self._sizes, self._times, self._rests
+        new, kind_of_file = tuple.__new__, TYPE_FILE
+        for name, owner, size, time, rest in _PARTS.iter_unpack(buffered.ahead(_RECORD)):
+            ids, stored, mtime, facts = owners[owner], sizes[size], times[time], rests[rest]
+            if ids is None or stored is None or mtime is None or facts is None or not name[0]:
+                return
+            kind, prefix, linkname, uname, gname, devmajor, devminor = facts
+            mode, uid, gid = ids
+            start = self._offset
+            content = stored if kind == kind_of_file else 0
+            # Whoever iterates may stop at any entry, and go on later.
+            self._offset = start + BLOCK + content + -content % BLOCK
+            buffered.at += _RECORD
+            parser.count += 1
+            text = prefix + name[: end if (end := name.find(0)) >= 0 else len(name)]
+            path = text.decode("utf-8", "surrogateescape")
+            owned = kind, mode, uid, gid, content, mtime, linkname, uname, gname, devmajor, devminor
+            # In the order of the fields, and without the call that would look for defaults.
+            yield new(TarEntry, (path, *owned, NO_XATTRS, start, BLOCK, content, False))
 
     def _take_header(self) -> bytes:
         record = self._take(_RECORD)
@@ -266,24 +271,20 @@ class _Buffered:
     def __init__(self, source: Readable) -> None:
         self._source = source
         self._data = b""
-        self._at = 0
+        self.at = 0
+        """Where the next byte is in what was read ahead."""
 
-    def peek(self, size: int) -> bytes:
-        """Return bytes that will be read next, and are there; none if fewer are."""
-        at = self._at
-        found = self._data[at : at + size]
-        return found if len(found) == size else b""
-
-    def drop(self, size: int) -> None:
-        """Pass over bytes that were seen."""
-        self._at += size
+    def ahead(self, size: int) -> memoryview:
+        """Return what was read ahead, as far as it makes records of a size; whoever takes some of it moves `at`."""
+        left = len(self._data) - self.at
+        return memoryview(self._data)[self.at : self.at + left - left % size]
 
     def read(self, size: int, /) -> bytes:
-        at, end = self._at, self._at + size
+        at, end = self.at, self.at + size
         if end > len(self._data):
             if at < len(self._data):
-                self._at = len(self._data)
+                self.at = len(self._data)
                 return self._data[at:]
             self._data, at, end = self._source.read(self._SIZE), 0, size
-        self._at = end
+        self.at = end
         return self._data[at:end]
