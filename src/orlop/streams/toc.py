@@ -173,8 +173,12 @@ class TocReader(EntryReader):
         buffered, parser = self._buffered, self._parser
         owners, sizes, times, rests = self._owners, self._sizes, self._times, self._rests
         new, kind_of_file = tuple.__new__, TYPE_FILE
+        last, facts = b"", None
         for name, owner, size, time, rest in _PARTS.iter_unpack(buffered.ahead(_RECORD)):
-            ids, stored, mtime, facts = owners[owner], sizes[size], times[time], rests[rest]
+            ids, stored, mtime = owners[owner], sizes[size], times[time]
+            if rest != last:
+                # To compare it is cheaper than to look it up, and it rarely changes.
+                last, facts = rest, rests[rest]
             if ids is None or stored is None or mtime is None or facts is None or not name[0]:
                 return
             kind, prefix, linkname, uname, gname, devmajor, devminor = facts
