@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.inside.node import Node
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 _DATA: Final = Path(__file__).parents[1] / "data" / "merge-cases"
 _LETTERS: Final = {"file": "f", "dir": "d", "symlink": "l", "char": "c", "block": "b", "fifo": "p", "other": "?"}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orlop.inside.view import ImageFiles
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 BASE = layer("etc/", ("etc/passwd", b"root\n"), "bin/", ("bin/sh", b"x" * 5000), "bin/sh2=>bin/sh", "lib->usr/lib")
 NEXT = layer("etc/", ("etc/passwd", b"root\nme\n"), "etc/.wh.gone", ("usr/lib/libc.so", b"c" * 70_000), "loop->loop")

@@ -12,7 +12,7 @@ import orlop
 from orlop.inside.audit import audit
 from orlop.inside.sizes import size_below
 from orlop.inside.view import ImageFiles
-from orlop.streams.tar_common import NO_XATTRS
+from orlop.streams.tar_entry import NO_XATTRS
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:

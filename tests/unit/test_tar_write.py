@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orlop.streams.tar import END, MTIME_MAX, TarReader, member_header, padding
-from orlop.streams.tar_header import TarEntry
+from orlop.streams.tar_entry import TarEntry
 from orlop.streams.tar_write import common_header, entry_header
 
 if TYPE_CHECKING:

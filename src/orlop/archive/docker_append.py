@@ -30,7 +30,7 @@ from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import Index, Manifest, parse_manifest
 from orlop.model.reference import Reference
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 from orlop.streams.tar_write import archive_chunks
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from orlop.intake.words import Words
 from orlop.model.closing import Closing
 from orlop.store.blobs.ingest import IngestedLayer
 from orlop.streams.compression import Compression, detect
-from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
+from orlop.streams.tar_entry import BLOCK
+from orlop.streams.tar_header import ZERO_BLOCK, MalformedError, verify_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

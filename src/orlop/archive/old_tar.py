@@ -18,13 +18,13 @@ from orlop.errors import InvalidArchive, InvalidJSON, InvalidTar
 from orlop.model import gojson
 from orlop.streams.files import CHUNK
 from orlop.streams.tar import TarReader
-from orlop.streams.tar_header import BLOCK, TYPE_DIR, TYPE_FILE, TYPE_HARDLINK
+from orlop.streams.tar_entry import BLOCK, TYPE_DIR, TYPE_FILE, TYPE_HARDLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orlop.model.limits import Limits
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 
 class OldTar:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import RootDamaged
 from orlop.foreign.disk import DEEPEST, Walker, close, reading
 from orlop.streams.files import CHUNK
-from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK, TarEntry
+from orlop.streams.tar_entry import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK, TarEntry
 from orlop.streams.tar_write import archive_chunks, entry_header, padding
 
 if TYPE_CHECKING:

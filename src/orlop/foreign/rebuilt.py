@@ -29,7 +29,7 @@ from orlop.foreign.skeleton import Skeleton
 from orlop.foreign.tarsplit import Run, Segment
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
-from orlop.streams.tar_header import TYPE_HARDLINK
+from orlop.streams.tar_entry import TYPE_HARDLINK
 from orlop.streams.tar_read import TarReader
 
 if TYPE_CHECKING:

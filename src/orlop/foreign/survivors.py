@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidTar, RootDamaged
 from orlop.foreign.rebuilt import Gap
 from orlop.streams.files import CHUNK
-from orlop.streams.tar_header import TYPE_HARDLINK, TYPE_OTHER
+from orlop.streams.tar_entry import TYPE_HARDLINK, TYPE_OTHER
 from orlop.streams.tar_read import TarReader
 from orlop.streams.tar_write import archive_chunks, entry_header, padding
 

@@ -39,7 +39,8 @@ from orlop.model.limits import DEFAULT_LIMITS
 from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
-from orlop.streams.tar_header import BLOCK, MalformedError, is_pax_sparse, parse_header, parse_pax
+from orlop.streams.tar_entry import BLOCK
+from orlop.streams.tar_header import MalformedError, is_pax_sparse, parse_header, parse_pax
 from orlop.streams.tar_read import TarReader
 from orlop.streams.tar_sparse import is_map_in_content, pieces_in_pax
 

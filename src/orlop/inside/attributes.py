@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE, TYPE_HARDLINK
 
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_HARDLINK
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
 __all__ = ["are_refused"]
 

@@ -40,7 +40,7 @@ from orlop.inside.secrets import RULES, secrets_of
 from orlop.inside.strays import sensitive_at
 from orlop.model.given import given_list, given_texts, shown
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_FILE
+from orlop.streams.tar_entry import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from orlop.inside.node import Node
     from orlop.inside.secrets import Secret
     from orlop.inside.view import ImageFiles
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["Audit", "LayerBytes", "audit"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from orlop.inside.layer import Layer
     from orlop.inside.view import ImageFiles
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["Cause", "config_changes", "first_cause"]
 

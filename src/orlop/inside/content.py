@@ -26,21 +26,22 @@ from array import array
 from bisect import bisect_left
 from contextlib import ExitStack, suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidTar, TocDamaged
 from orlop.inside.kept import Kept
 from orlop.inside.layer import ChunkReader, skip
 from orlop.model.closing import Closing
 from orlop.model.limits import NO_LIMITS
-from orlop.streams.tar_header import BLOCK
+from orlop.streams.tar_entry import BLOCK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Final
 
     from orlop.inside.layer import Layer
     from orlop.streams.compression import Readable
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["Contents", "Place"]
 

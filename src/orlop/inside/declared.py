@@ -16,7 +16,7 @@ from orlop.inside.merge import clean
 from orlop.inside.secrets import secrets_of
 from orlop.inside.trail import Allowance, Trail
 from orlop.inside.walk import NO_NAMES
-from orlop.streams.tar_header import TYPE_DIR, TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

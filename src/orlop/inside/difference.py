@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidFilter
 from orlop.inside.info import in_order
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.inside.node import NO_LAYER
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_OTHER, TYPE_SYMLINK, TarEntry
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE, TYPE_OTHER, TYPE_SYMLINK, TarEntry
 from orlop.streams.tar_write import archive_chunks, common_header, entry_header, padding
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import FileNotThere, TargetExists
 from orlop.streams.files import explaining
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from orlop.inside.expression import literal, parse, whole_word
 from orlop.inside.merge import clean
 from orlop.model.given import check_number
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_FILE
+from orlop.streams.tar_entry import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

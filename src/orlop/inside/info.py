@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_BLOCK, TYPE_CHAR, TYPE_FILE, TYPE_SYMLINK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Final
 
     from orlop.inside.node import Node
     from orlop.model.digest import DiffID

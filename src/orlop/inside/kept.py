@@ -8,10 +8,11 @@ as well.
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
+    from typing import Final
 
 __all__ = ["Kept"]
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from orlop.errors import BucketUnavailable, StorageError, TocDamaged
+from orlop.model.generic import Protocol
 from orlop.model.limits import NO_LIMITS
 from orlop.store.layers import compression_of
 from orlop.streams.compression import Compression, decompressed
-from orlop.streams.tar_header import TYPE_FILE
+from orlop.streams.tar_entry import TYPE_FILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from typing import BinaryIO, Final
 
     from orlop.model.digest import DiffID
     from orlop.store.blobs.store import BlobStore
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from orlop.streams.compression import Readable
     from orlop.streams.path_table import PathTable
     from orlop.streams.seek_index import SeekIndex
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["ChunkReader", "Layer", "StoredContent", "skip"]
 

@@ -14,7 +14,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
-from orlop.streams.tar_header import TYPE_FILE
+from orlop.streams.tar_entry import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.errors import PathNotFound
 from orlop.inside.trail import Trail
 from orlop.model.given import check_text
-from orlop.streams.tar_header import TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_SYMLINK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.inside.walk import NO_NAMES
-from orlop.streams.tar_header import TYPE_DIR
+from orlop.streams.tar_entry import TYPE_DIR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from typing import Final
 
     from orlop.inside.node import Node
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["OPAQUE", "WHITEOUT", "Marker", "again", "is_marked", "marker_of"]
 

@@ -24,20 +24,21 @@ What programs disagree on is recorded as a `Finding`, and never changes the view
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Final
 
 from orlop.inside.markers import OPAQUE, WHITEOUT, again, is_marked, marker_of
 from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
 from orlop.inside.oddities import leads_up, oddities
 from orlop.inside.trail import Allowance, Trail
 from orlop.inside.walk import NO_NAMES, Walk
-from orlop.streams.tar_header import TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
     from orlop.inside.markers import Marker
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["Merge", "clean"]
 

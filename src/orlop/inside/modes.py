@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.inside.finding import AuditFinding
 from orlop.inside.strays import strays_at
-from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE
+from orlop.streams.tar_entry import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_common import NO_XATTRS
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK, TarEntry
+from orlop.streams.tar_entry import NO_XATTRS, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK, TarEntry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
 __all__ = ["IMPLICIT", "NO_LAYER", "Finding", "Node"]
 

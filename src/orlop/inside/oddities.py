@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.inside.attributes import are_refused
 from orlop.inside.trail import LONGEST
-from orlop.streams.tar_header import TYPE_CHAR, TYPE_DIR, TYPE_FILE, TYPE_HARDLINK, TYPE_OTHER, TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_CHAR, TYPE_DIR, TYPE_FILE, TYPE_HARDLINK, TYPE_OTHER, TYPE_SYMLINK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["KINDS", "leads_up", "oddities"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import PathNotFound, WrongFileType
 from orlop.inside.libraries import library_files, lines_of
-from orlop.streams.tar_header import TYPE_FILE
+from orlop.streams.tar_entry import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

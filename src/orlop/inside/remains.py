@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import PathNotFound
 from orlop.inside.caches import Cache, is_in_cache
 from orlop.inside.finding import AuditFinding
-from orlop.streams.tar_header import TYPE_FILE
+from orlop.streams.tar_entry import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import PathNotFound
 from orlop.inside.libraries import RECORD, lines_of, package_of, rows_of
 from orlop.inside.packages import DISTROLESS, DPKG, LARGEST, apk_lines, lists_of
-from orlop.streams.tar_header import TYPE_FILE
+from orlop.streams.tar_entry import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -20,19 +20,19 @@ so a caller looks only at paths in `Slice.covered`; tests compare slices with wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop.inside.markers import OPAQUE, WHITEOUT, is_marked, marker_of
 from orlop.inside.merge import Merge, clean
 from orlop.streams.path_table import MARKER, MEMBER, Row, packed_paths
-from orlop.streams.tar_header import TYPE_DIR, TYPE_HARDLINK
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_HARDLINK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Final
 
     from orlop.inside.node import Node
     from orlop.streams.path_table import PathTable
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["Slice", "path_table"]
 

@@ -8,7 +8,10 @@ exceeds that is taken from a number that all paths of a view share. When it is u
 
 from __future__ import annotations
 
-from typing import Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 __all__ = ["HOPS", "LONGEST", "Allowance", "Trail"]
 

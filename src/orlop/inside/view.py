@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Final, Literal, Self
 
 from orlop.errors import InvalidInput, PathNotFound, TocDamaged, WrongFileType
 from orlop.inside.content import Contents
@@ -13,12 +12,14 @@ from orlop.inside.lookup import NotCovered, find_path
 from orlop.inside.merge import Merge, clean
 from orlop.inside.trail import HOPS, Allowance
 from orlop.model.given import Single, check_number, check_text
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
+    from typing import Final, Literal, Self
 
     from orlop.inside.content import Place
     from orlop.inside.grep import FileMatch
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from orlop.inside.slices import Slice
     from orlop.model.image import Image
     from orlop.streams.path_table import PathTable
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["ImageFiles", "select_layers"]
 

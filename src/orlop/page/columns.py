@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orlop.inside.info import in_order
 from orlop.page.paths import ACTIONS
 from orlop.page.rows import MOST_ROWS, Rows, front_coded, text_length
-from orlop.streams.tar_header import TYPE_DIR, TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

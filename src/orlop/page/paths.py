@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.inside.merge import clean
 from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_FILE, TYPE_HARDLINK, TYPE_SYMLINK
+from orlop.streams.tar_entry import TYPE_FILE, TYPE_HARDLINK, TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orlop.inside.merge import Merge
     from orlop.inside.node import Node
     from orlop.inside.view import ImageFiles
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["ACTIONS", "Event", "PathRecord", "record_paths"]
 

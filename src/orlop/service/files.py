@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 from orlop.inside.info import ImageLayer
 from orlop.inside.layer import ChunkReader, StoredContent, skip
@@ -12,6 +11,7 @@ from orlop.model.limits import NO_LIMITS
 from orlop.service.holding import held
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orlop.service.outside_image import OutsideImage, OutsideLayer
     from orlop.store.root import Store
     from orlop.streams.compression import Readable
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 
 def files(

@@ -12,7 +12,6 @@ without zlib's library leave the layer as it is: it is read from its beginning.
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import BucketUnavailable, InvalidCompression, StorageError, TocDamaged
 from orlop.store.layers import compression_of
@@ -21,8 +20,10 @@ from orlop.streams.files import CHUNK
 from orlop.streams.path_table import path_table_start, read_path_table
 from orlop.streams.seek_index import SPAN, packed, read_seek_index, seek_index_start
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO, Final
 
     from orlop.model.digest import DiffID
     from orlop.store.blobs.store import BlobStore

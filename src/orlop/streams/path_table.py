@@ -23,19 +23,20 @@ The format, version 1, is one skippable zstd frame:
 
 from __future__ import annotations
 
-import json
 import struct
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from orlop.errors import TocDamaged
+from orlop.model import plain_json
 from orlop.model.tuples import NamedTuple
 from orlop.streams.seek_index import seek_index_start
-from orlop.streams.tar_header import TarEntry
+from orlop.streams.tar_entry import TarEntry
 from orlop.streams.zstd_frame import compressed_frame, exactly, frame_content
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any, BinaryIO, Final
 
 __all__ = ["MARKER", "MEMBER", "PathTable", "Row", "packed_paths", "path_table_start", "read_path_table"]
 
@@ -137,13 +138,15 @@ def packed_paths(rows: Iterable[tuple[str, str, Row]], links: Sequence[tuple[str
         links: see `PathTable`.
         plain: see `PathTable`.
     """
+    from json import dumps  # noqa: PLC0415 - made once for a layer, and read often
+
     blocks: list[tuple[str, int, int]] = []
     parts: list[bytes] = []
     at = 0
     if plain:
         keyed = sorted((_key(kind, path), row) for kind, path, row in rows)
         for start in range(0, len(keyed), _ROWS):
-            texts = [json.dumps(_row(key, row), separators=(",", ":")) for key, row in keyed[start : start + _ROWS]]
+            texts = [dumps(_row(key, row), separators=(",", ":")) for key, row in keyed[start : start + _ROWS]]
             part = compressed_frame(f"[{','.join(texts)}]".encode())
             blocks.append((keyed[start][0], at, len(part)))
             parts.append(part)
@@ -151,7 +154,7 @@ def packed_paths(rows: Iterable[tuple[str, str, Row]], links: Sequence[tuple[str
             if at > _FRAME_MAX // 2 or max(map(len, texts)) > _ROW_MAX:
                 return packed_paths((), (), plain=False)
     facts = {"plain": plain, "links": links if plain else (), "blocks": blocks}
-    directory = json.dumps(facts, separators=(",", ":")).encode()
+    directory = dumps(facts, separators=(",", ":")).encode()
     if len(directory) > _BLOCK_MAX:
         return packed_paths((), (), plain=False)
     parts.append(compressed_frame(directory))
@@ -192,7 +195,7 @@ def read_path_table(file: BinaryIO) -> PathTable | None:
         raise TocDamaged(_DAMAGE)
     blocks, rest = data[len(head) :][:blocks_size], data[len(head) + blocks_size : -_TRAILER.size]
     try:
-        facts = json.loads(frame_content(rest, _BLOCK_MAX, _DAMAGE))
+        facts = plain_json.loads(frame_content(rest, _BLOCK_MAX, _DAMAGE))
         places = [(str(first), int(start), int(length)) for first, start, length in facts["blocks"]]
         links = [(str(path), str(target)) for path, target in facts["links"]]
         plain = facts["plain"] is True
@@ -227,7 +230,7 @@ def _row(key: str, row: Row) -> list[object]:
 
 def _parsed_block(text: bytes) -> list[list[object]]:
     try:
-        rows: object = json.loads(text)
+        rows: object = plain_json.loads(text)
     except (ValueError, RecursionError) as error:
         raise TocDamaged(_DAMAGE) from error
     if not isinstance(rows, list) or not all(isinstance(row, list) and row for row in rows):

@@ -26,19 +26,20 @@ half a percent of the plain bytes.
 
 from __future__ import annotations
 
-import json
 import struct
 from bisect import bisect_right
 from itertools import pairwise
-from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import TocDamaged
+from orlop.model import plain_json
 from orlop.model.tuples import NamedTuple
 from orlop.streams.compression import Compression
 from orlop.streams.zstd_frame import compressed_frame, exactly, frame_content
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import BinaryIO, Final
 
 __all__ = [
     "MAX_POINTS",
@@ -165,6 +166,8 @@ class Borders:
 
 def packed(index: SeekIndex) -> bytes:
     """Return an index as bytes, which are written behind a table of contents."""
+    from json import dumps  # noqa: PLC0415 - made once for a layer, and read often
+
     facts = {"blob": index.blob, "compression": index.compression.value, "plain_size": index.plain_size}
     records = b"".join(
         _POINT.pack(
@@ -176,7 +179,7 @@ def packed(index: SeekIndex) -> bytes:
         )
         for point in index.points
     )
-    points = compressed_frame(json.dumps(facts).encode() + b"\n" + records)
+    points = compressed_frame(dumps(facts).encode() + b"\n" + records)
     size = len(_LINE) + len(index.windows) + len(points) + _TRAILER.size
     trailer = _TRAILER.pack(len(points), size, _MARK)
     return b"".join((_MAGIC, size.to_bytes(4, "little"), _LINE, index.windows, points, trailer))
@@ -235,7 +238,7 @@ def seek_index_start(file: BinaryIO) -> int:
 
 def _parsed(line: bytes, records: bytes, windows: bytes) -> SeekIndex:
     try:
-        facts = json.loads(line)
+        facts = plain_json.loads(line)
         points = tuple(_point(records[at : at + _POINT.size]) for at in range(0, len(records), _POINT.size))
         index = SeekIndex(
             str(facts["blob"]), Compression(facts["compression"]), int(facts["plain_size"]), points, windows

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import hashlib
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import InvalidCompression, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.compression import decompressed, deflate_decoder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO, Final
 
     from orlop.streams.compression import Compression
     from orlop.streams.seek_index import SeekIndex, SeekPoint

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidTar, TocDamaged
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_HARDLINK
+from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE, TYPE_HARDLINK
 from orlop.streams.tar_write import entry_header, padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 _WHITEOUT: Final = ".wh."
 _RESERVED: Final = ".wh..wh."

@@ -4,7 +4,7 @@
 write one.
 """
 
-from orlop.streams.tar_header import (
+from orlop.streams.tar_entry import (
     TYPE_BLOCK,
     TYPE_CHAR,
     TYPE_DIR,

@@ -7,7 +7,6 @@ to `orlop.streams.tar_header`, which knows all kinds.
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 from zlib import adler32
 
 from orlop.model.generic import Generic, TypeVar
@@ -17,9 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
-
-NO_XATTRS: Final = MappingProxyType[str, bytes]({})
-"""What an entry without extended attributes has for them."""
 
 _NO_DEVICE: Final = frozenset((bytes(16), b"0000000\0" * 2, b"0000000 " * 2, b"000000 \0" * 2))
 _OCTAL: Final = b"01234567\0"

@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidTar
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.streams.tar_header import (
-    BLOCK,
-    ZERO_BLOCK,
-    MalformedError,
-    MemberParser,
-    is_pax_sparse,
-)
+from orlop.streams.tar_entry import BLOCK
+from orlop.streams.tar_header import ZERO_BLOCK, MalformedError, MemberParser, is_pax_sparse
 from orlop.streams.tar_sparse import (
     SparseMap,
     check_pieces,
@@ -27,7 +22,8 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.streams.compression import Readable
-    from orlop.streams.tar_header import Header, TarEntry
+    from orlop.streams.tar_entry import TarEntry
+    from orlop.streams.tar_header import Header
     from orlop.streams.tar_sparse import Piece
 
 __all__ = ["EntryReader", "TarReader"]

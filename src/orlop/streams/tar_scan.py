@@ -32,15 +32,8 @@ from orlop.errors import InvalidTar
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.values import dataclass, fields
 from orlop.streams.tar_common import Known, Rest, checksum_of, is_common, quick_pax, rest_of, size_of
-from orlop.streams.tar_header import (
-    BLOCK,
-    TYPE_FILE,
-    TYPE_SYMLINK,
-    ZERO_BLOCK,
-    MalformedError,
-    MemberParser,
-    is_pax_sparse,
-)
+from orlop.streams.tar_entry import BLOCK, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_header import ZERO_BLOCK, MalformedError, MemberParser, is_pax_sparse
 from orlop.streams.tar_sparse import (
     SparseMap,
     check_pieces,
@@ -54,7 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orlop.model.limits import Limits
-    from orlop.streams.tar_header import Header, TarEntry
+    from orlop.streams.tar_entry import TarEntry
+    from orlop.streams.tar_header import Header
     from orlop.streams.tar_sparse import Piece
 
 __all__ = ["END_RECORD", "TarScanner", "TarSummary"]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from orlop.streams.tar_header import BLOCK, MalformedError, integer, is_pax_sparse, number
+from orlop.streams.tar_entry import BLOCK
+from orlop.streams.tar_header import MalformedError, integer, is_pax_sparse, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orlop.errors import LimitExceeded
     from orlop.model.limits import Limits
-    from orlop.streams.tar_header import TarEntry
+    from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["Piece", "SparseMap", "check_pieces", "is_map_in_content", "pieces_in_header", "pieces_in_pax", "too_many"]
 

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from orlop.errors import InvalidCompression, InvalidTar, LimitExceeded, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.compression import Compression, decompressed, zstd_module
-from orlop.streams.tar_common import NO_XATTRS, Known
-from orlop.streams.tar_header import (
+from orlop.streams.tar_common import Known
+from orlop.streams.tar_entry import (
     BLOCK,
+    NO_XATTRS,
     TYPE_BLOCK,
     TYPE_CHAR,
     TYPE_DIR,
@@ -33,10 +34,9 @@ from orlop.streams.tar_header import (
     TYPE_FILE,
     TYPE_HARDLINK,
     TYPE_SYMLINK,
-    MalformedError,
     TarEntry,
-    parse_header,
 )
+from orlop.streams.tar_header import MalformedError, parse_header
 from orlop.streams.tar_read import EntryReader
 from orlop.streams.tar_scan import END_RECORD, TarSummary
 

@@ -5,11 +5,10 @@ Each function takes the sentence that `TocDamaged` has where the bytes are not w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.errors import TocDamaged
 from orlop.streams.compression import zstd_module
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 

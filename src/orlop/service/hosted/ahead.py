@@ -28,7 +28,7 @@ from orlop.model.limits import NO_LIMITS
 from orlop.store.blobs.ingest import ingest_blob, ingest_layer
 from orlop.streams.files import explaining
 from orlop.streams.meter import Meter
-from orlop.streams.tar_header import BLOCK
+from orlop.streams.tar_entry import BLOCK
 from orlop.streams.waiting import started
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ from orlop.store.content import sound_config, sound_manifest, verified
 from orlop.store.rows.content import CHILD, CONFIG, ELSEWHERE, LAYER, LISTED
 from orlop.store.rows.edges import edges_of
 from orlop.store.rows.metadata import ManifestRow
-from orlop.streams.tar_header import BLOCK
+from orlop.streams.tar_entry import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -42,7 +42,7 @@ from orlop.streams.compression import detect
 from orlop.streams.files import CHUNK, explaining
 from orlop.streams.meter import Meter
 from orlop.streams.pipeline import Fanout
-from orlop.streams.tar_header import BLOCK
+from orlop.streams.tar_entry import BLOCK
 
 if TYPE_CHECKING:
     from orlop.service.hosted.ahead import Taken
