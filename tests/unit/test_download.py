@@ -13,8 +13,8 @@ import orlop
 from orlop.errors import DownloadFailed
 from orlop.registry import connections, transport
 from orlop.registry.download import downloaded
-from orlop.registry.interruption import interrupted_by
 from orlop.registry.patience import Patience, Waiting
+from orlop.streams.interruption import interrupted_by
 from tests.unit.served import slowly
 from tests.unit.test_registry_transport import served
 

@@ -12,10 +12,16 @@ import pytest
 from orlop.errors import NoSpace
 from orlop.intake import keeping
 from orlop.intake.keeping import Keeper
+from orlop.store.local import local_store
+from orlop.streams.directory import outside
+from orlop.streams.file_lock import FileLock
 from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from orlop.store.rows.metadata import Metadata
 
 LONG = 3600.0
 
@@ -183,3 +189,38 @@ def test_where_there_is_no_thread_each_piece_is_kept_at_once(
     with keeper:
         add(keeper, rows, "one")
         assert rows.writes == [["one"]]
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> Iterator[Metadata]:
+    with local_store(tmp_path / "root") as store:
+        yield store.metadata
+
+
+def write_lock(tmp_path: Path) -> FileLock:
+    return FileLock(outside(str(tmp_path / "root" / "write.lock")))
+
+
+def end_by(error: BaseException, metadata: Metadata, kept: list[object]) -> None:
+    with Keeper(metadata) as keeper:
+        keeper.add(lambda: None, kept.append, 1)
+        raise error
+
+
+def test_an_interrupt_does_not_wait_for_whoever_writes(metadata: Metadata, tmp_path: Path):
+    """What was fetched stays, whole, for the next pull; only the rows would have to wait."""
+    kept: list[object] = []
+    with write_lock(tmp_path), pytest.raises(KeyboardInterrupt):
+        end_by(KeyboardInterrupt(), metadata, kept)
+    assert kept == []
+
+
+def test_an_error_waits_until_what_was_fetched_is_kept(metadata: Metadata, tmp_path: Path):
+    kept: list[object] = []
+    lock = write_lock(tmp_path)
+    lock.acquire()
+    timer = threading.Timer(0.6, lock.release)
+    timer.start()
+    with pytest.raises(LookupError):
+        end_by(LookupError(), metadata, kept)
+    assert len(kept) == 1

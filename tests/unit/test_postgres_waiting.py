@@ -17,11 +17,13 @@ from orlop.store.leases import Leases
 from orlop.store.remote import _DatabaseClock
 from orlop.store.rows.metadata import ReferenceRow
 from orlop.store.rows.postgres.commits import Commit
+from orlop.store.rows.postgres.database import _LOCK, _WRITE
 from orlop.store.rows.postgres.keys import PostgresKeys
 from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sessions import Session
 from orlop.store.sessions import SessionOwners
+from orlop.streams.interruption import hasten, interrupted_by
 from tests.postgres import database, opened, pooled
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from orlop.store.rows.postgres.pool import Connection
 
 _PATIENCE = 60
+_UNLOCKED = _WRITE.replace(_LOCK, "SELECT 1")
 
 
 def tag(url: str, suffix: str) -> None:
@@ -197,6 +200,51 @@ def test_a_commit_of_what_has_failed_is_an_error() -> None:
         assert done == ["perhaps undone", "surely undone"]
         with metadata.read() as rows:
             assert rows.references() == []
+
+
+class Enough(Exception):
+    """What ends a wait here."""
+
+
+def test_a_writer_that_waits_for_another_one_may_stop_waiting() -> None:
+    url = database()
+    looks = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) > 2:
+            raise Enough
+
+    with opened(url) as metadata, opened(url) as other:
+        with metadata.write() as rows:
+            rows.put_reference(row(":1"))
+            with interrupted_by(look), pytest.raises(Enough), other.write():
+                pytest.fail("the lock is taken twice")
+        # Nothing of that wait is left, here or at the server.
+        with interrupted_by(look), other.write() as rows:
+            rows.put_reference(row(":2"))
+        with metadata.read() as view:
+            assert [one.suffix for one in view.references()] == [":1", ":2"]
+
+
+def test_a_process_in_haste_learns_the_outcome_or_that_it_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question what became of a commit waits for the lock as well."""
+    url = database()
+    done: list[str] = []
+
+    def interrupted(*_: object) -> None:
+        hasten(0)
+        raise KeyboardInterrupt
+
+    try:
+        with opened(url) as metadata, opened(url) as other, other.write():
+            monkeypatch.setattr(metadata, "_commit", interrupted)
+            monkeypatch.setattr("orlop.store.rows.postgres.database._WRITE", _UNLOCKED)
+            with pytest.raises(KeyboardInterrupt):
+                _write(metadata, done)
+    finally:
+        hasten(None)
+    assert done == ["perhaps undone"]
 
 
 def _write(metadata: PostgresMetadata, done: list[str], failing: str = "") -> None:

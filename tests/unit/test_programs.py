@@ -17,10 +17,10 @@ from orlop.model.reference import Reference
 from orlop.model.store_url import StoreURL
 from orlop.registry.authfiles import AuthFiles
 from orlop.registry.helpers import Helpers
-from orlop.registry.interruption import interrupted_by
 from orlop.registry.logins import LoginFile
 from orlop.store import remote
 from orlop.store.blobs.s3.temporary import from_process
+from orlop.streams.interruption import interrupted_by
 from orlop.streams.programs import ProgramTimeout, answer_of
 from orlop.streams.waiting import content_of
 

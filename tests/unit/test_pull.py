@@ -22,6 +22,7 @@ import orlop
 from orlop import errors
 from orlop.model.progress import LayerDone, LayerExists
 from orlop.registry.credentials import Credentials
+from orlop.store.blobs.files import FileBlobStore
 from tests.unit.layouts import CONFIG, INDEX, LAYER, MANIFEST, Layout, layer_tar, named, sha256
 from tests.unit.pulling import REPOSITORY, pulling, push
 from tests.waiting import until
@@ -244,6 +245,29 @@ def test_what_a_killed_write_has_named_is_not_fetched_again(tmp_path: Path, dama
         assert there.partial() == []
         assert stat.S_IMODE(named.stat().st_mode) == 0o400
         assert orlop.stores.fsck(there.root).problems == ()
+
+
+def test_what_was_fetched_stays_where_it_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A commit that fails, of large layers or of a group of small ones, makes nobody fetch them again."""
+    layout, tars = Layout(), [big_tar(size, number) for number, size in enumerate((5 << 20, 1 << 18, 1 << 17))]
+    with pulling(tmp_path) as there:
+        push(there.registry, layout, image_of(layout, *tars), "1")
+        with monkeypatch.context() as patched:
+            patched.setattr(FileBlobStore, "_sync_blob_names", full)
+            with pytest.raises(errors.NoSpace):
+                there.pull()
+        fetched = there.sent()
+        kept = sum(file.stat().st_size for file in there.partial())
+        there.pull()
+        # The rest is what was on its way as the first commit failed.
+        assert kept >= sum(map(len, tars)) - (1 << 19)
+        assert there.sent() - fetched <= sum(map(len, tars)) - kept + 20_000
+        assert there.partial() == []
+        assert orlop.stores.fsck(there.root).problems == ()
+
+
+def full(*_: object) -> None:
+    raise errors.NoSpace("the disk is full")
 
 
 @pytest.mark.parametrize("damage", ["flip", "longer", "zeros"])

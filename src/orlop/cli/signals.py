@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from orlop.streams.interruption import hasten
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 _TICK = 0.25
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """What asks a process to end."""
+_PATIENCE = 0.4
+"""Seconds for which a process that a signal ends waits for what it needs to clean up; others may have it for longer."""
 _heard = set[int]()
 
 
@@ -37,6 +41,7 @@ def heed() -> None:
 def forget() -> None:
     """Forget signals that have come: they ended an earlier command of this process."""
     _heard.clear()
+    hasten(None)
 
 
 def require_no_signal(error: Exception) -> None:
@@ -56,11 +61,13 @@ def number_of(error: BaseException) -> int | None:
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
     _heard.add(number)
+    hasten(_PATIENCE)
     raise KeyboardInterrupt
 
 
 def _terminate(number: int, _: FrameType | None) -> NoReturn:
     _heard.add(number)
+    hasten(_PATIENCE)
     # A second signal ends the process at once: cleaning up may wait for a disk that does not answer.
     signal.signal(number, signal.SIG_DFL)
     raise Terminated(number)

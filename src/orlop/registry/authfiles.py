@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
 from orlop.registry.credentials import HUB_KEY, Credentials, helper_name, host_of_key, is_key_of
-from orlop.registry.interruption import check_interruption
+from orlop.streams.interruption import check_interruption
 from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidSettings
 from orlop.model.regex import regex
 from orlop.registry.credentials import Credentials
-from orlop.registry.interruption import check_interruption
+from orlop.streams.interruption import check_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

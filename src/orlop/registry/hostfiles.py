@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Final
 from orlop.errors import InvalidSettings
 from orlop.model import toml
 from orlop.registry.hosts import Pulls, Rule, Server
-from orlop.registry.interruption import check_interruption
 from orlop.registry.origin import Origin
+from orlop.streams.interruption import check_interruption
 from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from orlop.errors import InvalidSettings
 from orlop.model.regex import regex
 from orlop.registry.authfiles import MAX_AUTHFILE, is_old_form, login_key
 from orlop.registry.credentials import helper_name, host_of_key, is_key_of
-from orlop.registry.interruption import check_interruption
 from orlop.streams.files import explaining
+from orlop.streams.interruption import check_interruption
 from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidAnswer, RegistryUnreachable
 from orlop.model.values import dataclass, field
-from orlop.registry.interruption import check_interruption
+from orlop.streams.interruption import check_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -48,9 +48,9 @@ from orlop.model.values import replace
 from orlop.registry.client import MANIFEST_LIMIT
 from orlop.registry.documents import RegistryDocuments, name_of
 from orlop.registry.fetched import digest_of
-from orlop.registry.interruption import interrupted_by
 from orlop.registry.rest import Rest
 from orlop.store.blobs.ingest import TakenBlob
+from orlop.streams.interruption import interrupted_by
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from orlop.model.given import Single
 from orlop.streams.files import PRIVATE, give_mode, has_name
+from orlop.streams.interruption import may_be_interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class FileLock(Single):
         self._descriptor = -1
 
     def acquire(self) -> None:
-        """Wait for the lock and take it."""
+        """Wait for the lock and take it. Raises what ends the wait, see `interruption`."""
         if self._shared:
             with suppress(FileNotFoundError):
                 self._take_shared()
@@ -47,7 +48,7 @@ class FileLock(Single):
     def _take_shared(self) -> None:
         descriptor = self.entry.open()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            wait_for(descriptor, fcntl.LOCK_SH)
         except BaseException:
             os.close(descriptor)
             raise
@@ -67,7 +68,7 @@ class FileLock(Single):
         try:
             if self._mode != PRIVATE.file:
                 give_mode(descriptor, self._mode)
-            fcntl.flock(descriptor, operation)
+            wait_for(descriptor, operation)
         except BaseException:
             os.close(descriptor)
             raise
@@ -101,6 +102,23 @@ class FileLock(Single):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def wait_for(descriptor: int, operation: int) -> None:
+    """Take a ``flock`` on an open file, and wait for it unless told otherwise; what ends the thread's waits ends this.
+
+    The system serves those who wait in turn, and not those who ask again and again. So where something other than a
+    signal may end the wait, a second thread waits. It may be left alone; once it has the lock, it releases that.
+    """
+    if operation & fcntl.LOCK_NB or not may_be_interrupted():
+        fcntl.flock(descriptor, operation)
+        return
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        from orlop.streams.lock_wait import LockWait  # noqa: PLC0415 - few locks are held by others
+
+        LockWait(descriptor, operation).run()
 
 
 _locks: weakref.WeakSet[FileLock] = weakref.WeakSet()

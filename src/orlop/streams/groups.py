@@ -3,6 +3,9 @@
 A group is handled as soon as its first item has waited for some time, it has a number of items or a weight, or nothing
 more comes, whatever the reason is. What comes while one group is handled is in the next one, and whoever adds to a full
 one waits. So the thread is never more than two groups behind.
+
+Where Ctrl-C or the like ends the block, what is waiting is handled as well, unless that waits for a lock that another
+process has for long: such a wait ends soon, and what waited is not handled.
 """
 
 from __future__ import annotations
@@ -11,14 +14,19 @@ import threading
 import time
 
 from orlop.model.generic import Generic, TypeVar
+from orlop.streams.interruption import check_interruption, inherited, interrupted_by
+from orlop.streams.pipeline import Cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Self
+    from typing import Final, Self
 
 T = TypeVar("T")
+_TICK: Final = 0.1
+_PATIENCE: Final = 0.3
+"""Seconds for which the end of an interrupted block waits for locks."""
 
 
 class Groups(Generic[T]):
@@ -41,6 +49,8 @@ class Groups(Generic[T]):
         self._weight = 0
         self._since = 0.0
         self._has_ended = False
+        self._gives_up_at: float | None = None
+        self._outer = inherited()
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
 
@@ -48,7 +58,8 @@ class Groups(Generic[T]):
         """Have an item handled soon; wait while a group is full. Raises what handling an earlier one raised."""
         with self._changed:
             while self._error is None and self._is_full():
-                self._changed.wait()
+                self._changed.wait(_TICK)
+                check_interruption()
             self.check()
             if self._has_thread():
                 if not self._waiting:
@@ -80,13 +91,20 @@ class Groups(Generic[T]):
 
     def _run(self) -> None:
         try:
-            while group := self._next():
-                self._handle(group)
+            with interrupted_by(self._check_wait):
+                while group := self._next():
+                    self._handle(group)
         except BaseException as error:  # noqa: BLE001 - it is raised again by add(), check() or the end of the block
             with self._changed:
                 self._error = error
                 self._waiting.clear()
                 self._changed.notify_all()
+
+    def _check_wait(self) -> None:
+        """Raise what ends the thread's waits: what ends those of whoever made this, and the end of its block."""
+        self._outer()
+        if self._gives_up_at is not None and time.monotonic() > self._gives_up_at:
+            raise Cancelled
 
     def _next(self) -> list[T]:
         """Return the next group once it is to be handled; none where nothing more comes."""
@@ -108,6 +126,8 @@ class Groups(Generic[T]):
     ) -> None:
         with self._changed:
             self._has_ended = True
+            if kind is not None and not issubclass(kind, Exception):
+                self._gives_up_at = time.monotonic() + _PATIENCE
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()

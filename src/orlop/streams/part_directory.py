@@ -13,6 +13,8 @@ import os
 import stat
 from contextlib import suppress
 
+from orlop.streams.file_lock import wait_for
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final, Self
@@ -40,7 +42,7 @@ class DirectoryLock:
         """Take the lock, and return whether that was possible; with waiting it always is."""
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory.descriptor)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            wait_for(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(descriptor)
             return False

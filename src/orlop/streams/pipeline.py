@@ -36,6 +36,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from orlop.model.generic import Generic, TypeVar
+from orlop.streams.interruption import inherited, interrupted_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -348,9 +349,10 @@ def in_parallel(tasks: Sequence[Callable[[Callable[[], None]], T]], *, workers: 
     """Run tasks in a few threads and return their results in the order of the tasks.
 
     Each task gets a function that it must call now and then, and that raises `Cancelled` once the work is no longer
-    wanted. The first error of a task, or whatever interrupts the wait, is raised when all threads have ended. The
-    results of other tasks are then lost, so a task must not rely on its result for cleaning up. With one worker or one
-    task, the work runs in the caller's own thread.
+    wanted. It also ends the waits of the task's thread, as does what ends those of the caller (`interruption`). The
+    first error of a task, or whatever interrupts the wait, is raised when all threads have ended. The results of other
+    tasks are then lost, so a task must not rely on its result for cleaning up. With one worker or one task, the work
+    runs in the caller's own thread.
     """
     cancelled = threading.Event()
 
@@ -365,15 +367,17 @@ def in_parallel(tasks: Sequence[Callable[[Callable[[], None]], T]], *, workers: 
     waiting = iter(enumerate(tasks))
     turn = threading.Lock()
     ended: SimpleQueue[None] = SimpleQueue()
+    outer = inherited()
 
     def work() -> None:
         try:
-            while not cancelled.is_set():
-                with turn:
-                    number, task = next(waiting, (-1, None))
-                if task is None:
-                    break
-                results[number] = task(check)
+            with interrupted_by(outer), interrupted_by(check):
+                while not cancelled.is_set():
+                    with turn:
+                        number, task = next(waiting, (-1, None))
+                    if task is None:
+                        break
+                    results[number] = task(check)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             if not isinstance(error, Cancelled):
                 errors.append(error)

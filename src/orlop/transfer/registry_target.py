@@ -26,10 +26,10 @@ from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.registry import referrers
 from orlop.registry.conditions import ALWAYS, FIRST
 from orlop.registry.fetched import digest_of
-from orlop.registry.interruption import inherited, interrupted_by
 from orlop.registry.messages import OpenedBody
 from orlop.registry.places import read_blob
 from orlop.registry.pushing import BlobPush, is_missing
+from orlop.streams.interruption import inherited, interrupted_by
 from orlop.streams.pipeline import in_parallel, one_at_a_time
 from orlop.transfer import signatures
 from orlop.transfer.graph import Node

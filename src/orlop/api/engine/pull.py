@@ -14,7 +14,7 @@ from orlop.api.engine.shapes.encoding import stream_line
 from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
 from orlop.errors import OrlopError, RequestAborted
 from orlop.model.progress import LayerDone, LayerExists
-from orlop.registry.interruption import interrupted_by
+from orlop.streams.interruption import interrupted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

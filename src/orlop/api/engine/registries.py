@@ -30,7 +30,7 @@ from orlop.model.manifest import Index
 from orlop.model.reference import Reference
 from orlop.registry.configs import read_image
 from orlop.registry.credentials import Credentials, GivenKeys, host_of_key
-from orlop.registry.interruption import interrupted_by
+from orlop.streams.interruption import interrupted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable

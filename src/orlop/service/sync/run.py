@@ -35,12 +35,12 @@ from orlop.errors import (
     RegistryUnreachable,
 )
 from orlop.model.digest import ALGORITHMS, Digest
-from orlop.registry.interruption import inherited, interrupted_by
 from orlop.service.sync.report import SyncAction, SyncedTag
 from orlop.service.sync.sources import Item
 from orlop.service.sync.state import Known
 from orlop.service.sync.tags import Look, Named, Taken
 from orlop.service.sync.targets import OpenedTag
+from orlop.streams.interruption import inherited, interrupted_by
 from orlop.streams.pipeline import in_parallel
 from orlop.transfer.graph import Gathering, referring
 from orlop.transfer.narrowed import WithManifest, narrowed

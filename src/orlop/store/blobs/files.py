@@ -111,24 +111,13 @@ class FileBlobStore(BlobStore):
         from orlop.store.blobs.partial import PartialIngest  # noqa: PLC0415 - only where content comes from far away
 
         file = self._partial.take(digest, check)
-        if metadata is not None and file.size == 0 and self._retake(file, digest, metadata):
+        if metadata is not None and file.size == 0 and self._partial.restore(self.file(digest), file, digest, metadata):
             file = self._partial.take(digest, check)
-        return PartialIngest(self, file, digest, self.publish)
+        return PartialIngest(self, file, digest, self._publish_partial)
 
-    def _retake(self, empty: NewFile, digest: Digest, metadata: Metadata) -> bool:
-        """Put what a killed write has given its name, but no row, in place of a locked empty file; return whether."""
-        try:
-            if self.is_missing(digest):
-                return False
-            # Under the lock: what has a file's name already has its rows once that write is over.
-            with metadata.lock(), metadata.read() as rows:
-                is_back = rows.blob(digest) is None and self._partial.retake(self.file(digest), empty)
-        except BaseException:
-            empty.close()
-            raise
-        if is_back:
-            empty.close()
-        return is_back
+    def _publish_partial(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
+        """Rename a file of ``partial/`` to its digest; where the write is undone, it goes back there."""
+        self.publish(rows, file, digest, undo=partial(self._partial.take_back, digest))
 
     def partials(self) -> Iterable[Leftover]:
         """Return the files in ``partial/`` that nobody writes."""
@@ -316,11 +305,17 @@ class FileBlobStore(BlobStore):
         while len(self._resting) > _RESTING:
             self._resting.popleft().wait()
 
-    def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
-        """Rename a synced file to its digest; the name is on disk before the rows are."""
+    def publish(
+        self, rows: WritableRows, file: NewFile, digest: Digest, *, undo: Callable[[Entry], object] | None = None
+    ) -> None:
+        """Rename a synced file to its digest; the name is on disk before the rows are.
+
+        Where the write is undone, the file goes, or ``undo`` gets it. One whose name was there before stays: its row
+        may have been lost.
+        """
         target = self.file(digest)
-        if rows.blob(digest) is None:
-            rows.after_rollback(partial(_unlink, target), if_sure=True)
+        if rows.blob(digest) is None and self.is_missing(digest):
+            rows.after_rollback(partial(undo or _unlink, target), if_sure=True)
         file.set_mode(self._modes.content)
         self.make_room_for(digest)
         file.publish(target)

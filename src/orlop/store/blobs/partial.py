@@ -8,7 +8,8 @@ came. It is in one of these states:
 - *left*: nobody holds it. Whoever locks it next goes on at its end, or `PartialFiles.free` or a collection removes it.
 - *gone*: it got its name in ``blobs/``, or was removed. Whoever waited for it notices that what it has locked has no
   name any more, and opens a new one; it looks first whether the content is there by now. If the content is, and its
-  writer was killed before the rows were, it is moved in place of the new one, and is *left* again.
+  writer was killed before the rows were, it is moved in place of the new one, and is *left* again, as is what a write
+  has published that was undone.
 
 Nothing in such a file is trusted. It is never synced before it is complete, so that a loss of power may leave anything
 in it; the bytes are read again and hashed with those that follow, and get their name only where all of them have the
@@ -20,6 +21,7 @@ further try fails as well.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -30,7 +32,7 @@ from orlop.errors import IntegrityError, InvalidInput, LimitExceeded
 from orlop.store.blobs.store import Ingest
 from orlop.store.trust import PARTIAL
 from orlop.streams.file_lock import FileLock
-from orlop.streams.files import NewFile, explaining, remove_leftover, remove_unlocked
+from orlop.streams.files import CHUNK, NewFile, explaining, remove_leftover, remove_unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import DiffID, Digest
     from orlop.store.blobs.store import BlobStore
-    from orlop.store.rows.metadata import WritableRows
+    from orlop.store.rows.metadata import Metadata, WritableRows
     from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
 
@@ -80,11 +82,68 @@ class PartialFiles:
                 raise
             file.close()
 
-    def retake(self, file: Entry, empty: NewFile) -> bool:
-        """Put a file in place of an empty one that is locked, to be taken anew; return whether that was possible.
+    def restore(self, file: Entry, empty: NewFile, digest: Digest, metadata: Metadata) -> bool:
+        """Bring the bytes that a killed write has given their name, but no row, back to an empty file that is locked.
 
-        The caller sees to it that the file is nobody's.
+        They are moved. Where a manifest names them, it is the rows that were damaged, and a repair needs the file: what
+        is whole is copied then.
+
+        Args:
+            file: what has the digest's name, if anything has.
+            empty: the locked file; it is closed where it is to be taken anew, or where this fails.
+            digest: of the content.
+            metadata: where the rows are.
+
+        Returns:
+            Whether the file is to be taken anew.
         """
+        try:
+            if file.state() is None:
+                return False
+            with metadata.read() as rows:
+                is_named = rows.blob(digest) is None and bool(rows.edges_to(digest))
+            is_back = is_named and self._is_copied(file, empty, digest)
+            if not is_back:
+                # Under the lock: what has a file's name already has its rows once that write is over.
+                with metadata.lock(), metadata.read() as rows:
+                    is_back = rows.blob(digest) is None and self._is_moved(file, empty)
+        except BaseException:
+            empty.close()
+            raise
+        if is_back:
+            empty.close()
+        return is_back
+
+    def take_back(self, digest: Digest, file: Entry) -> None:
+        """Keep the bytes of a file, whose write was undone, for a later try, unless one has begun.
+
+        The file loses its name in any case.
+        """
+        entry = self._root.place(f"{PARTIAL}/{digest.algorithm}-{digest.hex}")
+        with suppress(OSError):  # it is fetched again
+            file.set_mode(self._modes.file)
+            file.link(entry)
+        file.unlink()
+
+    def _is_copied(self, file: Entry, empty: NewFile, digest: Digest) -> bool:
+        """Copy a file that has the content of a digest; return whether it has."""
+        hashing = hashlib.new(digest.algorithm)
+        try:
+            descriptor = file.open()
+        except OSError:
+            return False
+        with explaining("copy", file.path), os.fdopen(descriptor, "rb", buffering=0) as content:
+            with os.fdopen(os.dup(empty.descriptor), "wb") as copy:
+                while chunk := content.read(CHUNK):
+                    hashing.update(chunk)
+                    copy.write(chunk)
+            if hashing.hexdigest() == digest.hex:
+                return True
+            os.ftruncate(empty.descriptor, 0)
+            os.lseek(empty.descriptor, 0, os.SEEK_SET)
+        return False
+
+    def _is_moved(self, file: Entry, empty: NewFile) -> bool:
         with explaining("move", file.path):
             state = file.state()
             # Nobody else may set its mode, and go on with it.

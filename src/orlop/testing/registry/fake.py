@@ -392,8 +392,13 @@ class FakeRegistry:
                 # As distribution does it: the length is that of the blob.
                 return Reply(416, headers, content, cut=10)
             status = 206
-            headers.append(("Content-Range", f"bytes {start}-{total - 1}/{total}"))
+            said = f"bytes {start}-{total - 1}/{total + (quirks.ranges == 'total')}"
             content = content[start:]
+            if quirks.ranges == "multipart":
+                headers = [("Content-Type", "multipart/byteranges; boundary=a:b")]
+                content = f"--a:b\r\nContent-Range: {said}\r\n\r\n".encode() + content + b"\r\n--a:b--\r\n"
+            elif quirks.ranges != "unsaid":
+                headers.append(("Content-Range", said))
         if digest and quirks.digest_header != "missing":
             headers.append(("Docker-Content-Digest", digest))
         if quirks.corrupt and status == 200:

@@ -56,7 +56,9 @@ class Quirks:
         redirect_expired: so many times the store answers that the link has expired.
         redirect_challenge: the store asks for an anonymous token of its own.
         redirect_loop: the store redirects to itself.
-        ranges: ``right``, ``ignored``, ``wrong`` (another range than was asked), ``none`` (416).
+        ranges: ``right``, ``ignored``, ``wrong`` (another range than was asked), ``total`` (of a blob of another
+            size), ``unsaid`` (206 without a range), ``multipart`` (in parts, with a colon in the boundary) or
+            ``none`` (416).
         cut: after so many bytes of a blob the connection breaks.
         cuts: so many times.
         stall: after so many bytes of a blob nothing more comes.

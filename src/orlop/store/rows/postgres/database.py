@@ -259,10 +259,10 @@ class PostgresMetadata(Metadata):
         """Return whether a commit that ended in an error was made, or nothing where that cannot be known."""
         if isinstance(error, OrlopError):
             return None if isinstance(error, OutcomeUnknown) else False
-        # Whoever interrupts a commit may come too late.
+        # Whoever interrupts a commit may come too late, and may interrupt this question as well.
         try:
             return self._was_committed(rows, commit, error)
-        except OutcomeUnknown:
+        except Exception:  # noqa: BLE001 - as above, with whatever ends waits
             return None
 
     def _was_committed(self, rows: PostgresRows, commit: Commit, lost: BaseException) -> bool:

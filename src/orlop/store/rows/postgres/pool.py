@@ -29,7 +29,7 @@ _CONNECTING: Final = 10
 # What goes wrong is raised; without a handler its warnings would be printed.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = WatchedConnection
 
 
 class Pool:
@@ -69,7 +69,7 @@ class Pool:
         """Return the answers of statements that began a transaction, on a new connection if an old one was lost."""
         with self.connection() as one:
             try:
-                cursor = one.execute(begin.encode())
+                cursor = _begun(one, begin)
             except psycopg.Error as error:
                 if not is_gone(error):
                     raise explain_postgres(error, self.place) from error
@@ -80,7 +80,7 @@ class Pool:
         self.close()
         with self.connection() as one:
             try:
-                cursor = one.execute(begin.encode())
+                cursor = _begun(one, begin)
             except psycopg.Error as error:
                 raise explain_postgres(error, self.place) from error
             yield cursor
@@ -145,6 +145,15 @@ class Pool:
         os.close(nothing)
         self._idle = []
         self._all = weakref.WeakSet()
+
+
+def _begun(one: Connection, begin: str) -> psycopg.Cursor[tuple[Any, ...]]:
+    """Execute what may wait for the store's lock. What ends that wait ends the connection."""
+    one.is_beginning = True
+    try:
+        return one.execute(begin.encode())
+    finally:
+        one.is_beginning = False
 
 
 def _probe(conninfo: str, silent: psycopg.ConnectionInfo, seconds: int) -> Probe:

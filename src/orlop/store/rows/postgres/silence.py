@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
 import psycopg
 
+from orlop.streams.interruption import check_interruption
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -64,6 +66,8 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
     """The seconds within which it has to answer that, busy as it may be, and in which an answer may be on its way."""
     most: ClassVar[float] = 900.0
     """The seconds of silence after which a process is given up that seems to be at work."""
+    is_beginning = False
+    """Whether it waits for locks only, so that whatever ends the thread's waits ends this one."""
     probe: Callable[[psycopg.ConnectionInfo, int], Probe] | None = None
     """Connects to the server of a connection within some seconds. Raises the errors of psycopg."""
 
@@ -80,6 +84,8 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
             while True:
                 ready = yield wanted
                 now = time.monotonic()
+                if self.is_beginning and not ready:
+                    check_interruption()
                 if ready:
                     heard = asked = now
                     is_doubtful = False

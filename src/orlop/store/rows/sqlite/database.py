@@ -30,7 +30,7 @@ from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, 
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_in
-from orlop.store.rows.sqlite.open import beside, connect, connect_newest, connect_reading, make
+from orlop.store.rows.sqlite.open import connect, connect_newest, connect_reading, make, patiently, wait_by_itself
 from orlop.store.rows.sqlite.place import Place
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
 from orlop.store.rows.sqlite.reserve import Reserve
@@ -58,9 +58,7 @@ if TYPE_CHECKING:
     from orlop.streams.files import Modes
 
 _log = Logger(__name__)
-
 _WAIT_FOR_OTHERS = 2
-
 # A forked child must not close what it inherited: SQLite would end locks and logs that its parent still uses.
 _abandoned: list[sqlite3.Connection] = []
 
@@ -141,7 +139,7 @@ class SQLiteMetadata(Metadata):
         try:
             with explaining_sqlite(self._path):
                 connection.execute("BEGIN")
-                self._require_shape(connection)
+                patiently(lambda: self._require_shape(connection))
                 self._local.rows = rows
                 yield rows
         finally:
@@ -183,7 +181,7 @@ class SQLiteMetadata(Metadata):
         try:
             with self.lock(), explaining_sqlite(self._path):
                 try:
-                    connection.execute("BEGIN IMMEDIATE")
+                    patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                     # Another process may be of a newer orlop.
                     version_of(connection, self._path, self._schema)
                     self._require_shape(connection)
@@ -281,9 +279,8 @@ class SQLiteMetadata(Metadata):
                 self._close([self._connections.pop(one) for one in [*self._connections] if one.ident not in busy])
 
     def _close(self, going: Sequence[sqlite3.Connection]) -> None:
-        # A search for damage may have opened a database that is not the one that was written last.
-        is_other = not self._wary and any(map(self._last_write.is_ahead_of, going[:1]))
-        close_all(going, self._path, keeps_log=is_other)
+        # A search for damage may have opened one that is not the one that was written last.
+        close_all(going, self._path, keeps_log=not self._wary and any(map(self._last_write.is_ahead_of, going[:1])))
 
     def _connection(self) -> sqlite3.Connection:
         self.require_open()
@@ -353,6 +350,7 @@ class SQLiteMetadata(Metadata):
                 with self.lock():
                     connection.execute("PRAGMA journal_mode=WAL")
             self._local.sound = Soundness(connection, self._path)
+            wait_by_itself(connection)
         except BaseException:
             close_all([connection], self._path, keeps_log=True)
             raise
@@ -433,6 +431,8 @@ class SQLiteMetadata(Metadata):
 
     def beside(self, file: Entry) -> Sequence[Entry]:
         """Return the names that SQLite uses beside a database: its journal, its log, its shared memory."""
+        from orlop.store.rows.sqlite.open import beside  # noqa: PLC0415 - as above
+
         return beside(file)
 
     def damaged(self, what: str) -> DatabaseDamaged:

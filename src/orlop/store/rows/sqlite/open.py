@@ -9,12 +9,17 @@ SQLite finds its files by their paths, and follows links as it does. What keeps 
   the look and the opening; nothing was read or written by then. The last name of a path it opens without following.
 - A journal that a crash left may name a "super-journal", which SQLite removes, wherever it lies. Only transactions over
   several databases have one, which orlop never begins: such a journal was put there by somebody else.
+
+Others may have the database locked. SQLite itself waits for them as long as it is told to, in one call that nothing
+interrupts. So it waits for a moment only wherever orlop may have to wait: where a database is opened, and where a block
+begins. Inside a block nobody is waited for, as the log lets readers and the one writer be.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import suppress
 
 from orlop.store.rows.sqlite.damage.gate import opening
@@ -23,9 +28,11 @@ from orlop.store.rows.sqlite.shape import reading_schema
 from orlop.store.rows.sqlite.unopened import close_all
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explained, explaining
+from orlop.streams.interruption import check_interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
     from orlop.store.rows.sqlite.last_write import LastWrite
@@ -34,6 +41,11 @@ if TYPE_CHECKING:
 BESIDE: Final = ("-journal", "-wal", "-shm")
 """What SQLite makes beside a database, by the ends of the names."""
 
+PATIENCE: Final = 60.0
+"""Seconds for which others may have a database locked."""
+_SLICE: Final = 0.25
+"""Seconds for which SQLite waits by itself, when nothing can interrupt it."""
+_CODE: Final = 0xFF
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
 
 
@@ -52,7 +64,7 @@ def connect(file: Entry, *, timeout: float = 5.0) -> sqlite3.Connection:
     return _opened(file, "mode=rw", timeout)
 
 
-def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float = 60) -> sqlite3.Connection:
+def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float = PATIENCE) -> sqlite3.Connection:
     """Open a database that was written last, whose log is whole, and which has its name still, to be read and written.
 
     A repair may put a new file in the place of one that is being opened, and that waits for its lock.
@@ -92,17 +104,40 @@ def _connect_named(file: Entry, timeout: float) -> sqlite3.Connection:
 
 def _connected(file: Entry, timeout: float) -> sqlite3.Connection:
     with opening(file.path), reading_schema(file.path):
-        connection = connect(file, timeout=timeout)
+        connection = connect(file, timeout=min(timeout, _SLICE))
         try:
+            patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone(), timeout)
+            wait_by_itself(connection, timeout)
             # What a large write may have to undo would else lie in a file outside of the store.
             connection.execute("PRAGMA temp_store=MEMORY")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except BaseException:
             close_all([connection], file.path, keeps_log=True)
             raise
         return connection
+
+
+def patiently(work: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Do what may find a database locked by others, and do it again until they end; a signal ends that.
+
+    The connection is one for which SQLite waits by itself only for a moment.
+    """
+    until = time.monotonic() + seconds - _SLICE
+    while True:
+        try:
+            work()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _CODE != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            check_interruption()
+        else:
+            return
+
+
+def wait_by_itself(connection: sqlite3.Connection, seconds: float = _SLICE) -> None:
+    """Set for how long SQLite waits by itself for others who have a database locked."""
+    connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
 
 
 def connect_reading(file: Entry) -> sqlite3.Connection:

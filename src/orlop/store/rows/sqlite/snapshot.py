@@ -13,7 +13,7 @@ from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.lineage import set_number, succeed
-from orlop.store.rows.sqlite.open import connect, end_log, make
+from orlop.store.rows.sqlite.open import PATIENCE, connect, end_log, make, wait_by_itself
 from orlop.store.rows.sqlite.schema import version_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED, itself
 from orlop.store.rows.sqlite.values import blob_row, diff_row
@@ -95,6 +95,7 @@ class SQLiteSnapshot(FileSnapshot):
 
 def give_page_size(copy: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Bring a copy of rows to the size of pages of the database that is to take them: SQLite copies no others."""
+    wait_by_itself(target, PATIENCE)
     (size,), (wanted,) = (one.execute("PRAGMA page_size").fetchone() for one in (copy, target))
     if size != wanted:
         end_log(copy)

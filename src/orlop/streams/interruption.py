@@ -1,15 +1,19 @@
-"""What ends the waits of a thread: whoever waits for a server looks at it at least once a second.
+"""What ends the waits of a thread: whoever waits for a server or for a lock looks at it at least once a second.
 
 One transport serves the threads of many transfers, and each of these may be ended alone: by an error in another of its
 threads, by Ctrl-C, by a client that hangs up. So what ends a wait belongs to the thread that waits, for a block.
+
+Only the main thread sees signals, and it waits for its threads where one comes. Without this, a thread that waits for
+what another process has would keep it from ending.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -18,13 +22,40 @@ class _OfThread(threading.local):
     checks: tuple[Callable[[], object], ...] = ()
 
 
+class _OfAll:
+    """What every thread of the process has to heed."""
+
+    def __init__(self) -> None:
+        self.give_up_at: float | None = None
+
+
+class GivenUp(Exception):
+    """Ends a wait of a process that a signal ends: what is waited for took too long to come."""
+
+
 _here = _OfThread()
+_all = _OfAll()
+
+
+def hasten(seconds: float | None) -> None:
+    """End all waits of this process that last longer than some seconds from now on; with none, end that.
+
+    Whoever ends cleans up, which may need what another process has, for as long as that pleases. `GivenUp` ends that.
+    """
+    _all.give_up_at = None if seconds is None else time.monotonic() + seconds
 
 
 def check_interruption() -> None:
     """Raise what ends the work of this thread, if anything does."""
     for check in _here.checks:
         check()
+    if _all.give_up_at is not None and time.monotonic() > _all.give_up_at:
+        raise GivenUp
+
+
+def may_be_interrupted() -> bool:
+    """Return whether anything but a signal may end the waits of this thread."""
+    return bool(_here.checks) or _all.give_up_at is not None
 
 
 def inherited() -> Callable[[], None]:
