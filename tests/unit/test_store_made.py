@@ -1,13 +1,16 @@
-"""A directory in which a store is being made by two at once."""
+"""A directory in which another makes a store just now, or from which it moves one."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 import orlop
-from orlop.errors import StoreDamaged
+from orlop.errors import StoreDamaged, StoreMoved
+from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.trust import DIRECTORIES
 from orlop.streams.directory import Directory
 
@@ -44,3 +47,10 @@ def test_a_directory_with_something_else_is_refused(tmp_path: Path) -> None:
     (root / "notes").touch()
     with pytest.raises(StoreDamaged, match="is not empty and holds no store"):
         orlop.open(root)
+
+
+def test_a_store_that_goes_away_just_before_sqlite_opens_it_was_moved(tmp_path: Path) -> None:
+    path = str(tmp_path / "gone" / "metadata.db")
+    said = f"the store at {tmp_path / 'gone'} was moved or removed"
+    with pytest.raises(StoreMoved, match=said), explaining_sqlite(path), closing(sqlite3.connect(path)):
+        pass
