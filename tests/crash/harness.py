@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.crash.calls import supported
-from tests.crash.pace import LONG
+from tests.crash.pace import LONG, PACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,8 @@ IN_CI: Final = bool(os.environ.get("CI"))
 # What CI runs on is known; elsewhere only Linux on these machines has been seen.
 UNSUPPORTED: Final = not supported() and not IN_CI
 
-_PATIENCE: Final = 600
+# Who takes all moments in place of every eighth may take eight times as long.
+_PATIENCE: Final = 600 * max(1, 8 // PACE)
 
 
 def run(
@@ -35,7 +36,8 @@ def run(
         patch: Python that is run before, to make the code wrong; then all moments are tried.
     """
     # One that does not end says where it waits.
-    watch = "" if LONG else f"import faulthandler\nfaulthandler.dump_traceback_later({_PATIENCE}, exit=True)"
+    patience = _PATIENCE * 8 if patch else _PATIENCE
+    watch = "" if LONG else f"import faulthandler\nfaulthandler.dump_traceback_later({patience}, exit=True)"
     script = f"{watch}\n{patch}\nimport sys\nfrom tests.crash import {module}\n{module}.main()"
     done = subprocess.run(
         [sys.executable, "-c", script, *names],
@@ -44,7 +46,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=None if LONG else _PATIENCE + 60,
+        timeout=None if LONG else patience + 60,
     )
     if done.returncode:
         raise AssertionError(done.stderr)

@@ -1,7 +1,8 @@
 """Runs a second command before each step of a first: ``python -m tests.crash.races NAME…`` counts how often.
 
 The first stands still at a step (see `calls`) while the second runs from its beginning to its end, or until it waits
-for what the first holds; then both go on. However they meet, what each ends with, what a user sees then and what lies
+for what the first holds; then both go on. With ``ORLOP_LONG`` the first also goes on at any time, wherever the second
+is, as it would on a machine that is busy. However they meet, what each ends with, what a user sees then and what lies
 on the disk once garbage is gone has to be what they would leave one after the other, in one order or the other.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: How often, a thousandth of a second apart, a command is seen asleep before it counts as one that waits for the other.
 _ASLEEP: Final = 20
+#: How much of a start the second has at the most, in seconds, where the first does not wait for it.
+_START: Final = 0.2
 #: For how long both may take, in seconds.
 _PATIENCE: Final = float(os.environ.get("ORLOP_PATIENCE", "60"))
 
@@ -102,6 +106,11 @@ def races() -> dict[str, tuple[Scenario, Scenario]]:
         (known["fsck --repair of a database"], gc),
         (known["fsck --repair of a shape"], gc),
         (known["fsck --repair of a log"], other),
+        # A store that is being made, copied or brought to another schema.
+        (known["store init"], replace(load, prepare=_empty)),
+        (known["store copy"], load),
+        (known["store migrate"], load),
+        (replace(known["import"], prepare=gc.prepare), gc),
         *_around_what_is_signed(known),
     ]
     return {f"{first.name}, {second.name}": (first, second) for first, second in pairs}
@@ -133,8 +142,12 @@ def raced_everywhere(first: Stage, second: Stage) -> Count:
     possible[1] = possible[1]._replace(first=possible[1].second, second=possible[1].first)
     # Whether garbage is told from what is on its way in is asked at every step, the rest at every other one.
     step = 1 if LONG or "gc" in {first.scenario.name, second.scenario.name} else 2
-    for moment in pace.share(_moments(first, count)[::step], f"{first.scenario.name}, {second.scenario.name}"):
+    name = f"{first.scenario.name}, {second.scenario.name}"
+    chance = random.Random(f"{pace.DAY} {name}")
+    for moment in pace.share(_moments(first, count)[::step], name):
         race(first, second, moment, possible, count)
+        if LONG:
+            race(first, second, moment, possible, count, start=_START * chance.random())
     return count
 
 
@@ -157,15 +170,20 @@ def _outcome(stage: Stage, first: int, second: int) -> Outcome:
     return Outcome(first, second, found, stages.tidied(stage))
 
 
-def race(first: Stage, second: Stage, moment: int, possible: list[Outcome], count: Count) -> None:
-    """Run the second command before a step of the first."""
+def race(
+    first: Stage, second: Stage, moment: int, possible: list[Outcome], count: Count, *, start: float | None = None
+) -> None:
+    """Run the second command before a step of the first, which goes on after so many seconds if they are given."""
     first.reset()
     runner = _Runner(second)
 
     def judge(_: Call, number: int) -> None:
         if number == moment:
             runner.begin()
-            count.waited += not runner.ended(asleep=_ASLEEP)
+            if start is None:
+                count.waited += not runner.ended(asleep=_ASLEEP)
+            else:
+                time.sleep(start)
 
     ended = first.watched(judge)
     if not runner.begun:

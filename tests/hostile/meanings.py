@@ -208,6 +208,36 @@ def hidden_list(link: bytes = b"a/m.json") -> bytes:
     )
 
 
+def hidden_names() -> bytes:
+    """An OCI layout that is an archive of version 1 as well, whose ``repositories`` a link to a folder hides."""
+    layout = Layout()
+    files = layout.top(layout.image("one", compress=False) | {"annotations": NAMES}).files
+    first = {"id": A, "created": "2020-01-01T00:00:00Z", "architecture": "amd64", "os": "linux"}
+    # Docker takes each folder for an image.
+    for folder in (A, "blobs"):
+        files |= {
+            f"{folder}/VERSION": b"1.0",
+            f"{folder}/json": json.dumps(first).encode(),
+            f"{folder}/layer.tar": BODY,
+        }
+    return behind_folder("repositories", files, json.dumps({"app": {"1": A}}).encode())
+
+
+def hidden_mark() -> bytes:
+    """An OCI layout whose ``oci-layout`` a link to a folder hides."""
+    layout = Layout()
+    files = layout.top(layout.image("one", compress=False) | {"annotations": NAMES}).files
+    return behind_folder("oci-layout", files, files.pop("oci-layout"))
+
+
+def behind_folder(name: str, files: Files, content: bytes) -> bytes:
+    return tars.tar(
+        tars.files(files | {f"{A}/{name}": content}),
+        symlink(b"there", A.encode()),
+        symlink(name.encode(), b"there/" + name.encode()),
+    )
+
+
 REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
     # manifest.json against index.json: which program reads which, and what marks do not count.
     "an artifact type in the other image's manifest": (
@@ -423,6 +453,7 @@ REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
         "two different members",
     ),
     "a list of images behind a link to a folder": (hidden_list, "which is not there"),
+    "names of version 1 behind a link to a folder": (hidden_names, "which is not there"),
     "a list of images above a link to a folder": (lambda: hidden_list(b"a/../m.json"), "which is not there"),
 }
 """What is refused, with a part of the sentence: it names both readings."""
@@ -481,6 +512,7 @@ HARMLESS: dict[str, Callable[[], Files | bytes]] = {
     "a layout beside repositories": lambda: (
         (layout := Layout()).top(layout.image("one")).files | {"repositories": b"{}"}
     ),
+    "the mark of a layout behind a link to a folder": hidden_mark,
     "a link that leads up from a folder": lambda: climbing_link(link=b"../e/f/../c.json"),
     "a hard link to a link in the same folder": lambda: moved_link(b"e/h"),
     "a hard link to a link that names its own folder": lambda: moved_link(b"f/h", target=b"../e/c.json"),

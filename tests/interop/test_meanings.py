@@ -15,6 +15,8 @@ from tests.hostile.meanings import (
     climbing_link,
     exchanged,
     hidden_list,
+    hidden_mark,
+    hidden_names,
     linked_between,
     moved_by_folder,
     moved_link,
@@ -194,11 +196,24 @@ def test_where_a_hard_link_leads_depends_on_what_is_around_it(
     assert orlop.run("load", "-i", archive).returncode == 3
 
 
-@pytest.mark.parametrize("link", [b"a/m.json", b"a/../m.json"])
+@pytest.mark.parametrize(
+    "made", [hidden_list(), hidden_list(b"a/../m.json"), hidden_names()], ids=["behind", "above", "names"]
+)
 def test_docker_finds_a_list_that_others_do_not(
-    docker: Docker, skopeo: Program, orlop: Orlop, archive: Path, tmp_path: Path, link: bytes
+    docker: Docker, skopeo: Program, orlop: Orlop, archive: Path, tmp_path: Path, made: bytes
 ) -> None:
-    archive.write_bytes(hidden_list(link))
+    archive.write_bytes(made)
     docker("load", "-i", archive)
     assert docker.inspect("app:1")["Id"] != skopeo_id(skopeo, f"oci-archive:{archive}:1", tmp_path / "copy")
     assert orlop.run("load", "-i", archive).returncode == 3
+
+
+def test_what_marks_a_layout_leads_to_no_other_image(
+    docker: Docker, skopeo: Program, orlop: Orlop, archive: Path, tmp_path: Path
+) -> None:
+    archive.write_bytes(hidden_mark())
+    assert docker.run("load", "-i", archive).returncode != 0
+    loaded = orlop("load", "-q", "-i", archive)
+    assert "app:1" in loaded
+    image = skopeo_id(skopeo, f"oci-archive:{archive}:1", tmp_path / "copy")
+    assert json.loads(orlop("inspect", "app:1"))[0]["Id"] == image

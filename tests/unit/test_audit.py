@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orlop.inside.audit import Audit
+    from orlop.inside.secrets import Secret
 
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -545,9 +546,23 @@ def test_what_only_begins_like_a_secret_takes_no_time(text: bytes) -> None:
     assert growth(worked, 1 << 18, 1 << 20, below=20, least=0.01) < 20
 
 
-def test_a_flood_of_secrets_is_cut_off() -> None:
-    flood = (b" hf_" + "".join(chr(97 + int(digit)) for digit in f"{number:034}").encode() for number in range(5000))
-    assert len([*secrets_of([b"".join(flood)])]) == MOST
+def token_of(number: int) -> bytes:
+    return b" hf_" + "".join(chr(97 + int(digit)) for digit in f"{number:034}").encode()
+
+
+def test_a_flood_of_secrets_is_cut_off_and_what_is_beyond_is_told_apart() -> None:
+    def found(flood: bytes, cut: int = 0) -> list[Secret]:
+        return [*secrets_of([flood[:cut], flood[cut:]])]
+
+    tokens = [token_of(number) for number in range(5000)]
+    *listed, rest = found(b"".join(tokens))
+    assert len(listed) == MOST
+    assert (rest.rule, rest.shown) == ("huggingface-token", f"{5000 - MOST:,} more in this content")
+    for cut in (1000, 100_000, 150_007):
+        assert found(b"".join(tokens), cut) == [*listed, rest]
+    for place in (MOST, 3000, 4999):
+        changed = [*tokens[:place], token_of(7777), *tokens[place + 1 :]]
+        assert found(b"".join(changed))[-1].fingerprint != rest.fingerprint
 
 
 def test_risks_and_facts_are_found_and_can_be_allowed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 import orlop
+from orlop.inside.baseline import compared
 from orlop.inside.declared import step_findings, writable_paths
 from orlop.inside.strays import sensitive_at
 from tests.unit.images_made import image, layer
@@ -16,6 +17,8 @@ from tests.unit.test_audit_rules import MIB, elf, found_in, member, told
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orlop.inside.finding import AuditFinding
 
 LARGE: Final = b"\1" * MIB
 HALF: Final = b"\1" * (MIB // 2)
@@ -389,7 +392,27 @@ def test_a_flood_of_secrets_is_not_listed_whole_and_fails_all_the_same(
         assert len(listed) == 6
         (rest,) = (one for one in listed if not one.path)
         assert f"so it is with {more} more" in rest.text
-        assert (rest.severity, rest.layer, rest.seen, rest.fingerprint) == ("high", 0, True, "")
+        assert (rest.severity, rest.layer, rest.seen) == ("high", 0, True)
+
+
+def test_what_is_not_listed_is_new_beside_a_baseline_if_any_of_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orlop.inside.audit._LISTED_OF_CONTENTS", 5)
+    monkeypatch.setattr("orlop.inside.audit._LISTED", 5)
+
+    def found(tokens: list[int], volumes: list[int]) -> list[AuditFinding]:
+        files = [(f"t{number}", f"glpat-{number:020}".encode()) for number in tokens]
+        return found_in(tmp_path, layer(*files), config={"Volumes": {f"/dev/{number}": {} for number in volumes}})
+
+    tokens, volumes = [*range(8)], [*range(8)]
+    before = found(tokens, volumes)
+    assert compared(found(tokens, volumes), before)[0] == []
+    for others in ([*range(7), 9], [*range(9)], [*range(5), 9, 6, 7]):
+        (new,) = compared(found(others, volumes), before)[0]
+        assert (new.rule, new.severity, new.path) == ("gitlab-token", "high", "")
+        (new,) = compared(found(tokens, others), before)[0]
+        assert (new.rule, new.path) == ("system-volume", "")
 
 
 # Credentials.

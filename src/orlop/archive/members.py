@@ -49,6 +49,9 @@ READ = frozenset(("dir", "file", "hardlink", "symlink"))
 ENTRANCES: Final = ("manifest.json", "index.json", "oci-layout", "repositories")
 """The documents that say what an archive is; some may be missing."""
 
+_LISTS: Final = ("manifest.json", "index.json", "repositories")
+"""Those that say which images it has; ``oci-layout`` leads to none, whoever finds it."""
+
 _MAX_LINKS = 40
 
 
@@ -412,7 +415,7 @@ class Members(Closing, ABC, Generic[L]):
                     " which unpacks it, and elsewhere for others; it is refused"
                 )
                 raise InvalidArchive(msg)
-        for name in ENTRANCES:
+        for name in _LISTS:
             member = self._table.get(name)
             if member is not None and member.target is not None and self._find(name) is None:
                 msg = (

@@ -28,6 +28,7 @@ from orlop.inside.credentials import keeper_of
 from orlop.inside.declared import config_findings, step_findings, writable_paths
 from orlop.inside.dumps import dump_of
 from orlop.inside.finding import SEVERITIES, AuditFinding, fingerprint_of, secret_finding
+from orlop.inside.listing import Listing
 from orlop.inside.marks import Marks
 from orlop.inside.masked import Mask
 from orlop.inside.merge import clean
@@ -153,7 +154,7 @@ def audit(
     count = _Count(found, files, _seen(files), contents=contents, visible_only=visible_only)
     for index, layer in enumerate(files.layers):
         count.add(index, layer)
-    found.findings += count.unlisted()
+    found.findings += count.listing.rest()
     found.folders = _folders(files)
     found.packages = package_sizes(files, count.programs) if contents else {}
 
@@ -179,20 +180,9 @@ def _is_of_content(one: AuditFinding) -> bool:
 
 def _listed(findings: Iterable[AuditFinding]) -> Iterator[AuditFinding]:
     """Yield findings, of each rule `_LISTED` at most, and then how many more there are."""
-    counts: dict[str, int] = {}
-    more: dict[str, AuditFinding] = {}
-    for one in findings:
-        counts[one.rule] = counts.get(one.rule, 0) + 1
-        if counts[one.rule] <= _LISTED:
-            yield one
-        else:
-            more[one.rule] = one
-    for rule, one in more.items():
-        yield _and_more(one, counts[rule] - _LISTED)
-
-
-def _and_more(one: AuditFinding, count: int) -> AuditFinding:
-    return one._replace(text=f"{one.text}; so it is with {count:,} more", layer=0, path="", size=0)
+    listing = Listing(lambda _: _LISTED)
+    yield from filter(listing.has_room, findings)
+    yield from listing.rest()
 
 
 def _most_of(rule: str) -> int:
@@ -235,8 +225,8 @@ class _Count:
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
         self._fresh = hashlib.sha256(urandom(_SALT))  # so nobody can make contents whose marks are alike
         self._marks = Marks()
-        self._told: dict[str, int] = {}  # how many findings about files each rule has
-        self._more: dict[str, AuditFinding] = {}
+        self.listing = Listing(_most_of)
+        """What is told about files."""
         self._overwritten: set[str] = set()  # the paths of this layer that a later one overwrites
         self._below: dict[str, tuple[bytes, TarEntry]] = {}  # the last content of each path that is overwritten later
 
@@ -270,20 +260,10 @@ class _Count:
         if self._contents:
             self._read(index, layer, entries)
 
-    def unlisted(self) -> Iterator[AuditFinding]:
-        """Yield of each rule how many findings were not listed."""
-        for rule, count in self._told.items():
-            if count > _most_of(rule):
-                more = self._more[rule]
-                yield _and_more(more, count - _most_of(rule))._replace(seen=True, fingerprint="")
-
     def _tell(self, one: AuditFinding) -> None:
         """List a finding about a file, unless there are very many of its rule."""
-        count = self._told[one.rule] = self._told.get(one.rule, 0) + 1
-        if count <= _most_of(one.rule):
+        if self.listing.has_room(one):
             self._found.findings.append(one)
-        else:
-            self._more[one.rule] = one
 
     def _tell_sensitive(self, path: str, entry: TarEntry, layer: int) -> None:
         """Note a file of a kind that often holds secrets, which a later layer hides."""

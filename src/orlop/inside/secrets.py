@@ -15,6 +15,7 @@ from base64 import b64encode, urlsafe_b64decode
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
+from orlop.inside.rest import Rest
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _LOOKED_AT: Final = 8 << 10
 
 
 MOST: Final = 100
-"""How many secrets are reported of one content: whoever wants to flood an audit finds no more room."""
+"""How many secrets are reported of one content one by one: whoever wants to flood an audit finds no more room."""
 
 
 class Secret(NamedTuple):
@@ -299,12 +300,22 @@ def aws_secrets_in(data: bytes) -> Iterator[bytes]:
 
 
 def secrets_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
-    """Yield the secrets in a content that comes in chunks, each once, `MOST` at most; one may lie across a border."""
+    """Yield the secrets in a content that comes in chunks, each once; one may lie across a border.
+
+    They are `MOST` at most, and then one for each rule that has more, which stands for all others.
+    """
     seen: set[str] = set()
+    rests: dict[str, Rest] = {}
     for secret in _secrets_of(chunks):
-        if secret.fingerprint not in seen and len(seen) < MOST:
+        if secret.fingerprint in seen:
+            continue
+        if len(seen) < MOST:
             seen.add(secret.fingerprint)
             yield secret
+        else:
+            rests.setdefault(secret.rule, Rest()).add(secret.fingerprint)
+    for rule, rest in rests.items():
+        yield Secret(rule, f"{rest.count:,} more in this content", rest.fingerprint)
 
 
 def _secrets_of(chunks: Iterable[bytes]) -> Iterator[Secret]:

@@ -26,7 +26,7 @@ from orlop.streams.filesystems import file_system_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from orlop.errors import StorageError
     from orlop.model.limits import Limits
@@ -167,7 +167,7 @@ class _Place:
         make_directories(self.root)
         names = self.directory.names()
         if names and ("ingest" not in names or UNFINISHED in names):
-            self._refuse_foreign()
+            self._refuse_foreign(names)
         if group is not None:
             self.modes = SHARED
             _share(self.directory, group)
@@ -177,8 +177,9 @@ class _Place:
                 # What an interrupted attempt left may be another's.
                 _share(made, group)
 
-    def _refuse_foreign(self) -> None:
-        if set(self.directory.names()) <= {"lost+found", "write.lock", "blobs", "toc", DATABASE}:
+    def _refuse_foreign(self, names: Iterable[str]) -> None:
+        # These names, and not those that are there by now: somebody else may be making the store.
+        if set(names) <= {"lost+found", "write.lock", DATABASE, *DIRECTORIES}:
             return
         msg = f"{self.root} is not empty and holds no store; give an empty or a new directory"
         raise StoreDamaged(msg)

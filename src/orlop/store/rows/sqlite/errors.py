@@ -14,6 +14,7 @@ from orlop.errors import (
     ReadOnlyStore,
     StorageError,
     StoreClosed,
+    StoreMoved,
 )
 from orlop.streams.files import exhausted, explained
 
@@ -76,6 +77,9 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
     if code == sqlite3.SQLITE_CANTOPEN and (length := len(os.fsencode(os.path.realpath(path)))) > _LONGEST_PATH:
         msg = f"cannot open {path}: its path has {length} bytes, and SQLite takes {_LONGEST_PATH}; use a shorter root"
         return StorageError(msg)
+    folder = os.path.dirname(os.path.abspath(path))
+    if code == sqlite3.SQLITE_CANTOPEN and not os.path.lexists(folder):
+        return StoreMoved(f"the store at {folder} was moved or removed while it was open; open it where it is now")
     # SQLite does not say why it cannot open a file.
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR} and (found := exhausted(path)) is not None:
         return found

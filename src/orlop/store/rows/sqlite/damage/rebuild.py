@@ -105,17 +105,43 @@ class DatabaseRepair:
         """Do it, as far as it is needed."""
         self._metadata.close()
         with explaining_sqlite(self._path), explaining("repair", self._path):
-            # These open the database's file themselves, which must not be done once it is locked.
-            log, journal = log_fault(self._path), journal_fault(self._path)
-            cut = False
-            if log or journal:
+            is_sound, cut = self._mend_logs()
+            number = self._number()
+            if not is_sound and not self._put_in_order():
                 with self._alone() as database:
-                    cut = self._mend_log(database, log, journal)
-            if not ((log or journal) and self._is_sound()) and not self._put_in_order():
-                with self._alone() as database:
-                    self._salvage(database)
+                    # Another repair may have been faster.
+                    is_new = number != self._number()
+                    if not is_new:
+                        self._salvage(database)
+                if is_new:
+                    self.run()
             elif cut:
                 self._hold()
+
+    def _mend_logs(self) -> tuple[bool, bool]:
+        """Mend the log and the journal, if need be; return whether all is sound then, and whether a part is lost."""
+        while True:
+            # These open the database's file themselves, which must not be done once it is locked.
+            moment = self._moment()
+            log, journal = log_fault(self._path), journal_fault(self._path)
+            if not (log or journal):
+                return False, False
+            with self._alone() as database:
+                # Another repair may have been faster, and whole is what others have written since.
+                is_same = moment == self._moment()
+                cut = is_same and self._mend_log(database, log, journal)
+            if is_same:
+                return self._is_sound(), cut
+
+    def _moment(self) -> list[tuple[int, int, int] | None]:
+        """Return what changes when another log or journal is there, or something else in it."""
+        states = [self._file.named(f"{self._file.name}{suffix}").state() for suffix in ("-wal", "-journal")]
+        return [None if state is None else (state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
+
+    def _number(self) -> int | None:
+        """Return what changes when another database takes the place of this one."""
+        state = self._file.state()
+        return None if state is None else state.st_ino
 
     @contextmanager
     def _alone(self) -> Iterator[int]:

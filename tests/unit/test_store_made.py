@@ -1,0 +1,56 @@
+"""A directory in which another makes a store just now, or from which it moves one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop.errors import StoreDamaged, StoreMoved
+from orlop.store.rows.sqlite.errors import explaining_sqlite
+from orlop.store.trust import DIRECTORIES
+from orlop.streams.directory import Directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("there", range(1, len(DIRECTORIES)))
+def test_a_store_that_another_is_just_making_is_no_foreign_directory(
+    there: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    for name in DIRECTORIES[:there]:
+        (root / name).mkdir()
+    listed = Directory.names
+
+    def names(self: Directory) -> list[str]:
+        found = listed(self)
+        # The other goes on as soon as its directories were looked at.
+        for name in DIRECTORIES:
+            (root / name).mkdir(exist_ok=True)
+        return found
+
+    monkeypatch.setattr(Directory, "names", names)
+    with orlop.open(root) as images:
+        assert images.images() == []
+
+
+def test_a_directory_with_something_else_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "blobs").mkdir(parents=True)
+    (root / "trash").mkdir()
+    (root / "notes").touch()
+    with pytest.raises(StoreDamaged, match="is not empty and holds no store"):
+        orlop.open(root)
+
+
+def test_a_store_that_goes_away_just_before_sqlite_opens_it_was_moved(tmp_path: Path) -> None:
+    path = str(tmp_path / "gone" / "metadata.db")
+    said = f"the store at {tmp_path / 'gone'} was moved or removed"
+    with pytest.raises(StoreMoved, match=said), explaining_sqlite(path), closing(sqlite3.connect(path)):
+        pass
