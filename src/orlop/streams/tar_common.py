@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
+    from orlop.model.limits import Limits
+
 NO_XATTRS: Final = MappingProxyType[str, bytes]({})
 """What an entry without extended attributes has for them."""
 
@@ -47,6 +49,12 @@ class Known(dict[bytes, V], Generic[V]):
             self.clear()
         found = self[part] = self._judge(part)
         return found
+
+
+def check_trailing(size: int, what: str, limits: Limits) -> None:
+    """Raise `LimitExceeded` where too much follows the end of a tar: a device of zeros, for one, never ends."""
+    if size > limits.trailing_size:
+        raise limits.exceeded("trailing_size", f"{what} has {size} bytes or more after its end")
 
 
 def checksum_of(field: bytes) -> int:
