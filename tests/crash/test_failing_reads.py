@@ -151,3 +151,24 @@ def test_a_read_that_fails_is_told_in_one_sentence_and_loses_nothing(bench, comm
             assert watched(lambda: bench.act(words), [str(bench.place)]).status in again, (where, bench.said())
     assert failed > 3
     assert run(["--root", str(bench.place / "root"), "fsck"]) == 0
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if LONG or name in {"images", "fsck"}])
+def test_a_database_that_could_not_be_read_for_a_moment_is_not_called_damaged(bench, command):
+    """SQLite itself calls it malformed where one of some pages cannot be read once."""
+    words = COMMANDS[command]
+    bench.reset()
+    calls = watched(lambda: bench.act(words), [str(bench.place)], reads=True).calls
+    numbers = [at for at, call in enumerate(calls, 1) if call.name in _READING and "root/metadata.db" in call.path]
+    assert len(numbers) > 20
+    for number in numbers:
+        bench.reset()
+
+        def judge(_: Call, at: int, number: int = number) -> Verdict:
+            return Fail(errno.EIO) if at == number else None
+
+        ended = watched(lambda: bench.act(words), [str(bench.place)], judge, reads=True)
+        where = f"{calls[number - 1]}, status {ended.status}: {bench.said()[-500:]}"
+        assert ended.status in {0, 7}, where
+        assert "--repair" not in bench.said(), where
+        assert _wrong(bench.place / "root") == [], where

@@ -422,3 +422,37 @@ def test_a_misspelt_command_is_answered_with_those_spelt_alike(orlop, words, ans
     found = result.err.splitlines()[-1]
     # Versions of click quote an option in different ways.
     assert found.replace("option: ", "option ").replace("option '--imags'.", "option --imags") == f"Error: {answer}"
+
+
+LONG = 100_000 * "x"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (f"images{LONG}",),
+        ("store", f"check\x1b]0;title\x07{LONG}"),
+        (f"--{LONG}\x1b[31m",),
+        ("images", f"--{LONG}"),
+        ("images", "-\x1b"),
+        ("images", "a", "b", f"\x1b[31m{LONG}", "c\nd"),
+        ("images", f"--all=\x1b{LONG}"),
+        ("completion", f"\x1b[31m{LONG}"),
+        ("completion",),
+        ("tree", "--depth", f"\x1b\n{LONG}", "a"),
+        ("serve", "--max-requests", f"\x1b\n{LONG}"),
+        ("login", "--authfile", ""),
+        ("pull", "--authfile", "", "localhost:1/a"),
+        ("tags", "--authfile", "", "localhost:1/a"),
+    ],
+    ids=lambda words: " ".join(words).encode("ascii", "backslashreplace").decode()[:40],
+)
+def test_an_error_of_usage_repeats_no_more_of_a_word_than_people_read(orlop, words):
+    result = orlop(*words, stdin=b"")
+    assert result.status == 2
+    *usage, blank, sentence = result.err.split("\n")[:-1]
+    assert usage[0].startswith("Usage: orlop")
+    assert blank == ""
+    assert sentence.startswith("Error: ")
+    assert len(result.err) < 1000
+    assert result.err.replace("\n", "").isprintable()

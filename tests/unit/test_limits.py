@@ -96,6 +96,7 @@ CASES: dict[str, tuple[Callable[[], bytes], int, int]] = {
     "json_values": (lambda: archive(copies=30), 30, 50),
     "json_values_total": (archive, 10, 20),
     "window_size": (lambda: archive(zstd(LAYER * 200, 20), plain=LAYER * 200), 1 << 19, 1 << 20),
+    "trailing_size": (lambda: archive(LAYER + zeros(1 << 20)), 1 << 20, (1 << 20) + 20_000),
     "plain_size": (lambda: archive(LAYER * 2), len(LAYER) * 2 - 1, len(LAYER) * 2),
     "ratio": (lambda: archive(gzip.compress(zeros(1 << 20)), plain=zeros(1 << 20)), 100, 1100),
     "ratio_floor": (lambda: archive(gzip.compress(zeros(1 << 20)), plain=zeros(1 << 20)), (1 << 20) - 1, 1 << 20),
@@ -290,3 +291,34 @@ def test_the_page_of_limits_names_all_of_them_with_their_defaults(said) -> None:
     shown = re.sub(r"-\n +", "-", said("load", "--help")[1])
     for option, text in rows.items():
         assert f"{option}={text}" in re.sub(r"\s+", " ", shown), option
+
+
+FEW = orlop.Limits(trailing_size=1 << 20)
+
+
+class Endless(io.BytesIO):
+    """A stream that begins with something and then has zeros for ever, as a device of zeros does."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size) or bytes(1 << 20 if size is None or size < 0 else size)
+
+
+@pytest.mark.parametrize("begun", [b"", LAYER, gzip.compress(LAYER)], ids=["nothing", "a tar", "a compressed tar"])
+def test_the_import_of_zeros_without_an_end_ends(tmp_path: Path, begun: bytes) -> None:
+    with orlop.open(tmp_path / "root") as images:
+        images.images()
+        before = everything(tmp_path / "root")
+        with pytest.raises(errors.LimitExceeded, match="trailing-size"):
+            images.import_image(Endless(begun), limits=FEW)
+        assert everything(tmp_path / "root") == before
+
+
+@pytest.mark.parametrize("read", [orlop.ImageService.load, None])
+def test_an_archive_that_zeros_follow_without_an_end_is_refused(
+    tmp_path: Path, read: Callable[..., object] | None
+) -> None:
+    with orlop.open(tmp_path / "root") as images:
+        for begun in (archive(), gzip.compress(archive())):
+            with pytest.raises(errors.LimitExceeded, match="trailing-size"):
+                read(images, Endless(begun), limits=FEW) if read else verify(Endless(begun), FEW)
+        assert images.images() == []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.testing.registry.fake import FakeRegistry
+from orlop.transfer.places import Kind
 from tests.unit.artifacts import chart
 from tests.unit.layouts import Layout, sha256
 from tests.unit.pulling import REPOSITORY, command, push
@@ -31,6 +32,23 @@ def test_looks_fetch_no_layer_and_need_no_store(tmp_path: Path):
         assert command(tmp_path, "manifest", "--platform", "linux/arm64", f"{name}:1").returncode == 4
         assert sum("/blobs/" in one.path for one in registry.requests) == 1
         assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("verb", ["tags", "manifest", "pull"])
+def test_a_place_that_is_not_a_registry_is_not_asked_for_there(tmp_path: Path, verb: str):
+    places = [f"{kind.value}:x" for kind in Kind if kind is not Kind.REGISTRY]
+    for place in (*places, "oci:./some/folder:1", "docker-daemon:x", "containers-storage:x"):
+        result = command(tmp_path, verb, place)
+        assert (result.returncode, result.stdout) == (3, "")
+        assert f"{place!r} is not in a registry" in result.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_name_to_pull_may_say_that_it_is_in_a_registry(tmp_path: Path, shown: tuple[FakeRegistry, str, Layout]):
+    _, name, _ = shown
+    plain = name.removeprefix("docker://")
+    assert command(tmp_path, "pull", "-q", "--platform", "linux/arm64", name).stdout == f"{plain}\n"
+    assert plain in command(tmp_path, "images", "--format", "{{.Repository}}:{{.Tag}}").stdout
 
 
 @pytest.fixture

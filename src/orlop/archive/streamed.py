@@ -16,6 +16,7 @@ from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.files import CHUNK
 from orlop.streams.meter import Meter
 from orlop.streams.tar import TarReader
+from orlop.streams.tar_common import check_trailing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,8 +64,10 @@ class StreamedMembers(Members[L]):
             self._check_places()
             # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
             # no member is not an archive, and may never end.
-            while self._table and source.read(CHUNK):
-                pass
+            trailing = 0
+            while self._table and (data := source.read(CHUNK)):
+                trailing += len(data)
+                check_trailing(trailing, "the archive", self.limits)
         except BaseException:
             self.close()
             raise

@@ -59,7 +59,7 @@ class Command(click.Command):
         """Put the flag without a value, or none, in place of each that has one; then parse."""
         flags = {name: option for option in self.params for name in option.opts if _is_flag(option)}
         end = args.index("--") if "--" in args else len(args)
-        plain = (_without_value(arg, flags) for arg in args[:end])
+        plain = (_without_value(ctx, arg, flags) for arg in args[:end])
         return super().parse_args(ctx, [arg for arg in plain if arg is not None] + args[end:])
 
 
@@ -159,12 +159,12 @@ def _is_flag(parameter: click.Parameter) -> bool:
     return isinstance(parameter, click.Option) and parameter.is_flag
 
 
-def _without_value(arg: str, flags: dict[str, click.Parameter]) -> str | None:
+def _without_value(context: click.Context, arg: str, flags: dict[str, click.Parameter]) -> str | None:
     name, equals, word = arg.partition("=")
     if not equals or name not in flags:
         return arg
     if word not in _WORDS:
-        raise click.BadParameter(f"{word!r} is neither true nor false", param_hint=f"'{name}'")
+        raise click.BadParameter(f"{word!r} is neither true nor false", context, param_hint=f"'{name}'")
     if _WORDS[word]:
         return name
     # A flag that is set by default has a second name that takes it away.

@@ -6,7 +6,7 @@ import os
 import sys
 
 from orlop.cli.show import output
-from orlop.errors import FileNotThere, OrlopError
+from orlop.errors import FileNotThere, OrlopError, sentence
 
 _UNEXPECTED = 1
 
@@ -30,7 +30,7 @@ def report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, OrlopError):
         output.complain(f"Error: {error}")
         return error.exit_code
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = sentence(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     hint = "" if debug else "; run the command again as `orlop --debug …` to see where"
     output.complain(f"Error: something unexpected went wrong ({text}){hint}")
     return _UNEXPECTED
@@ -57,5 +57,7 @@ def _usage(error: Exception) -> int | None:
     if context is not None:
         output.complain(context.get_usage())
         output.complain(f"Try '{context.command_path} --help' for help.\n")
-    output.complain(f"Error: {error.format_message()}")
+    # The parser repeats words as they were given, and lists choices on lines of their own.
+    words = " ".join(error.format_message().split())
+    output.complain(f"Error: {sentence(words)}")
     return error.exit_code

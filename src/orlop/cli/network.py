@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
+from orlop.cli.declared import WrongUsage
 from orlop.model.proxies import Proxies
 from orlop.registry.authfiles import AuthFiles, search_order
 from orlop.registry.certificates import HostTrust, directories
@@ -26,7 +27,13 @@ _OWN: Final = "registries.toml"
 
 
 def credential_files(environment: Mapping[str, str], authfile: str | None) -> tuple[str, ...]:
-    """Return the files of credentials, in the order in which they are asked."""
+    """Return the files of credentials, in the order in which they are asked.
+
+    Raises:
+        WrongUsage: the user named a file whose name is empty.
+    """
+    if authfile == "":
+        raise WrongUsage("a file is needed", "--authfile")
     return search_order(environment, home=_home(environment), user=os.geteuid(), authfile=authfile)
 
 

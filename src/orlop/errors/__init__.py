@@ -119,6 +119,15 @@ _HOMES = {
 """The modules of errors that most commands never raise. They are imported when one of their errors is first named."""
 
 
+def sentence(text: str) -> str:
+    """Return a text as errors show it: on one line, of at most 600 characters, none of which controls a terminal."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 3]}…{text[1 - 2 * _LONGEST // 3 :]}"
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 class OrlopError(Exception):
     """Root of all errors; its text is one sentence that says what, where and what to do.
 
@@ -132,12 +141,7 @@ class OrlopError(Exception):
 
     def __str__(self) -> str:
         # Python's own classes, which are bases too, have texts of their own.
-        text = str(self.args[0]) if self.args else ""
-        if len(text) > _LONGEST:
-            text = f"{text[: _LONGEST // 3]}…{text[1 - 2 * _LONGEST // 3 :]}"
-        if text.isprintable():
-            return text
-        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+        return sentence(str(self.args[0]) if self.args else "")
 
 
 class NotSupported(OrlopError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from contextlib import ExitStack, suppress
 
-from orlop.errors import InvalidInput, PathNotFound, TocDamaged, WrongFileType
+from orlop.errors import InvalidInput, PathNotFound, TocDamaged, WrongFileType, WrongType
 from orlop.inside.content import Contents
 from orlop.inside.info import Version, in_order, info_of
 from orlop.inside.lookup import NotCovered, find_path
 from orlop.inside.merge import Merge, clean
+from orlop.inside.node import Node
 from orlop.inside.trail import HOPS, Allowance
-from orlop.model.given import Single, check_number, check_text
+from orlop.model.given import Single, check_number, check_text, given_list, shown
 from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from orlop.inside.grep import FileMatch
     from orlop.inside.info import FileInfo, ImageLayer
     from orlop.inside.layer import Layer
-    from orlop.inside.node import Finding, Node
+    from orlop.inside.node import Finding
     from orlop.inside.slices import Slice
     from orlop.model.image import Image
     from orlop.streams.path_table import PathTable
@@ -187,11 +188,18 @@ class ImageFiles(Single):
 
     def contents(self, nodes: Sequence[Node], *, verify: bool = False) -> Contents:
         """Return a reader of the contents of files, which are then asked for in that order."""
-        return self.places([(node.origin, node.content) for node in nodes], verify=verify)
+        found = given_list(nodes, "nodes")
+        for node in found:
+            _check_node(node)
+        return self.places([(node.origin, node.content) for node in found], verify=verify)
 
     def places(self, places: Iterable[Place], *, verify: bool = False) -> Contents:
         """Return a reader of the contents of entries of layers, seen or hidden."""
-        return Contents(self._content, places, verified=verify)
+        found = given_list(places, "places")
+        for place in found:
+            if not isinstance(place, tuple):
+                raise WrongType(f"a place is a tuple of a layer and a content, not {shown(place)}")
+        return Contents(self._content, found, verified=verify)
 
     def file(self, path: str) -> Node:
         """Return the node of a regular file. Raises as `open`."""
@@ -232,6 +240,8 @@ class ImageFiles(Single):
 
     def info(self, path: str, node: Node) -> FileInfo:
         """Return what is known of a node under one of its names."""
+        check_text(path, "a path in an image")
+        _check_node(node)
         return info_of(path, node)
 
     def below(self, real: str = "/") -> Iterator[tuple[str, Node]]:
@@ -356,6 +366,8 @@ class ImageFiles(Single):
 
     def closing(self, what: AbstractContextManager[object]) -> None:
         """Close something else with the view, such as what protects its layers."""
+        if not callable(getattr(type(what), "__exit__", None)):
+            raise WrongType(f"what is closed with the files is a context manager, not {shown(what)}")
         self._stack.push(what)
 
     def close(self) -> None:
@@ -392,6 +404,11 @@ def select_layers(layers: Sequence[ImageLayer], *, layer: int | None = None, up_
     if layer is not None:
         return range(layer - 1, layer)
     return range(len(layers) if up_to is None else up_to)
+
+
+def _check_node(node: object) -> None:
+    if not isinstance(node, Node):
+        raise WrongType(f"a node is one of the image's, not {shown(node)}")
 
 
 def _stated(node: Node) -> tuple[object, ...]:

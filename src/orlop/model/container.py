@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.errors import InvalidJSON
 from orlop.model import gojson
-from orlop.model.dialect import Dialect
+from orlop.model.dialect import Dialect, check_dialect
 from orlop.model.gostruct import BOOL, INT, TEXT, Field, Pointer, Set, Slice, Struct, TextMap, Words
 from orlop.model.regex import regex
 from orlop.model.values import dataclass
@@ -65,6 +65,7 @@ class ContainerConfig:
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
         """Write the config as the engine of that dialect does."""
+        check_dialect(dialect)
         return CONTAINER[dialect].write(self, QUOTES[dialect]).encode()
 
 

@@ -53,7 +53,10 @@ class Digest:
     @classmethod
     def unchecked(cls, text: str) -> Self:
         """Take any text as it was found in a document; ``str()`` returns it unchanged. See `is_valid`."""
-        algorithm, colon, digits = text.partition(":")
+        try:
+            algorithm, colon, digits = text.partition(":")
+        except (AttributeError, TypeError) as error:
+            raise WrongType(f"a digest is a str, not {shown(text)}") from error
         if not colon or not algorithm:
             return cls("", text)
         return cls(algorithm, digits)
@@ -69,7 +72,10 @@ class Digest:
     @classmethod
     def wrap(cls, other: Digest) -> Self:
         """Return the same digest as this type."""
-        return cls(other.algorithm, other.hex)
+        try:
+            return cls(other.algorithm, other.hex)
+        except AttributeError as error:
+            raise WrongType(f"what becomes a digest of another type is a digest, not {shown(other)}") from error
 
     @property
     def is_valid(self) -> bool:
@@ -128,3 +134,9 @@ def chain_id(diff_ids: Iterable[DiffID]) -> ChainID | None:
     """Return the chain ID of the whole stack, or None if there is no layer. Takes diff IDs bottom first."""
     chain = chain_ids(diff_ids)
     return chain[-1] if chain else None
+
+
+def check_digest(value: object, what: str) -> None:
+    """Raise `WrongType` unless a value is a digest of one of these classes; ``what`` is the rule that it breaks."""
+    if not isinstance(value, Digest):
+        raise WrongType(f"{what}, not {shown(value)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from orlop.errors import InvalidImage, InvalidJSON
 from orlop.model.container import CONTAINER, QUOTES, ContainerConfig
-from orlop.model.dialect import Dialect
+from orlop.model.dialect import Dialect, check_dialect
 from orlop.model.digest import DiffID, ImageID, chain_id
 from orlop.model.generic import cast
 from orlop.model.given import check_bytes
@@ -59,6 +59,7 @@ class History:
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
         """Write the entry as the engine of that dialect does."""
+        check_dialect(dialect)
         return HISTORY[dialect].write(self, QUOTES[dialect]).encode()
 
 
@@ -79,6 +80,7 @@ class RootFS:
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
         """Write the root file system as the engine of that dialect does."""
+        check_dialect(dialect)
         return ROOTFS.write(self, QUOTES[dialect]).encode()
 
 
@@ -110,6 +112,7 @@ class V1Image:
 
         Raises `InvalidImage`; with ``once`` also if a field has two values.
         """
+        check_dialect(dialect)
         check_bytes(raw, "a config")
         try:
             return decode(V1[dialect], raw, once=once)
@@ -118,6 +121,7 @@ class V1Image:
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
         """Write the v1 config as the engine of that dialect does, in struct order."""
+        check_dialect(dialect)
         return V1[dialect].write(self, QUOTES[dialect]).encode()
 
 
@@ -146,6 +150,7 @@ class Image:
         dialect knows are read too. Raises `InvalidImage` for a config that the engine refuses, such as one without
         ``rootfs``; with ``once`` also if a field has two values, since other readers may take another one.
         """
+        check_dialect(dialect)
         check_bytes(raw, "a config")
         try:
             fields = decode(_IMAGE[dialect], raw, once=once)
@@ -157,6 +162,7 @@ class Image:
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
         """Write the config as the engine of that dialect does, keys sorted."""
+        check_dialect(dialect)
         quote = QUOTES[dialect]
         return write_members(dict(sorted(_IMAGE[dialect].members(self, quote).items())), quote).encode()
 

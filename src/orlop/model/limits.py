@@ -21,6 +21,7 @@ SIZES: Final = frozenset(
         "manifest_size",
         "plain_size",
         "ratio_floor",
+        "trailing_size",
         "window_size",
     }
 )
@@ -53,6 +54,8 @@ class Limits:
             folders that are opened on the way to others.
         window_size: bytes of the window of a zstd stream, which decompressing it takes in memory; xz may take half as
             much again.
+        trailing_size: bytes after the end of a tar: of a layer, which are a part of it, or of an archive that comes
+            through a pipe, which are read and ignored; also zeros between and after gzip and xz streams.
         plain_size: bytes of all layers that are read, uncompressed.
         ratio: how many times larger the bytes that come out of an archive may be than the bytes that were read of it.
             gzip reaches at most 1,032; only zstd, xz, bzip2 and sparse files with nothing but zeros exceed that.
@@ -75,6 +78,7 @@ class Limits:
     json_values: int = 400_000
     json_values_total: int = 2_000_000
     window_size: int = 128 * _MIB
+    trailing_size: int = 256 * _MIB
     plain_size: int = 1024 * _GIB
     ratio: int = 1200
     ratio_floor: int = _GIB

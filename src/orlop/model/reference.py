@@ -131,6 +131,7 @@ class Reference:
 
     def with_tag(self, tag: str) -> Self:
         """Return the reference with this tag instead of its own; a digest stays. Raises `InvalidReference`."""
+        check_text(tag, "a tag")
         if not _TAG.fullmatch(tag):
             raise InvalidReference(
                 f"invalid tag {tag!r}: expected at most 128 letters, digits, '_', '.' and '-', not '.' or '-' first"

@@ -16,9 +16,10 @@ from orlop.errors import (
     IntegrityError,
     InvalidInput,
     LayerNotFound,
+    WrongType,
 )
-from orlop.model.digest import ImageID
-from orlop.model.given import check_text
+from orlop.model.digest import ImageID, check_digest
+from orlop.model.given import check_bytes, check_text, shown
 from orlop.model.logger import Logger
 from orlop.store.backends.backend import ImageIndex
 from orlop.store.layers import required
@@ -83,8 +84,10 @@ class ImageStore:
 
     def keep(self, image: Image) -> ImageID:
         """Do what `create` does for an image whose config has been read already. Raises what it raises."""
-        from orlop.model.image import check_history  # noqa: PLC0415 - listing images reads no config
+        from orlop.model.image import Image, check_history  # noqa: PLC0415 - listing images reads no config
 
+        if not isinstance(image, Image):
+            raise WrongType(f"an image to keep is an Image, not {shown(image)}")
         if self._is_retained(image.id):
             if self._rows is not None:
                 # The bytes that are there may be damaged; these are what the ID says.
@@ -123,6 +126,7 @@ class ImageStore:
             ImageNotFound: there is none. DigestMismatch: its config is damaged. InvalidImage: it is not an image
                 config.
         """
+        _check_id(image_id)
         try:
             raw = self._backend.get(image_id)
         except ContentNotFound:
@@ -135,6 +139,7 @@ class ImageStore:
         Raises:
             ImageNotFound: there is none.
         """
+        _check_id(image_id)
         chain_id = self._chain_of(image_id)
         with self._backend.together():
             for child in self._index.children(image_id):
@@ -212,6 +217,8 @@ class ImageStore:
         Raises:
             ImageNotFound: one of the two is not there. InvalidInput: the image would be its own ancestor.
         """
+        # An ID that is none may have no hash.
+        _check_id(image_id)
         self.set_parents({image_id: parent})
 
     def set_parents(self, parents: Mapping[ImageID, ImageID]) -> None:
@@ -219,6 +226,10 @@ class ImageStore:
 
         Each ancestor is looked at once, however many descend from it.
         """
+        if not isinstance(parents, Mapping):
+            raise WrongType(f"parents are a mapping from one ImageID to another, not {shown(parents)}")
+        for one in (*parents, *parents.values()):
+            _check_id(one)
         with self._backend.together():
             for parent in dict.fromkeys(parents.values()):
                 if not self._has(parent):
@@ -294,6 +305,7 @@ class ImageStore:
         Raises:
             ImageNotFound: there is no such image.
         """
+        _check_id(image_id)
         with self._backend.together():
             if not self._has(image_id):
                 raise not_found(str(image_id))
@@ -309,6 +321,7 @@ class ImageStore:
         Raises:
             ImageNotFound: there is no such image.
         """
+        check_bytes(listing, "a listing")
         if listing:
             self._set(image_id, _LISTING, listing)
         elif self.get_listing(image_id) is not None:
@@ -335,12 +348,14 @@ class ImageStore:
         return self.get(image_id).platform
 
     def _metadata(self, image_id: ImageID, key: str) -> bytes | None:
+        _check_id(image_id)
         try:
             return self._backend.get_metadata(image_id, key)
         except ContentNotFound:
             return None
 
     def _set(self, image_id: ImageID, key: str, value: bytes) -> None:
+        _check_id(image_id)
         try:
             self._backend.set_metadata(image_id, key, value)
         except ContentNotFound:
@@ -348,6 +363,7 @@ class ImageStore:
 
     def children(self, image_id: ImageID) -> tuple[ImageID, ...]:
         """Return the images whose parent this is."""
+        _check_id(image_id)
         return tuple(self._index.children(image_id))
 
     def ids(self) -> Iterator[ImageID]:
@@ -434,6 +450,10 @@ class _Values(ValuesView["Image"]):
 
     def __iter__(self) -> Iterator[Image]:
         return (image for _, image in self._mapping.pairs())
+
+
+def _check_id(image_id: object) -> None:
+    check_digest(image_id, "an image in a store is named by an ImageID")
 
 
 def _walked_index(backend: StoreBackend) -> ImageIndex:

@@ -12,9 +12,11 @@ from orlop.errors import (
     LayerNotFound,
     ReadOnlyStore,
     SizeMismatch,
+    WrongType,
 )
-from orlop.model.digest import ChainID, DiffID, chain_id
+from orlop.model.digest import ChainID, DiffID, chain_id, check_digest
 from orlop.model.generic import Protocol
+from orlop.model.given import shown
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, limits_or, option_of
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.metadata import MAX_SIZE, ChainRow
@@ -187,9 +189,16 @@ class LayerStore:
             LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is not a layer. LimitExceeded:
                 it asks for too much. LayerLimitExceeded: the chain would be too long.
         """
-        from orlop.store.blobs.ingest import ingest_layer  # noqa: PLC0415 - listing images reads no layer
+        from orlop.model.descriptor import Descriptor  # noqa: PLC0415 - listing images reads no layer
+        from orlop.store.blobs.ingest import ingest_layer  # noqa: PLC0415 - as above
         from orlop.streams.meter import Meter  # noqa: PLC0415 - as above
 
+        if not callable(getattr(source, "read", None)):
+            raise WrongType(f"the source of a layer is a binary file, not {shown(source)}")
+        if parent is not None:
+            _check_chain(parent)
+        if not isinstance(descriptor, Descriptor | None):
+            raise WrongType(f"the descriptor of a layer is a Descriptor, not {shown(descriptor)}")
         limits = limits_or(limits, self._limits)
         meter = Meter(limits)
         layer = ingest_layer(meter.counted(source), self._blobs, meter=meter)
@@ -209,6 +218,7 @@ class LayerStore:
         Raises:
             LayerNotFound: no layer has that chain ID.
         """
+        _check_chain(chain_id)
         # Inside the caller's write this costs no lock; else the hold and the look are one short write.
         with self.metadata.write() as rows:
             row, diff = required(rows, chain_id)
@@ -217,6 +227,8 @@ class LayerStore:
 
     def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
         """Return a layer back; what nothing needs any more goes, with its parents, and is returned, top first."""
+        if not isinstance(getattr(layer, "chain_id", None), ChainID):
+            raise WrongType(f"what is released is a layer of a store, not {shown(layer)}")
         with self.metadata.write() as rows:
             if isinstance(layer, StoredLayer):
                 layer.let_go()
@@ -277,6 +289,9 @@ class LayerStore:
             LayerNotFound: no layer has the chain ID. InvalidInput: the lower chain does not lie below the upper one.
             InvalidTar: a layer is too odd to be made one with others. Beside it, what `tar_chunks` raises.
         """
+        _check_chain(chain)
+        if lower is not None:
+            _check_chain(lower)
         from orlop.store.blobs.layer_merge import merged_chunks  # noqa: PLC0415 - as in `register`
 
         with self.metadata.read() as rows:
@@ -315,6 +330,7 @@ class LayerStore:
         return self._kept(diff_id)[1]
 
     def _kept(self, diff_id: DiffID) -> tuple[DiffRow, BlobRow]:
+        check_digest(diff_id, "the content of a layer is named by a DiffID")
         with self.metadata.read() as rows:
             diff = rows.diff(diff_id)
             stored = rows.blobs_of(diff_id)
@@ -391,6 +407,10 @@ def add_chain(
 def _described(row: ChainRow, below: ChainRow | None) -> LayerMetadata:
     # What a layer adds to its chain is what the chain below does not have.
     return LayerMetadata(row.chain_id, row.diff_id, row.size, row.size - (0 if below is None else below.size))
+
+
+def _check_chain(chain_id: object) -> None:
+    check_digest(chain_id, "a layer in a store is named by a ChainID")
 
 
 def required(rows: Rows, chain_id: ChainID) -> tuple[ChainRow, DiffRow]:

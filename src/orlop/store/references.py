@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orlop.errors import InvalidReference, ReferenceNotFound, WrongType
-from orlop.model.digest import Digest, ImageID
-from orlop.model.given import given_list, shown
+from orlop.model.digest import Digest, ImageID, check_digest
+from orlop.model.given import check_text, given_list, shown
 from orlop.model.reference import Reference
 from orlop.store.rows.metadata import ReferenceRow
 
@@ -80,11 +80,15 @@ class ReferenceStore:
 
     def of_image(self, image: ImageID) -> tuple[Reference, ...]:
         """Return an image's names, sorted."""
+        check_digest(image, "an image in a store is named by an ImageID")
         with self._metadata.read() as rows:
             return tuple(reference_of(row) for row in rows.references(image=image))
 
     def of_repository(self, name: str) -> tuple[tuple[Reference, ImageID], ...]:
         """Return the names in a repository (its canonical name) with their images, sorted."""
+        check_text(name, "the name of a repository")
+        if not name.isprintable():
+            return ()
         with self._metadata.read() as rows:
             return tuple((reference_of(row), row.image) for row in rows.references(name=name))
 

@@ -270,6 +270,9 @@ class DecompressingReader(Closing):
             count = len(rest) - len(rest.lstrip(b"\0"))
             skipped += count
             self._at += count
+            if skipped > self._limits.trailing_size:
+                found = f"the {self._compression.value} stream has {skipped} bytes or more of padding"
+                raise self._limits.exceeded("trailing_size", found)
         if self._compression is Compression.XZ and skipped % _XZ_PADDING:
             raise self._damaged(f"its padding is {skipped} bytes, which is not a multiple of {_XZ_PADDING}")
 

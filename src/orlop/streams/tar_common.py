@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
+    from orlop.model.limits import Limits
+
 _NO_DEVICE: Final = frozenset((bytes(16), b"0000000\0" * 2, b"0000000 " * 2, b"000000 \0" * 2))
 _OCTAL: Final = b"01234567\0"
 _PAX_TIMES: Final = frozenset((b"mtime", b"atime", b"ctime"))
@@ -43,6 +45,12 @@ class Known(dict[bytes, V], Generic[V]):
             self.clear()
         found = self[part] = self._judge(part)
         return found
+
+
+def check_trailing(size: int, what: str, limits: Limits) -> None:
+    """Raise `LimitExceeded` where too much follows the end of a tar: a device of zeros, for one, never ends."""
+    if size > limits.trailing_size:
+        raise limits.exceeded("trailing_size", f"{what} has {size} bytes or more after its end")
 
 
 def checksum_of(field: bytes) -> int:

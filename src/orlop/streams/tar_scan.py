@@ -6,8 +6,8 @@ Pieces of any size come in, once, and nothing can be read again. So the scanner 
 - otherwise a header is next. Its beginning waits in ``_held`` until ``_want`` bytes have come: one block or, for an
   extended header, all that it announces, which limits bound;
 - a sparse file continues in more blocks (``_sparse``), or begins with a map in its content (``_map``);
-- a block of zeros must be followed by another one, or by nothing: that is the end (``_ended``), and the rest is
-  ignored.
+- a block of zeros must be followed by another one, or by nothing: that is the end (``_end``), and the rest is
+  ignored; limits bound how much that is.
 
 Half a million small files a second leave no time for a careful look at each header. `_scan` is a fast loop that knows
 the headers which nearly all layers consist of. It checks sums and numbers by remembering the results for equal bytes
@@ -31,7 +31,7 @@ from zlib import adler32
 from orlop.errors import InvalidTar
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.values import dataclass, fields
-from orlop.streams.tar_common import Known, Rest, checksum_of, is_common, quick_pax, rest_of, size_of
+from orlop.streams.tar_common import Known, Rest, check_trailing, checksum_of, is_common, quick_pax, rest_of, size_of
 from orlop.streams.tar_entry import BLOCK, TYPE_FILE, TYPE_SYMLINK
 from orlop.streams.tar_header import ZERO_BLOCK, MalformedError, MemberParser, is_pax_sparse
 from orlop.streams.tar_sparse import (
@@ -117,7 +117,8 @@ class TarScanner:
         self._want = BLOCK  # how many bytes it needs
         self._skip = 0  # content and padding that is still to come
         self._padding = 0  # how much of that is padding
-        self._zero = self._ended = False
+        self._zero = False
+        self._end: int | None = None  # the first byte after the two blocks
         self._sparse: Header | None = None  # an old sparse header that continues in more blocks
         self._pieces: list[Piece] = []  # of its map
         self._blocks = 0  # of that
@@ -141,7 +142,8 @@ class TarScanner:
         """
         data = chunk if isinstance(chunk, bytes) else bytes(chunk)
         self._fed += len(data)
-        if self._ended:
+        if self._end is not None:
+            self._check_trailing()
             return
         if self._held:
             self._held += data
@@ -154,6 +156,7 @@ class TarScanner:
             return
         position, self._skip = self._skip, 0
         position = self._scan(data, position)
+        self._check_trailing()
         if position >= len(data):
             self._skip = position - len(data)
         else:
@@ -188,6 +191,10 @@ class TarScanner:
                 + b"\n"
             )
         return summary
+
+    def _check_trailing(self) -> None:
+        if self._end is not None:
+            check_trailing(self._fed - self._end, "the layer", self._limits)
 
     def _close_held(self, held: bytes, offset: int) -> None:
         """Check what waited for more bytes: extended headers with nothing after them are fine if they are complete."""
@@ -310,9 +317,11 @@ class TarScanner:
             header, self._sparse = self._sparse, None
             return self._finish(header, after, offset + BLOCK, batch), True
         if block == ZERO_BLOCK:
-            self._ended = self._zero
+            if self._zero:
+                self._end = offset + BLOCK
+                return len(data), True
             self._zero = True
-            return (len(data) if self._ended else after), True
+            return after, True
         if self._zero:
             raise parser.invalid("one zero block is followed by something else", offset)
         header = parser.begin(block, offset)

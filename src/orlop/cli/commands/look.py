@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
 
 _AUTHFILE: Final = "Use only the credentials in FILE. Default: those of docker and podman."
-_SCHEME: Final = "docker://"
 
 
 @command(epilog="Example: orlop tags docker://registry.example.com/team/app")
@@ -28,11 +27,12 @@ def tags(session: Session, repository: str, *, authfile: str | None) -> None:
     REPOSITORY is a name such as alpine or docker://registry.example.com/team/app. A tag in it is ignored.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
+    from orlop.cli.remote import registry_name  # noqa: PLC0415 - as above
     from orlop.model.reference import Reference  # noqa: PLC0415 - as above
     from orlop.service.look import tags_of  # noqa: PLC0415 - as above
 
     session.log()
-    name = Reference.parse(repository.removeprefix(_SCHEME))
+    name = Reference.parse(registry_name(repository))
     with network.registries(os.environ, authfile=authfile) as registries:
         for tag in tags_of(registries, name):
             output.write(f"{tag}\n")
@@ -48,11 +48,12 @@ def manifest(session: Session, name: str, *, platform: Platform | None, authfile
     NAME is a name such as alpine:3.20 or docker://registry.example.com/team/app@sha256:…. No layer is fetched.
     """
     from orlop.cli import network  # noqa: PLC0415 - as above
+    from orlop.cli.remote import registry_name  # noqa: PLC0415 - as above
     from orlop.model.names import pulled_name  # noqa: PLC0415 - as above
     from orlop.service.look import manifest_of  # noqa: PLC0415 - as above
 
     session.log()
-    wanted = pulled_name(name.removeprefix(_SCHEME))
+    wanted = pulled_name(registry_name(name))
     with network.registries(os.environ, authfile=authfile) as registries:
         raw = manifest_of(registries, wanted, platform)
     if output.is_terminal():

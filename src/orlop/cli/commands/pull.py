@@ -48,12 +48,13 @@ def pull(
         raise WrongUsage("--platform and --all-platforms cannot be used together")
     asked = "all" if all_platforms else platform
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
+    from orlop.cli.remote import registry_name  # noqa: PLC0415 - as above
     from orlop.model.names import pulled_name  # noqa: PLC0415 - as above
     from orlop.model.reference import Reference  # noqa: PLC0415 - as above
     from orlop.streams.arenas import share_arenas  # noqa: PLC0415 - as above
 
     share_arenas()
-    wanted = [Reference.parse(name) for name in names]
+    wanted = [Reference.parse(registry_name(name)) for name in names]
     with session.open(downloads=True) as images, network.registries(os.environ, authfile=authfile) as registries:
         for given in wanted:
             name = pulled_name(given)

@@ -39,6 +39,7 @@ from orlop.model.versions import VersionRange
 from orlop.registry.budget import Budget
 from orlop.service.sync.choice import TagChoice
 from orlop.streams.given import path_text
+from orlop.streams.waiting import content_of
 from orlop.transfer.places import Kind, Place, parse_place
 
 if TYPE_CHECKING:
@@ -149,8 +150,7 @@ class SyncPlan:
         """
         shown = path_text(path, "the sync file")
         try:
-            with open(shown, "rb") as file:
-                raw = file.read(_LIMIT + 1)
+            raw = content_of(shown, _LIMIT + 1)
         except OSError as error:
             raise ReadFailed(f"cannot read {shown}: {error.strerror}") from error
         if len(raw) > _LIMIT:

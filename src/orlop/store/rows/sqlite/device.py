@@ -1,14 +1,20 @@
 """Whether it is the device, and not the database, that is at fault where SQLite calls a database malformed.
 
 SQLite says so, too, where a page could not be read in the midst of some of its own work. What cannot be read at the
-moment may be whole, and must be taken neither for damage nor for lost. So the files are read from end to end.
+moment may be whole, and must be taken neither for damage nor for lost. So the files are read from end to end. A device
+may also have failed for a moment only. So SQLite then reads the database once more: where it finds nothing wrong, the
+read had failed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 import stat
 import time
+from contextlib import closing
+from urllib.parse import quote
 
 from orlop.store.rows.sqlite.unopened import BESIDE, FLAGS, descriptors_of, in_turn
 from orlop.streams.files import CHUNK, is_unreadable
@@ -19,12 +25,19 @@ if TYPE_CHECKING:
 
 _SECONDS: Final = 60
 """For how long what could be read counts as readable: each request to a server may meet the same damage."""
-_readable: dict[str, float] = {}
+_readable: dict[tuple[str, bool], float] = {}
+_FORMAT: Final = 18
+"""The byte of the header that says whether the database has a log, which is 2 then."""
 
 
-def read_error(path: str) -> OSError | None:
-    """Return the error of the device that keeps a database, or what belongs to it, from being read, if there is one."""
-    if _readable.get(path, 0) > time.monotonic():
+def read_error(path: str, *, is_malformed: bool) -> OSError | None:
+    """Return the error of the device that kept a database, or what belongs to it, from being read, if there was one.
+
+    Args:
+        path: the database.
+        is_malformed: whether that is what SQLite says, or its check; it says other things of values in whole pages.
+    """
+    if _readable.get((path, is_malformed), 0) > time.monotonic():
         return None
     with in_turn():
         for name in (path, *(f"{path}{suffix}" for suffix in BESIDE)):
@@ -33,9 +46,41 @@ def read_error(path: str) -> OSError | None:
             except OSError as error:
                 if is_unreadable(error):
                     return error
+        if is_malformed and _is_sound(path):
+            return OSError(errno.EIO, os.strerror(errno.EIO), path)
     _readable.clear()
-    _readable[path] = time.monotonic() + _SECONDS
+    _readable[path, is_malformed] = time.monotonic() + _SECONDS
     return None
+
+
+def _is_sound(path: str) -> bool:
+    """Return whether SQLite reads a database from end to end and finds nothing wrong; nothing is written for that."""
+    try:
+        options = _options(path)
+        if options is None:
+            return False
+        place = f"file://{quote(os.path.realpath(path))}?{options}"
+        with closing(sqlite3.connect(place, uri=True, timeout=0, isolation_level=None)) as connection:
+            return connection.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
+    except (OSError, sqlite3.Error, UnicodeDecodeError):
+        return False
+
+
+def _options(path: str) -> str | None:
+    """Return how a database is opened without making a file beside it; nothing where it cannot be."""
+    state = os.stat(path, follow_symlinks=False)
+    own = next(descriptors_of(state), None)
+    descriptor = os.open(path, FLAGS) if own is None else own
+    try:
+        has_log = os.pread(descriptor, 1, _FORMAT) == b"\x02"
+    finally:
+        if own is None:
+            os.close(descriptor)
+    there = {suffix for suffix in (*BESIDE, "-shm") if os.path.lexists(f"{path}{suffix}")}
+    if not has_log or {"-wal", "-shm"} <= there:
+        return "mode=ro"
+    # Without locks, a connection that closes would end those of others in this process.
+    return "mode=ro&immutable=1" if not there and own is None else None
 
 
 def _read_through(path: str) -> None:

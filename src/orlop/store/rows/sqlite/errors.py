@@ -88,7 +88,7 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
     if code in _DAMAGE or _is_undecodable(error) or str(error) == _UNKNOWN_FORMAT:
         from orlop.store.rows.sqlite.device import read_error  # noqa: PLC0415 - few databases are damaged
 
-        unread = read_error(path)
+        unread = read_error(path, is_malformed=code == sqlite3.SQLITE_CORRUPT)
         if unread is not None:
             return explained(unread, "read", path)
         return damaged(path, str(error))

@@ -125,9 +125,10 @@ def _readable(problems: Iterator[RowProblem], connection: sqlite3.Connection) ->
     try:
         yield from problems
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _DAMAGE:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code not in _DAMAGE:
             raise
-        if _is_away(connection):
+        if _is_away(connection, is_malformed=code == sqlite3.SQLITE_CORRUPT):
             raise _unread() from error
         yield RowProblem(
             "database", DATABASE, f"the database is damaged ({error}); repair it, or restore it from a backup"
@@ -172,17 +173,17 @@ def _faults(connection: sqlite3.Connection, check: str) -> list[str]:
     lines = [line for (line,) in connection.execute(f"PRAGMA {check}")]
     if lines == ["ok"]:
         return []
-    if any(_UNREAD.search(line) for line in lines) or _is_away(connection):
+    if any(_UNREAD.search(line) for line in lines) or _is_away(connection, is_malformed=True):
         raise _unread()
     return lines
 
 
-def _is_away(connection: sqlite3.Connection) -> bool:
-    """Return whether the device of a database, or of what belongs to it, cannot be read."""
+def _is_away(connection: sqlite3.Connection, *, is_malformed: bool) -> bool:
+    """Return whether the device of a database, or of what belongs to it, cannot be read; see `read_error`."""
     from orlop.store.rows.sqlite.device import read_error  # noqa: PLC0415 - few databases are damaged
 
     _, _, path = connection.execute("PRAGMA database_list").fetchone()
-    return bool(path) and read_error(path) is not None
+    return bool(path) and read_error(path, is_malformed=is_malformed) is not None
 
 
 def _unread() -> sqlite3.OperationalError:
