@@ -13,6 +13,8 @@ import re
 import tokenize
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tests.statements import statements
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -57,7 +59,9 @@ class Text(NamedTuple):
 
 def of_python(source: str, *, messages: bool) -> Iterator[Text]:
     """Yield the docstrings, help texts and comments of a module; with ``messages`` all other sentences in it, too."""
-    nodes = list(ast.walk(ast.parse(source)))
+    tree = ast.parse(source)
+    # Where neither messages nor help texts are looked for, what is within statements need not be.
+    nodes = list(ast.walk(tree) if messages or "help" in source else statements(tree))
     seen = set()
     for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

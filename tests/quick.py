@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.language import of_file
+from tests.statements import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +65,7 @@ def module_of(path: Path) -> str:
 def imports(path: Path) -> set[str]:
     """Return every name that a file imports, anywhere in it, and what that is a part of: ``from a.b import c`` both."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+    for node in statements(ast.parse(path.read_bytes(), str(path))):
         if isinstance(node, ast.Import):
             found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -79,6 +80,7 @@ class Checkout:
 
     top: Path = TOP
     _imports: dict[Path, set[str]] = field(default_factory=dict)
+    _users: dict[str, dict[str, set[Path]]] = field(default_factory=dict)
 
     @cached_property
     def modules(self) -> dict[str, Path]:
@@ -96,9 +98,17 @@ class Checkout:
             self._imports[path] = imports(path)
         return self._imports[path]
 
-    def importers(self, module: str, among: Iterable[Path]) -> set[Path]:
-        """Return which files import a module."""
-        return {path for path in among if module in self.imported(path)}
+    def importers(self, module: str, among: str) -> set[Path]:
+        """Return which files import a module: of the ``tests`` that may be chosen, the ``package``, or its ``helpers``.
+
+        All files of the kind are read at the first question.
+        """
+        if among not in self._users:
+            users = self._users[among] = {}
+            for path in {"tests": self.tests, "package": self._package, "helpers": self._helpers}[among]:
+                for name in self.imported(path):
+                    users.setdefault(name, set()).add(path)
+        return {*self._users[among].get(module, ())}
 
     def others(self, path: Path) -> set[Path]:
         """Return the tests of what is generated from a file, or lists what is in it."""
@@ -116,7 +126,7 @@ class Checkout:
         found, known, layer = set[Path](), {module_of(path)}, {module_of(path)}
         while layer and not found:
             found = {test for module in layer for test in self._direct(module)}
-            above = {module_of(at) for module in layer for at in self.importers(module, self._package)}
+            above = {module_of(at) for module in layer for at in self.importers(module, "package")}
             layer = above - known
             known |= layer
         rooms = tuple(f"test_{room}" for room in module_of(path).split(".")[1:-1])
@@ -126,19 +136,22 @@ class Checkout:
     def _package(self) -> list[Path]:
         return [path for module, path in self.modules.items() if module.partition(".")[0] == "orlop"]
 
+    @cached_property
+    def _helpers(self) -> list[Path]:
+        return [path for module, path in self.modules.items() if module.startswith("tests.")]
+
     def _direct(self, module: str) -> set[Path]:
         """Return the tests that import a module, or its package where that re-exports it, or that bear its name."""
-        found = self.importers(module, self.tests) | {test for test in self.tests if bears(test, module)}
+        found = self.importers(module, "tests") | {test for test in self.tests if bears(test, module)}
         package = module.rpartition(".")[0]
         if package not in {"", "orlop"} and module in self.imported(self.modules[package]):
-            found |= self.importers(package, self.tests)
+            found |= self.importers(package, "tests")
         return found
 
     def _through_helpers(self, helper: str) -> set[Path]:
         found, helpers = set[Path](), {helper}
-        others = [path for module, path in self.modules.items() if module.startswith("tests.")]
         while helpers:
-            users = {path for module in helpers for path in self.importers(module, others)} - found
+            users = {path for module in helpers for path in self.importers(module, "helpers")} - found
             found |= users
             helpers = {module_of(path) for path in users if not path.name.startswith("test_")}
         return found & {*self.tests}

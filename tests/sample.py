@@ -36,6 +36,11 @@ def taken(places: Sequence[tuple[int, ...]], test: str, *, one_in: int, day: int
     return found or {sorted(places)[start % len(places)]}
 
 
+def spread(mark: int, *, at: int) -> int:
+    """Return in how many days a run at a pace sees all cases of a test, which its mark says for the usual pace."""
+    return mark if at >= pace.USUAL else min(mark, at)
+
+
 def left_out(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     """Return the tests that today's whole suite does without."""
     tests: dict[str, list[pytest.Item]] = defaultdict(list)
@@ -47,7 +52,7 @@ def left_out(items: Iterable[pytest.Item]) -> set[pytest.Item]:
             name = item.nodeid.partition("[")[0]
             tests[name].append(item)
             places[name].append(tuple(item.callspec.indices.values()))
-            shares[name] = min(mark.args[0], pace.PACE)
+            shares[name] = spread(mark.args[0], at=pace.PACE)
     left: set[pytest.Item] = set()
     for name, cases in tests.items():
         own = apart(places[name])

@@ -22,14 +22,24 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 LONG: Final = bool(os.environ.get("ORLOP_LONG"))
-PACE: Final = 1 if LONG else int(os.environ.get("ORLOP_PACE", "8"))
+USUAL: Final = 8
+PACE: Final = 1 if LONG else int(os.environ.get("ORLOP_PACE", USUAL))
 # Midnight may pass: the workers and what they start have the day on which the run began.
 DAY: Final = int(os.environ.setdefault("ORLOP_DAY", str(datetime.now(UTC).toordinal())))
 
 
 def turn(number: int, name: str) -> bool:
     """Return whether the moment with a number, counted from 0, belongs to the share of a command, as the first does."""
-    return number == 0 or (number + crc32(f"{DAY} {name}".encode())) % PACE == 0
+    return number == 0 or (number + first(name, PACE)) % PACE == 0
+
+
+def first(name: str, step: int, *, day: int = DAY) -> int:
+    """Return at which of its moments, counted from 0, a loop of so wide steps begins today.
+
+    It follows from the day as if by lot. Days counted modulo the step would always give the same moments to a case that
+    comes up each fourth day.
+    """
+    return crc32(f"{day} {name}".encode()) % step
 
 
 def chosen(test: str, *, at: int = PACE, version: int = sys.version_info.minor) -> bool:

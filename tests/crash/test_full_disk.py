@@ -103,6 +103,7 @@ def refused(root: Path, disk: Path, *arguments: object, source: Path | None = No
         assert broken(root) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("piped", [False, True])
 def test_a_load_that_fills_the_disk_leaves_the_store_as_it_was(
     root: Path, disk: Path, tmp_path: Path, *, piped: bool
@@ -197,6 +198,7 @@ def test_a_store_is_copied_from_a_disk_that_others_have_filled(
     assert broken(tmp_path / "copy") == broken(root) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -274,6 +276,7 @@ def test_a_store_that_is_open_is_read_and_cleared_where_others_have_filled_the_d
     assert broken(root) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("pages", [0, 2, 9])
 def test_a_store_that_cannot_be_made_on_a_full_disk_is_told_so_and_made_later(disk: Path, pages: int) -> None:
     filling = disk / "filling"
@@ -286,6 +289,7 @@ def test_a_store_that_cannot_be_made_on_a_full_disk_is_told_so_and_made_later(di
     assert command(disk / "root", "fsck") == (0, "")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("leave", [0, 64 << 10, 160 << 10])
 def test_a_database_is_not_repaired_on_a_full_disk_and_is_as_it_was(root: Path, disk: Path, leave: int) -> None:
     before = holds(root)

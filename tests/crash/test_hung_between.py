@@ -20,8 +20,8 @@ from orlop.store.remote import remote_store
 from orlop.store.rows.postgres import database, sending
 from tests import engines
 from tests.crash.messages import signal_before
-from tests.crash.pace import DAY, PACE
-from tests.crash.test_killed_between import collected, filled, forget_the_dead, loaded, pruned, removed, repaired
+from tests.crash.pace import first
+from tests.crash.test_killed_between import STEP, collected, filled, forget_the_dead, loaded, pruned, removed, repaired
 from tests.machines import shorten
 
 if TYPE_CHECKING:
@@ -99,12 +99,12 @@ def contents(url: StoreURL) -> list[dict[str, bytes]]:
     return found
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("command", [collected, loaded, removed, pruned, repaired])
 def test_a_command_that_hangs_and_goes_on_takes_nothing_that_came_meanwhile(
     data: Path, command: Callable[[StoreURL, Path], object]
 ) -> None:
-    moment = 1 + DAY % PACE
+    moment = 1 + first(command.__name__, STEP)
     expected: list[dict[str, bytes]] | None = None
     while True:
         url = StoreURL.parse(engines.new_url(), engines.variables())
@@ -126,4 +126,4 @@ def test_a_command_that_hangs_and_goes_on_takes_nothing_that_came_meanwhile(
             images.gc()
             images.load(data / "dockerd-20.10-overlay2" / "dup.tar")
         assert orlop.stores.check(url, verify=True).damage == (), moment
-        moment += PACE
+        moment += STEP

@@ -25,7 +25,7 @@ from orlop.store.place.transfer import fingerprint
 from orlop.store.remote import remote_store
 from tests import engines
 from tests.crash.messages import signal_before
-from tests.crash.pace import DAY, PACE
+from tests.crash.pace import PACE, first
 from tests.unit.pushed import placed, simple
 from tests.unit.synced import entry
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_STEP = PACE if PACE == 1 else 3 * PACE
+STEP = PACE if PACE == 1 else 3 * PACE
 
 
 def told(root: Path | StoreURL) -> str:
@@ -119,13 +119,13 @@ def leave_garbage(url: StoreURL) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("command", [loaded, removed, tagged, pruned, collected, repaired])
 def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(
     data: Path, command: Callable[[StoreURL, Path], object]
 ) -> None:
     """And nothing that its repetition and a collection do not clear away."""
-    moment = 1 + DAY % _STEP
+    moment = 1 + first(command.__name__, STEP)
     while True:
         url = StoreURL.parse(engines.new_url(), engines.variables())
         filled(url, data)
@@ -148,7 +148,7 @@ def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(
             assert orlop.stores.fsck(url).problems == (), moment
         if not was_killed:
             return
-        moment += _STEP
+        moment += STEP
 
 
 @pytest.mark.sampled(4)
@@ -156,7 +156,7 @@ def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(
 @pytest.mark.parametrize("way", ["there", "back"])
 def test_killed_and_repeated(data: Path, tmp_path: Path, verb: str, way: str) -> None:
     do = getattr(orlop.stores, verb)
-    moment = 1 + DAY % PACE
+    moment = 1 + first(f"{verb} {way}", STEP)
     while True:
         url = StoreURL.parse(engines.new_url(), engines.variables())
         place = tmp_path / str(moment)
@@ -176,12 +176,12 @@ def test_killed_and_repeated(data: Path, tmp_path: Path, verb: str, way: str) ->
             assert told(source) == before
         if not was_killed:
             return
-        moment += PACE
+        moment += STEP
 
 
 def test_a_backup_that_is_killed_is_the_old_one_or_the_new_one(data: Path, tmp_path: Path) -> None:
     """A backup in a directory, which is brought up to date, of a store beyond one machine."""
-    moment = 1 + DAY % _STEP
+    moment = 1 + first("backup", STEP)
     while True:
         url = StoreURL.parse(engines.new_url(), engines.variables())
         target = tmp_path / str(moment)
@@ -203,7 +203,7 @@ def test_a_backup_that_is_killed_is_the_old_one_or_the_new_one(data: Path, tmp_p
         assert orlop.stores.check(target, verify=True).damage == (), moment
         if not was_killed:
             return
-        moment += _STEP
+        moment += STEP
 
 
 def test_a_sync_that_is_killed_is_repeated(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_sync_that_is_killed_is_repeated(tmp_path: Path) -> None:
             with orlop.open(url) as images:
                 assert images.sync(plan, registries).error is None
 
-        moment = 1 + DAY % _STEP
+        moment = 1 + first("sync", STEP)
         while True:
             url = StoreURL.parse(engines.new_url(), engines.variables())
             was_killed = killed(synced, moment)
@@ -235,4 +235,4 @@ def test_a_sync_that_is_killed_is_repeated(tmp_path: Path) -> None:
             assert orlop.stores.fsck(url).problems == (), moment
             if not was_killed:
                 return
-            moment += _STEP
+            moment += STEP

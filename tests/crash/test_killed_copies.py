@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.pace import DAY, LONG, PACE
+from tests.crash.pace import LONG, PACE, first
 
 #: A moment takes several looks at whole stores.
 STEP = 1 if LONG else 3 * PACE
@@ -143,11 +143,12 @@ print(moments, interrupted, both)
 """
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("verb", ["copy", "backup", "refresh", "move", "move far"])
 def test_killed_at_any_moment(data, tmp_path, verb):
     # A move within a file system touches few files.
     step = STEP if verb != "move" or LONG else max(PACE // 3, 1)
-    offset = (sum(map(ord, verb)) + DAY) % step
+    offset = first(verb, step)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, verb, tmp_path / "place", str(step), data, str(offset)],
         cwd=TOP,

@@ -19,11 +19,13 @@ _Commit._known = lambda self, layers: Unheld(known(self, layers))
 """
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", races())
 def test_it_does_not_matter_where_two_commands_meet(name, record_property):
     ((_, count),) = run("races", name, tell=record_property)
-    assert count["races"] * PACE > 12
+    # The last step may be one that only some runs have: then the other command does not come in between.
+    assert count["steps"] > 12
+    assert count["races"] > 0
     assert 0 < count["waited"] < count["races"] or PACE > 2
 
 

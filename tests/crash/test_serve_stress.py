@@ -215,6 +215,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
 BIG = 24_000_000
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.9999])
 def test_a_client_that_hangs_up_in_a_load_leaves_nothing(server, part):
     archive = packed("big:1", [layer(1), layer(2, BIG)])

@@ -161,7 +161,7 @@ def attempted(transfer: Transfer, digest: str) -> OrlopError | None:
     return found
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("fault", Fault, ids=lambda one: one.name.lower())
 @pytest.mark.parametrize("kind", ["pull", "push", "copy", "sync"])
 def test_a_fault_at_any_one_request_is_survived_or_told(
@@ -182,7 +182,7 @@ def test_a_fault_at_any_one_request_is_survived_or_told(
             assert attempted(transfer, digest) is None
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("every", [2, 3])
 @pytest.mark.parametrize("fault", Fault, ids=lambda one: one.name.lower())
 @pytest.mark.parametrize("kind", ["pull", "push", "copy", "sync"])

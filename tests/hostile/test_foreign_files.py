@@ -283,7 +283,7 @@ def tried(base: Path, words: tuple[str, ...]) -> tuple[int, str]:
     return status, out.read_text(encoding="utf-8", errors="replace")
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize(("number", "name", "kind"), [(number, *case) for number, case in enumerate(CASES)])
 def test_nothing_outside_changes_whatever_has_the_place_of_a_stores_own(place, number, name, kind):
     path = where(place / "root", name)
@@ -304,6 +304,7 @@ def test_nothing_outside_changes_whatever_has_the_place_of_a_stores_own(place, n
             assert "symbolic link" in said
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [name for name in DIRECTORIES if name != "quarantine"])
 def test_a_repair_sets_aside_what_has_the_place_of_a_directory(place, name):
     replace(place / "root" / name, "link", place / "outside")
@@ -352,6 +353,7 @@ def test_a_journal_that_names_a_file_elsewhere_removes_nothing(place):
     assert not target.exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["trash", "ingest", "leases", "blobs", "blobs/sha256", "quarantine"])
 def test_a_directory_that_is_a_link_now_and_then_leads_nowhere(place, name):
     root, outside = place / "root", place / "outside"

@@ -74,6 +74,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
+@pytest.mark.sampled(2)
 def test_every_command_ends_well(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

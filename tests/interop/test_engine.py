@@ -116,6 +116,7 @@ def read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read()
 
 
+@pytest.mark.sampled(2)
 @FORMATS
 def test_docker_loads_what_orlop_saved(docker: Docker, orlop: Orlop, data: Path, tmp_path: Path, form: str) -> None:
     orlop("load", "-i", data / "dockerd-29-overlay2" / "multi.tar")
@@ -128,6 +129,7 @@ def test_docker_loads_what_orlop_saved(docker: Docker, orlop: Orlop, data: Path,
     assert docker.inspect(COMMITTED)["Parent"] == references(orlop)[TINY]
 
 
+@pytest.mark.sampled(2)
 @FORMATS
 def test_docker_loads_an_image_that_orlop_saved_by_its_id(
     docker: Docker, orlop: Orlop, data: Path, tmp_path: Path, form: str
@@ -139,7 +141,7 @@ def test_docker_loads_an_image_that_orlop_saved_by_its_id(
     assert docker.lines("images", "-q", "--no-trunc") == [image_id]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(5)
 @ARCHIVES
 def test_what_an_archive_holds_is_told_as_docker_tells_it_and_survives_a_round_trip(
     daemon: Daemon, docker: Docker, orlop: Orlop, data: Path, tmp_path: Path, archive: str
@@ -187,6 +189,7 @@ def test_docker_save_pipes_into_orlop_load(docker: Docker, orlop: Orlop, data: P
     assert references(orlop) == {name: theirs[name] for name in (TINY, COMMITTED)}
 
 
+@pytest.mark.sampled(2)
 @FORMATS
 def test_orlop_save_pipes_into_docker_load(docker: Docker, orlop: Orlop, data: Path, form: str) -> None:
     orlop("load", "-i", data / "dockerd-20.10-overlay2" / "multi.tar")

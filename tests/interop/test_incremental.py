@@ -22,6 +22,7 @@ def both(orlop: Orlop, tmp_path: Path) -> None:
     orlop("load", "-i", tmp_path / "both.tar")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["docker", "docker-20.10"])
 def test_an_engine_takes_it_where_it_has_the_layers(orlop: Orlop, docker: Docker, tmp_path: Path, form: str) -> None:
     orlop("save", "--format", form, "-o", tmp_path / "old.tar", OLD)
@@ -47,6 +48,7 @@ def test_skopeo_copies_it_to_where_the_layers_are(orlop: Orlop, skopeo: Program,
     assert skopeo.json("inspect", f"{copy}:2")["Digest"] == skopeo.json("inspect", f"oci:{whole}:2")["Digest"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["docker", "docker-20.10"])
 def test_an_engine_loads_what_was_added_to_an_archive(
     orlop: Orlop, docker: Docker, skopeo: Program, tmp_path: Path, form: str

@@ -172,7 +172,7 @@ def without_times_of_folders(seen: dict[str, Seen]) -> dict[str, Seen]:
     return {path: (*facts[:5], 0, *facts[6:]) if facts[0] == "dir" else facts for path, facts in seen.items()}
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("seed", range(12))
 def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
@@ -198,7 +198,7 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
     assert without_times_of_folders(copied) == without_times_of_folders(bare)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("mix", MIXES)
 def test_what_umoci_does_otherwise_with_wild_layers_is_told(
     mix: str, orlop: Orlop, umoci: Program, tmp_path: Path
@@ -225,7 +225,7 @@ def test_what_umoci_does_otherwise_with_wild_layers_is_told(
     assert equal or mix == NEVER_ALIKE
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("name", AGREED)
 def test_a_layer_that_is_read_alike_is_what_umoci_unpacks_and_docker_exports(
     name: str, orlop: Orlop, umoci: Program, docker: Docker, tmp_path: Path
@@ -246,7 +246,7 @@ def test_a_layer_that_is_read_alike_is_what_umoci_unpacks_and_docker_exports(
     assert as_exported(ours) == as_exported(theirs)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("name", CASES)
 def test_a_disputed_layer_is_what_umoci_unpacks(name: str, orlop: Orlop, umoci: Program, tmp_path: Path) -> None:
     case = CASES[name]
@@ -263,7 +263,7 @@ def test_a_disputed_layer_is_what_umoci_unpacks(name: str, orlop: Orlop, umoci: 
     assert shown(ours) == " ".join(sorted(f"{path[1:]}{LETTERS.get(facts[0], '')}" for path, facts in theirs.items()))
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("name", CASES)
 def test_what_an_engine_does_otherwise_is_told(name: str, docker: Docker, tmp_path: Path) -> None:
     case = CASES[name]

@@ -118,6 +118,7 @@ def test_what_podman_built_loads(
     check(orlop, skopeo, transport, tmp_path / "saved")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 def test_what_skopeo_recompressed_loads(
     buildah: Program, skopeo: Program, orlop: Orlop, built: dict[str, str], tmp_path: Path, compression: str
@@ -182,6 +183,7 @@ def test_an_index_of_two_platforms_loads(
     assert inspected(orlop, other["RepoDigests"][0]) == other
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
 def test_one_platform_of_an_index_loads_as_skopeo_takes_it(
     buildah: Program, skopeo: Program, orlop: Orlop, platforms: list[str], tmp_path: Path, architecture: str

@@ -142,6 +142,7 @@ def test_what_others_wrote_keeps_its_digests_through_a_store(
             assert {str(digest) for digest in images.inspect(NAME).manifests} == set(came.tops)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("text", "program"), [("gzip", "gzip"), ("gzip:9", "gzip"), ("zstd", "zstd"), ("zstd:19", "zstd")]
 )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.browser import Browser
 
-pytestmark = [pytest.mark.interop, pytest.mark.needs("chromium", "chromedriver")]
+pytestmark = [pytest.mark.interop, pytest.mark.needs("chromium", "chromedriver"), pytest.mark.sampled(3)]
 
 MARKUP = "</script><img src=x onerror=alert(1)>"
 NAMES = ["<!--<script>", "a\u202egnp.exe", "\x1b[31mred", "caf\udce9", " two  spaces ", "$&", "x" * 255]

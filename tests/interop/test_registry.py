@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orlop.registry.client import RegistryClient
     from tests.interop.programs import Program
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.sampled(3)]
 
 CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
 CONTENT = os.urandom(1 << 20)

@@ -56,6 +56,7 @@ def deeds(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "access" / "audit").read_text().splitlines()]
 
 
+@pytest.mark.sampled(2)
 def test_docker_logs_in_and_may_what_the_rules_say(docker: Docker, context: Path, guarded: Served, tmp_path: Path):
     name = f"{place(guarded)}/team/app:1"
     docker("build", "-q", "-t", name, context / "tiny")
@@ -85,6 +86,7 @@ def test_docker_logs_in_and_may_what_the_rules_say(docker: Docker, context: Path
     assert any(one["status"] == 403 and one["repository"] == "elsewhere/app" for one in done)
 
 
+@pytest.mark.sampled(2)
 def test_skopeo_copies_with_credentials_and_lists_what_it_may(skopeo: Program, guarded: Served, tmp_path: Path):
     layout = Layout()
     layout.top(layout.image("x", "layer", **named("docker.io/a/b:1")))
@@ -125,6 +127,7 @@ def test_what_is_public_is_pulled_without_credentials(skopeo: Program, podman: P
                 docker("pull", "-q", name)
 
 
+@pytest.mark.sampled(2)
 def test_podman_logs_in_and_pushes(podman: Program, guarded: Served, tmp_path: Path):
     layout = Layout()
     layout.top(layout.image("x", "layer", **named("localhost/podman:1")))

@@ -104,6 +104,7 @@ def test_docker_pulls_what_was_loaded_or_comes_from_elsewhere(docker: Docker, co
     fine(served)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("form", "compression"), [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")])
 def test_skopeo_pushes_and_pulls_an_index_in_every_form(
     skopeo: Program, served: Served, tmp_path: Path, form: str, compression: str
@@ -159,6 +160,7 @@ def buildah() -> Iterator[Program]:
         yield Program([program, "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["oci", "v2s2"])
 def test_buildah_pushes_and_pulls(buildah: Program, skopeo: Program, served: Served, tmp_path: Path, form: str):
     (tmp_path / "file").write_text("content\n")

@@ -61,6 +61,7 @@ def hard() -> bytes:
     return image(lower, upper, tag="hard:1")
 
 
+@pytest.mark.sampled(2)
 def test_what_docker_had_finished_is_rescued_after_it_was_killed(engine, data, context, orlop, tmp_path):
     docker = engine.docker
     docker("load", "-i", data / "dockerd-20.10-overlay2" / "multi.tar")
@@ -111,6 +112,7 @@ def test_what_docker_had_finished_is_rescued_after_it_was_killed(engine, data, c
         assert added.read() == b"added"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("driver", ["overlay", "vfs"])
 def test_what_podman_had_finished_is_rescued_after_it_was_killed(data, orlop, tmp_path, driver):
     need_root()

@@ -138,6 +138,7 @@ def test_docker_says_what_it_speaks_to(client):
     assert client.lines("network", "ls", "--format", "{{.Name}}") == ["bridge"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", ["run --rm alpine", "push alpine", "build -"])
 def test_docker_is_told_what_orlop_does_not_do(client, command):
     env = {"DOCKER_BUILDKIT": "0"}

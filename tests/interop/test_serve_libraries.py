@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.interop.served import Served
 
 # Of the versions that a client may speak.
-pytestmark = [pytest.mark.interop, pytest.mark.sampled(3)]
+pytestmark = [pytest.mark.interop, pytest.mark.sampled(4)]
 
 TINY, COMMITTED = "example/tiny:1.0", "registry.example.com:5000/team/committed:2.0"
 IMPORTED = "example/imported:latest"

@@ -189,7 +189,7 @@ def ask_both(filled: tuple[Docker, Docker], command: str, key: str) -> None:
     tell(faults(key, theirs, ours))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("command", [*LISTS, *OTHERS])
 def test_docker_prints_what_it_prints_before_an_engine(filled: tuple[Docker, Docker], command: str) -> None:
     ask_both(filled, command, command)
@@ -339,7 +339,7 @@ def on_screen(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", STEPS)
 def test_docker_prints_the_same_while_it_changes_images(docker: Docker, tmp_path: Path, name: str) -> None:
     with serve(tmp_path / "root") as server:

@@ -264,7 +264,7 @@ def compare(filled: tuple[Docker, Orlop], command: str, key: str) -> None:
         assert ours == theirs
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("command", LISTS)
 def test_lists_are_docker_s(filled: tuple[Docker, Orlop], command: str) -> None:
     compare(filled, command, command)
@@ -277,7 +277,7 @@ def test_an_image_is_told_as_docker_tells_it(filled: tuple[Docker, Orlop], comma
         compare(filled, command.replace("IMAGE", image), command)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_templates_are_filled_as_docker_fills_them(filled: tuple[Docker, Orlop], template: str) -> None:
     docker, orlop = filled

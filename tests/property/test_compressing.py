@@ -79,6 +79,7 @@ def test_a_zstd_frame_has_its_size_and_a_checksum() -> None:
     assert frame[4] & 4
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("text", RECIPES)
 @pytest.mark.parametrize("told", [-1, 1, MIB])
 def test_content_of_another_size_is_refused(text: str, told: int) -> None:

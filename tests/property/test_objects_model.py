@@ -9,6 +9,7 @@ import pytest
 from tests.objects_model import LOST, TORN, TWICE, Cast, Rules, explore, without
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "cast",
     [

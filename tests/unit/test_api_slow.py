@@ -130,6 +130,7 @@ def source(first: bytes, drop: bytes) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("drop", [b"x", b""], ids=["drips", "is silent"])
 @pytest.mark.parametrize("where", SOURCES)
 def test_an_import_whose_source_drips_ends_when_patience_does(images, tmp_path, where, drop):

@@ -238,6 +238,7 @@ BAD: dict[str, tuple[Callable[[], bytes], type[orlop.OrlopError], str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", BAD)
 @pytest.mark.parametrize("way", ["file", "stream", "gzip"])
 def test_a_bad_archive_is_refused_and_changes_nothing(data, tmp_path, case, way):

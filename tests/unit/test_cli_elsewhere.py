@@ -80,6 +80,7 @@ def _timeless(text: str) -> str:
     return re.sub(r'"LastTagTime": "[^"]*"', "", text)
 
 
+@pytest.mark.sampled(2)
 def test_images_are_the_same_as_in_a_directory(call, url, archive, here, tmp_path):
     names = loaded(call, archive)
     call("--root", here, "load", "-q", "-i", str(archive))
@@ -141,6 +142,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.sampled(2)
 def test_every_command_says_and_does_the_same(
     url: str, archive: Path, here: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -197,6 +199,7 @@ def test_facts_about_the_store(call, url, archive):
     assert (found["FileSystem"], found["Group"], found["Ingests"], found["Trash"]) == ("", "", 0, 0)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("words", [["store", "check"], ["store", "check", "--verify"], ["fsck"], ["fsck", "--quick"]])
 @pytest.mark.usefixtures("url")
 def test_a_whole_store_is_whole(call, archive, words):

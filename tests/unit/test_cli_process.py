@@ -277,6 +277,7 @@ def test_closed_standard_streams_are_survived(
     assert (b"Error: " in result.stderr) == (status != 0)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "words", [["--root", "relative", "images"], ["store", "backup", "there"], ["copy", f"store:{TINY}", "oci:there"]]
 )
@@ -317,6 +318,7 @@ def test_pipes_carry_archives_both_ways(
     assert run("save", "-o", "/dev/stdout", TINY).stdout == archive
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_slow_reader_gets_all_of_an_archive(
     env: dict[str, str],

@@ -77,6 +77,7 @@ def test_docker_s_words_are_at_the_end(shell: Shell, there: Holding):
     assert mounted[1].endswith(": Mounted from team/app")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -122,6 +123,7 @@ def test_after_a_kill_at_half_of_a_layer_half_of_it_is_sent(shell: Shell, there:
     assert sum(one.received for one in there.requests) <= again(size)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_push_that_waits_and_what_was_acknowledged_stays(
     shell: Shell, there: Holding, number: signal.Signals

@@ -66,6 +66,7 @@ def serve(folder: Path, *options: str, **variables: str) -> Iterator[Served]:
         served.process.communicate()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_server_says_where_it_listens_and_ends_when_asked(tmp_path, number):
     with serve(tmp_path) as served:
@@ -114,6 +115,7 @@ def test_an_upload_that_is_under_way_is_finished_before_the_end(tmp_path, data):
         assert len(images.images()) == 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("twice", [False, True])
 def test_an_upload_that_does_not_come_to_its_end_is_undone(tmp_path, data, twice):
     archive = (data / TINY).read_bytes()
@@ -133,6 +135,7 @@ def waits_for_a_lock(pid: int) -> bool:
     return any("->" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("stuck", [True, False])
 def test_a_thread_that_waits_does_not_keep_the_process(tmp_path, twice, stuck):

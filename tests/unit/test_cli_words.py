@@ -352,6 +352,7 @@ def test_scripts_of_shells_are_read_by_them(orlop: Callable[..., Result], shell:
     subprocess.run([need(shell), "-n", tmp_path / "script"], check=True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("words", "answers"),
     [

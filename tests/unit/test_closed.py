@@ -119,6 +119,7 @@ def test_a_layer_of_a_closed_archive_is_refused(data: Path) -> None:
         layer.verify()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_what_is_open_cannot_be_copied_and_goes_on(
     images: orlop.ImageService, data: Path, tmp_path: Path, copied: Callable[[object], object]

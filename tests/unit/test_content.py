@@ -83,6 +83,7 @@ def present(folder: Path) -> set[str]:
     return set(walked(folder).found)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ALL)
 def test_a_layout_comes_back_with_every_descriptor_and_name(data, tmp_path, name):
     source = layout(data, name, tmp_path)

@@ -148,6 +148,7 @@ PUSHES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("told", [one for one in PULLS if not one.exit], ids=lambda one: one.name)
 def test_a_pull_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
     with working(told, tmp_path / "root") as work:
@@ -170,6 +171,7 @@ def test_a_pull_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
         assert len(found.image.rootfs.diff_ids) == (1 if is_index else 3)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("told", [one for one in PUSHES if not one.exit], ids=lambda one: one.name)
 def test_a_push_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
     with working(told, tmp_path / "root") as work:
@@ -188,6 +190,7 @@ def test_a_push_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
         assert "1" in work.place.there.repository("team/app").tags
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "told", [one for one in TOLD if "-copy-" in one.name and not one.exit], ids=lambda one: one.name
 )
@@ -222,6 +225,7 @@ def test_what_failed_for_them_fails_with_one_error(told: Conversation, tmp_path:
                 work.place.push("team/app:1")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "told",
     [

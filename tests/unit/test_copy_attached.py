@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from tests.unit.pushed import Place
 
+pytestmark = pytest.mark.sampled(3)
+
 SIGNED = json.loads((DATA / "registry" / "signed.json").read_text())
 """An image with attestations in a registry without a list of referrers, signed with both kinds of signatures."""
 ATTACHED = {tag: digest for tag, digest in SIGNED["tags"].items() if attached_to(tag) is not None}

@@ -64,6 +64,7 @@ def test_what_is_sent_without_an_end_beside_a_body_is_given_up(
         assert images.images(all=True) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "server",
     [

@@ -59,6 +59,7 @@ def variants(document: dict[str, object]) -> Iterator[bytes]:
             yield raw[:place] + part + raw[place + 1 :]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("document", [MANIFEST, INDEX], ids=["manifest", "index"])
 def test_what_a_document_leads_to_is_recorded_whatever_reads_it(document):
     taken = 0

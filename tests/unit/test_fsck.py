@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(3)
+
 
 @pytest.fixture
 def root(whole: Path, tmp_path: Path) -> Path:

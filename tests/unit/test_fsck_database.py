@@ -111,6 +111,7 @@ class TestWhatDoesNotBelongThere:
             assert database.execute("SELECT text FROM notes").fetchone() == ("mine",)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "statement",
     [
@@ -275,6 +276,7 @@ def test_after_a_flip_in_any_frame_of_the_log_everything_comes_back(data, tmp_pa
     brought_back(root, tmp_path, "metadata.db-wal", flips[:: 1 if LONG else 6], record_property)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("bit", [0, 1, 4, 15, 16, 31])
 def test_a_bit_that_flips_in_the_version_makes_no_database_newer_or_older(whole, root, bit):
     before = rows(whole)

@@ -40,6 +40,7 @@ while time.monotonic() < end:
 """
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("repair", [False, True])
 def test_what_others_do_meanwhile_is_no_problem(data: Path, tmp_path: Path, repair: bool) -> None:  # noqa: FBT001
     root = tmp_path / "root"

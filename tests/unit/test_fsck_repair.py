@@ -179,6 +179,7 @@ ROWS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_that_follow_from_content_are_as_they_were(whole, root, name):
     kind, statements = ROWS[name]
@@ -197,6 +198,7 @@ def test_a_quick_repair_puts_right_what_a_quick_look_finds(whole, root, name):
     assert content(root) == content(whole)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("damage", [flip, truncate, empty, delete])
 def test_a_table_of_contents_is_made_again(whole, root, damage):
     for path in tocs(root):
@@ -214,6 +216,7 @@ def test_what_is_in_the_place_of_a_table_goes_aside(whole, root):
 
 
 class TestBlobs:
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("damage", [flip, flip_first, truncate, empty, lengthen])
     def test_a_bad_one_is_set_aside_and_kept(self, root, damage):
         path = single_form(root)
@@ -315,6 +318,7 @@ class TestBlobs:
         assert not os.path.lexists(path)
         assert elsewhere.exists()
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("instead", ["directory", "link", "pipe"])
     def test_what_is_no_file_goes_aside(self, root, instead, tmp_path):
         path = single_form(root)

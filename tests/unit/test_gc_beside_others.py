@@ -220,6 +220,7 @@ def test_much_goes_in_parts_and_all_of_it(places: tuple[Store, Store], monkeypat
 # What the server tells by itself.
 
 
+@pytest.mark.sampled(2)
 def test_what_lost_rows_may_have_named_stays_in_every_store_until_it_is_let_go(places: tuple[Store, Store]) -> None:
     store, other = places
     with store.metadata.write() as rows:

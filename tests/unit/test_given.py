@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(3)
+
 TINY = "example/tiny:1.0"
 COMMITTED = "registry.example.com:5000/team/committed:2.0"
 

@@ -250,14 +250,14 @@ class TestImagesThatAreNotRight:
             with pytest.raises(errors.ImageInUse):
                 service.remove(str(ids[0]), force=True)
 
-    def test_a_config_with_a_hundred_thousand_steps_is_one_like_others(self, tmp_path):
-        steps = [{"created_by": f"step {number}", "empty_layer": True} for number in range(100_000)]
+    def test_a_config_with_forty_thousand_steps_is_one_like_others(self, tmp_path):
+        steps = [{"created_by": f"step {number}", "empty_layer": True} for number in range(40_000)]
         with orlop.open(tmp_path / "root") as service:
             image = service.image_store.create(config(history=steps))
-            assert len(service.image_store.get(image).history) == 100_000
-            assert service.history(str(image))[0].created_by == "step 99999"
+            assert len(service.image_store.get(image).history) == 40_000
+            assert service.history(str(image))[0].created_by == "step 39999"
         with pytest.raises(errors.InvalidImage), orlop.open(tmp_path / "root") as service:
-            service.image_store.create(config(history=[{"created_by": "x"}] * 100_000))
+            service.image_store.create(config(history=[{"created_by": "x"}] * 40_000))
 
     @pytest.mark.parametrize(
         "text", ["../x", "sha256:../../../x", "sha256:" + "/" * 64, "sha256:" + "0" * 63, "", "x\0"]

@@ -116,6 +116,7 @@ def test_every_limit_is_tried_here() -> None:
     assert list(CASES) == [field.name for field in fields(orlop.Limits)]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("way", ["file", "pipe", "reader", "reader of a pipe"])
 def test_a_limit_is_felt_and_can_be_raised(tmp_path: Path, name: str, way: str) -> None:
@@ -186,6 +187,7 @@ def test_a_layer_that_was_let_in_is_read_without_limits(tmp_path: Path) -> None:
         assert [len(name) for name in tar.getnames()] == [5, 3 << 20]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "compress", [bz2.compress, lzma.compress, zstd, gzip.compress], ids=["bzip2", "xz", "zstd", "gzip"]
 )

@@ -88,6 +88,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list[
     return sent
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("put", "remove"),
     [

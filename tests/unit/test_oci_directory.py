@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(3)
+
 APPS = [f"example/app{number}:{number}.0" for number in range(8)]
 
 

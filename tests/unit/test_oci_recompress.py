@@ -296,6 +296,7 @@ def with_random_layer(images: orlop.ImageService, size: int) -> None:
     images.import_image(io.BytesIO(source.getvalue()), "example/app:1.0")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["oci", "oci-dir"])
 def test_what_becomes_a_file_is_on_its_way_to_the_disk_meanwhile(
     tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch, form: str

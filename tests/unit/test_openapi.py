@@ -99,6 +99,7 @@ def test_every_schema_is_one_and_is_used() -> None:
         assert f'"#/components/schemas/{name}"' in text
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("path", "name", "query"),
     [

@@ -22,6 +22,13 @@ def test_the_machines_take_different_quarters_and_everybody_else_takes_all() -> 
     assert all(pace.chosen(name, at=8, version=11) for name in NAMES)
 
 
+@pytest.mark.parametrize("days", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize("step", [8, 24])
+def test_a_case_that_comes_up_each_few_days_begins_everywhere_in_time(days: int, step: int) -> None:
+    seen = [pace.first("removed", step, day=day) for day in range(739_000, 739_000 + 12 * step * days, days)]
+    assert set(seen) == set(range(step))
+
+
 @pytest.mark.parametrize("words", [(), ("test_many.py",)], ids=["of the whole suite", "of no file that is named"])
 def test_a_slow_pace_leaves_out_tests(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = .\n")

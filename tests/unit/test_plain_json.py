@@ -60,6 +60,7 @@ def test_odd_json_is_read_or_refused_as_json_does(text: str | bytes) -> None:
     assert outcome(plain_json.loads, text, object_pairs_hook=list) == outcome(json.loads, text, object_pairs_hook=list)
 
 
+@pytest.mark.sampled(2)
 def test_any_json_is_read_as_json_does() -> None:
     @given(VALUES, st.sampled_from([None, 2]), st.integers(0, 40))
     def check(value: object, indent: int | None, cut: int) -> None:
@@ -70,6 +71,7 @@ def test_any_json_is_read_as_json_does() -> None:
     check()
 
 
+@pytest.mark.sampled(2)
 def test_texts_are_written_as_json_does() -> None:
     @given(st.dictionaries(st.text(), st.text()), st.lists(st.text()))
     def check(named: dict[str, str], texts: list[str]) -> None:

@@ -96,6 +96,7 @@ def _end(one: socket.socket) -> None:
         one.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("way", ["forth", "back"])
 def test_a_line_that_ends_at_any_byte_leaves_no_doubt(tmp_path: Path, way: str) -> None:
     url, dice = database(), random.Random(18)

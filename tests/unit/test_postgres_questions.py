@@ -134,6 +134,7 @@ def test_no_question_is_forgotten(metadata: PostgresMetadata) -> None:
     assert public - asked == _OF_ALL | _NO_QUESTION
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("ask", [_questions, _changes])
 def test_there_is_an_index_for_every_question(url: str, metadata: PostgresMetadata, ask: Any) -> None:
     asked: list[tuple[str, Any]] = []

@@ -66,6 +66,7 @@ def use(metadata: PostgresMetadata) -> None:
     session.end()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "setting",
     [

@@ -187,6 +187,7 @@ def test_clients_are_told_when_to_come_again_and_metrics_count(tmp_path: Path, m
             assert line in text.splitlines()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

@@ -179,6 +179,7 @@ def test_a_list_that_lies_about_a_size_is_refused(tmp_path: Path):
         assert not there.images.store.content.tops()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("quirks", [{}, {"referrers": "none"}, {"referrers": "html"}])
 @pytest.mark.parametrize("platform", ["all", None])
 def test_what_refers_to_an_image_comes_along(tmp_path: Path, quirks: dict[str, Any], platform: str | None):

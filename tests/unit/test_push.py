@@ -288,6 +288,7 @@ def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
     assert list((tmp_path / "root" / "uploads").iterdir()) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("content", [b"", b"{", b"[]\n", b'{"location": 1}\n', b'{"location":"/v2/x","offset":-1}\n'])
 def test_a_kept_upload_that_cannot_be_read_begins_anew(place: Place, tmp_path: Path, content: bytes):
     size = 36 * MIB
@@ -386,6 +387,7 @@ def test_a_connection_that_breaks_at_any_byte_is_made_up_for(place: Place, cut: 
     assert list(place.there.repository("app").tags) == ["1"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "quirks",
     [
@@ -429,6 +431,7 @@ def test_an_error_in_one_thread_ends_the_others(place: Place):
     assert not [one for one in threading.enumerate() if one.name in seen]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_what_has_the_place_of_the_uploads_is_left_alone(place: Place, tmp_path: Path, kind: str):
     (tmp_path / "elsewhere").mkdir()

@@ -136,7 +136,7 @@ def quick(tmp_path: Path, kept: Path) -> Callable[..., tuple[int, str]]:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text(text)
     shutil.copy(TOP / "dev", top / "dev")
-    for name in ("quick.py", "language.py"):
+    for name in ("quick.py", "language.py", "statements.py"):
         shutil.copy(TOP / "tests" / name, top / "tests" / name)
     author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.com", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*author, "commit", "-q", "-m", "all"]):

@@ -29,6 +29,7 @@ PASSING = {
 KINDS = ("manifests", "blobs")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PASSING)
 def test_a_pull_outlasts_what_passes(tmp_path: Path, name: str, kind: str):
@@ -44,6 +45,7 @@ def test_a_pull_outlasts_what_passes(tmp_path: Path, name: str, kind: str):
         assert orlop.stores.fsck(there.root).problems == ()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT"])
 @pytest.mark.parametrize("name", PASSING)
 def test_a_push_outlasts_what_passes(tmp_path: Path, name: str, method: str):

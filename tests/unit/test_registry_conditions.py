@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.unit.hosted import RegistryClient
     from tests.unit.served import Answer
 
+pytestmark = pytest.mark.sampled(3)
+
 NAME = "team/app"
 OTHER = digest_of(b"something else")
 WHERE = f"/v2/{NAME}/manifests"

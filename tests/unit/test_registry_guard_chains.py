@@ -164,6 +164,7 @@ def test_a_chain_that_does_not_lead_to_an_authority_is_refused(authority, tmp_pa
     assert status(tmp_path, authority.token("leaf", [good[1], good[0]])) == 401
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "extensions", "more"),
     [
@@ -182,6 +183,7 @@ def test_a_certificate_that_is_not_good_for_tokens_is_refused(authority, tmp_pat
     assert status(tmp_path, authority.token(name, authority.chain(name, "middle"))) == 401
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("extensions", "more"),
     [
@@ -231,6 +233,7 @@ def test_an_authority_that_has_expired_is_none_and_a_renewed_one_is(authority, t
     assert status(tmp_path, token) == 200
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "chain",
     [None, [], {}, "x", [1], ["!"], ["AAAA"], [None], [["x"]], ["é"], ["MAA="], ["AAAA"] * 100],

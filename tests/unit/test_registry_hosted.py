@@ -212,6 +212,7 @@ def test_what_came_compressed_is_given_as_it_came(registry, images, tmp_path):
     assert registry.get(f"/v2/other/blobs/{manifest.json['config']['digest']}").status == 404
 
 
+@pytest.mark.sampled(2)
 def test_an_image_whose_layers_are_here_in_other_forms_gets_a_manifest_that_can_be_pulled(images, tmp_path):
     tar = layer_tar("x")
     packed = gzip.compress(tar, mtime=0)
@@ -291,6 +292,7 @@ def naming(config: bytes, *layers: dict[str, Any], **more: Any) -> bytes:
     return written(document | {"layers": [described(config, EMPTY), *layers]} | more)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "way", ["elsewhere", "foreign", "address", "member", "index", "after", "config", "manifest", "deleted"]
 )
@@ -381,6 +383,7 @@ def test_a_cache_that_an_index_lists_can_be_pulled_as_long_as_the_index(registry
         assert registry.get(f"/v2/theirs/app/blobs/{digest_of(content)}").status == 404
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("is_image", [True, False], ids=["image", "artifact"])
 def test_an_index_does_not_show_what_came_with_the_index_of_another_repository(images, tmp_path, is_image):
     """What was loaded or pulled as an index has no names of its own for its parts, unlike what was pushed."""
@@ -500,6 +503,7 @@ def test_uploads_that_nobody_continues_make_room_where_there_are_too_many(regist
     assert registry.ask("POST", "/v2/a/blobs/uploads/").status == 429
 
 
+@pytest.mark.sampled(3)
 def test_a_manifest_does_not_name_more_than_is_looked_for(registry):
     registry.push_blob("a", b"{}")
 
@@ -568,6 +572,7 @@ def test_answers_in_a_row_on_one_connection_come_one_after_the_other(registry):
     assert found.endswith(content)
 
 
+@pytest.mark.sampled(3)
 def test_a_client_that_hangs_up_in_a_blob_leaves_nothing_open(registry, tmp_path):
     content = os.urandom(24 << 20)
     path = f"/v2/a/blobs/{registry.push_blob('a', content)}"
@@ -649,6 +654,7 @@ def test_the_config_of_an_image_is_a_blob(registry):
 # Many at once.
 
 
+@pytest.mark.sampled(2)
 def test_pushes_and_deletes_and_collections_at_once_lose_nothing(registry, images):
     """Clients that share layers push, delete what they pushed, and push again, while a collection runs all the time."""
     errors: list[BaseException] = []
@@ -738,6 +744,7 @@ def test_a_blob_whose_file_is_gone_is_not_there_until_it_is_pushed_again(registr
     assert registry.get(f"/v2/a/blobs/{digest}").body == A
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("sent", [0, 1, 99, 101, 3 << 20])
 def test_a_chunk_that_is_not_as_long_as_its_range_is_refused_and_nothing_of_it_is_kept(registry, method, sent):

@@ -112,6 +112,7 @@ def test_machines_with_wrong_clocks_lose_nothing(archives: list[Path]) -> None:
     assert not done["cut"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.slow
 @pytest.mark.needs("root", "ip")
 @pytest.mark.parametrize("count", [2, 8])

@@ -69,6 +69,7 @@ def test_with_each_page_of_the_database_damaged_in_turn_every_image_comes_out(da
     assert min(named) < max(named)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["engine-20.10-overlay2", "podman-4.3-overlay"])
 def test_neither_links_nor_lists_of_lower_directories_are_needed(data, tmp_path, name):
     root = unpack(data, name, tmp_path / "disk")

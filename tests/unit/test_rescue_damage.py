@@ -103,6 +103,7 @@ def test_a_file_that_is_changed_or_missing_is_named(root, layer):
     assert {image.state for image in look(root).images} == {"complete"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("left", "why"),
     [(None, "tar-split.json.gz is missing"), (b"", "is empty"), (b"junk", "is damaged"), ("half", "is damaged")],
@@ -119,6 +120,7 @@ def test_a_tar_split_that_is_lost_or_cut_is_named(root, layer, left, why):
         assert why in look(root, [GNU]).images[0].problems[0]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "how",
     [
@@ -206,6 +208,7 @@ def test_a_chain_that_is_emptied_or_being_removed_is_named_or_used(root, layer):
     assert "is nowhere in the root" in found(root, GNU).problems[0]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("cut", [0, 1, 200, -3])
 def test_names_are_read_as_far_as_they_are_there(root, cut):
     path = root / "image" / DRIVER / "repositories.json"
@@ -246,6 +249,7 @@ def test_what_is_whole_is_rescued_beside_what_is_not(root, layer, tmp_path):
     assert [image.image.names for image in report.damaged] == [(GNU,)]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["link", "outer", "pipe", "folder", "loop"])
 def test_what_is_no_file_is_neither_followed_nor_waited_for(root, layer, tmp_path, kind):
     path = some_file(layer.files)
@@ -269,6 +273,7 @@ def test_what_is_no_file_is_neither_followed_nor_waited_for(root, layer, tmp_pat
     assert wanted.get(kind, "a symbolic link") in image.problems[0]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["cache-id", "tar-split.json.gz", "diff", "size", "parent"])
 def test_pipes_and_links_in_the_layer_database_are_not_opened(root, layer, tmp_path, name):
     path = layer.entry / name

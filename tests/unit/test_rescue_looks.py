@@ -36,6 +36,7 @@ def listing(files):
     return [(one.path, one.type, one.mode, one.uid, one.gid, one.size, one.mtime, one.target) for one in files.walk()]
 
 
+@pytest.mark.sampled(3)
 def test_looks_show_what_a_store_shows_after_a_rescue(root, tmp_path):
     rescue_store(tmp_path / "store", root)
     before = snapshot(root)
@@ -208,6 +209,7 @@ def test_what_only_the_driver_can_follow_is_refused_by_name(tmp_path):
         packed(tmp_path / "diff")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "words",
     [

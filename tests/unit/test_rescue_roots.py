@@ -86,6 +86,7 @@ def test_a_rescue_leaves_podmans_root_as_it_is(data, podman, tmp_path):
     assert snapshot(root) == before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("lists", [("layers",), ("images",), ("images", "layers")], ids="+".join)
 @pytest.mark.parametrize("left", [b"", bytes(100), b'[{"id":"cut'], ids=["empty", "zeros", "cut"])
 def test_lists_that_a_power_loss_has_emptied_are_not_needed(data, podman, tmp_path, lists, left):
@@ -104,6 +105,7 @@ def test_lists_that_a_power_loss_has_emptied_are_not_needed(data, podman, tmp_pa
     assert f"{lists[0]}.json is" in notes
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("how", ["cut", "junk behind it", "a damaged entry"])
 def test_what_is_left_of_lists_is_taken(data, podman, tmp_path, how):
     root = unpack(data, podman, tmp_path / "storage")
@@ -132,6 +134,7 @@ def test_what_is_left_of_lists_is_taken(data, podman, tmp_path, how):
     assert ("the names of other images are lost" in notes) == (how != "junk behind it")
 
 
+@pytest.mark.sampled(2)
 def test_an_additional_store_may_have_the_layers(data, podman, tmp_path):
     root = unpack(data, podman, tmp_path / "storage")
     driver = podman.rpartition("-")[2]
@@ -218,6 +221,7 @@ def test_a_root_that_has_lost_its_content_still_tells_its_names(containerd):
         assert all("is missing" in image.problems[0] for image in report.images)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("which", ["containerd", "engine29"])
 @pytest.mark.parametrize("left", [None, b"", b"{", "a link"])
 def test_without_its_manifest_an_image_is_made_of_its_config_and_layers(which, left, request, tmp_path):
@@ -302,6 +306,7 @@ def test_below_an_index_that_is_lost_manifests_stay(engine29, nested):
     assert [manifest.row.digest for manifest in held.manifests] == [offered.manifest]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "place",
     [

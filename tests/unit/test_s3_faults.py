@@ -121,6 +121,7 @@ _PASSING = [
 _NAMES = [f"{one.status}-{one.code}-{'done' if one.done else 'undone'}" for one in _PASSING]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("data", [b"", _SMALL, _DATA], ids=["nothing", "one-request", "parts"])
 @pytest.mark.parametrize("trouble", _PASSING, ids=_NAMES)
 def test_what_passes_is_not_noticed_when_writing(rig: Rig, trouble: Trouble, data: bytes) -> None:
@@ -134,6 +135,7 @@ def test_what_passes_is_not_noticed_when_writing(rig: Rig, trouble: Trouble, dat
         assert list(rig.s3.objects) == ["pre/fix/orlop-store.json"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("trouble", _PASSING[:-1], ids=_NAMES[:-1])
 def test_what_passes_is_not_noticed_when_reading(rig: Rig, trouble: Trouble) -> None:
     row = rig.opened.keep(_DATA)
@@ -422,6 +424,7 @@ def test_credentials_that_expired_and_cannot_be_renewed_are_told_at_once(rig: Ri
         assert len(rig.s3.asked) == before + requests
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "AccessDenied"])
 def test_credentials_that_are_revoked_in_the_middle_are_one_error(rig: Rig, code: str) -> None:
     """What was begun is removed once somebody may remove it, and the work succeeds when it is repeated."""

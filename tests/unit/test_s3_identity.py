@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from orlop.store.blobs.s3.settings import CredentialSource
 
+pytestmark = pytest.mark.sampled(3)
+
 _ROLE = "arn:aws:iam::1:role/ci"
 _NOW = 1_800_000_000.0
 # Its path may have spaces.

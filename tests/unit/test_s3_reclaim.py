@@ -374,6 +374,7 @@ def _work(machine: Machine) -> None:
         ingest.write(_DATA)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("sent", [False, True], ids=["before it is sent", "after it was done"])
 def test_a_machine_may_die_at_every_request(site: Site, monkeypatch: pytest.MonkeyPatch, *, sent: bool) -> None:
     """Whatever it was at: what a name leads to is whole, and what it left goes."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sample import apart, taken
+from tests.sample import apart, spread, taken
 
 TOP = Path(__file__).parents[2]
 GRIDS: list[list[tuple[int, ...]]] = [[(number,) for number in range(size)] for size in (1, 2, 3, 7, 42)]
@@ -44,6 +44,11 @@ def test_parameters_of_one_list_are_one_step(days: int, together: int) -> None:
 def test_parameters_apart_stay_apart() -> None:
     grid = list(itertools.product(range(3), range(2)))
     assert apart([(first, first, second) for first, second in grid]) == grid
+
+
+def test_a_mark_says_all_at_the_usual_pace_and_a_closer_one_takes_more() -> None:
+    assert [spread(20, at=at) for at in (1, 4, 8, 16)] == [1, 4, 20, 20]
+    assert [spread(3, at=at) for at in (1, 4, 8, 16)] == [1, 3, 3, 3]
 
 
 MANY = """

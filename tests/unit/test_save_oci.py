@@ -607,6 +607,7 @@ def test_the_command_saves_layouts_and_tells_what_is_left_out(tmp_path: Path) ->
     assert (single.returncode, single.stderr) == (0, b"")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("words", "status"),
     [

@@ -133,6 +133,7 @@ def test_a_newer_list_replaces_the_older_one_as_it_is(carry: Callable[[Place], N
     assert at(place) == newer
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("carry", WAYS)
 def test_lists_that_grew_apart_are_joined_once(carry: Callable[[Place], None], place: Place):
     signed(place, "old", "a", "b")

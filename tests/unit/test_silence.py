@@ -221,6 +221,7 @@ def test_a_process_that_hangs_at_work_is_given_up_at_last(hasty: None, monkeypat
             rows.run("SELECT pg_sleep(600)")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("pooler", [False, pytest.param(True, marks=pytest.mark.needs("pgbouncer"))])
 def test_a_process_that_is_at_work_is_waited_for(curious: None, *, pooler: bool) -> None:
     with opened(pooled() if pooler else database()) as metadata, metadata.read() as rows:
@@ -333,6 +334,7 @@ def test_another_server_that_answers_says_nothing_of_a_silent_one(
     assert tags(url) == ["2"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_a_line_that_swallows_one_connection_is_one_error(tmp_path: Path, hasty: None, *, is_gone: bool) -> None:
     """Others get through meanwhile, such as the question whether the server lives."""

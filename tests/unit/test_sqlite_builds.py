@@ -60,6 +60,7 @@ def destroy_schema(root: Path, page: int, *, keeps_header: bool) -> None:
         file.write(bytes(page - kept))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("keeps_header", [True, False])
 @pytest.mark.parametrize("page", SIZES)
 def test_a_lost_schema_is_made_again_whatever_the_size_of_pages(store, page, keeps_header):
@@ -107,6 +108,7 @@ def sql_outside(root: Path, *statements: str) -> list[tuple[Any, ...]]:
     return answers[-1]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("keeps_header", [True, False])
 @pytest.mark.parametrize("page", [None, 512, 1024, 65536])
 @pytest.mark.parametrize("change", [vacuum, upgrade, remove], ids=lambda change: change.__name__)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from orlop.service.sync.sources import Item
     from tests.unit.pushed import Place
 
+pytestmark = pytest.mark.sampled(3)
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:

@@ -82,6 +82,7 @@ def drop(place: Place, *tags: str) -> None:
         del place.there.repository("team/app").tags[tag]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_source_dropped_stays(kind: str, place: Place, tmp_path: Path):
     target = Target(kind, place, tmp_path)
@@ -94,6 +95,7 @@ def test_what_the_source_dropped_stays(kind: str, place: Place, tmp_path: Path):
         assert {"1", "2", "3"} <= target.tags
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mirror_removes_where_that_is_asked_for(kind: str, place: Place, tmp_path: Path):
     target, state = Target(kind, place, tmp_path), tmp_path / "state"
@@ -114,6 +116,7 @@ def test_a_mirror_removes_where_that_is_asked_for(kind: str, place: Place, tmp_p
     assert [one.action.value for one in again.tags] == ["unchanged"] * 2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mirror_leaves_tags_alone_that_it_does_not_cover(kind: str, place: Place, tmp_path: Path):
     target = Target(kind, place, tmp_path)
@@ -245,6 +248,7 @@ def test_other_platforms_are_not_images_without_a_name(place: Place, tmp_path: P
         assert sorted(len(image.references) for image in archive.images) == [0, 0, 1] if all_platforms else [0, 1]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_a_sync_waits_for_who_else_adds_to_an_archive(
     kind: str, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -70,6 +70,7 @@ def blobs(path: Path) -> dict[str, int]:
     return {one.name: one.stat().st_ino for one in (path / "blobs/sha256").iterdir()}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("repositories", [1, 40])
 def test_four_times_as_many_tags_cost_four_times_as_much(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repositories: int

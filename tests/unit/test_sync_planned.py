@@ -104,6 +104,7 @@ def list_of(planned: Planned, repository: str, subject: str, *signatures: str) -
     return planned.there.add_manifest(repository, raw, MANIFEST, tag=tag)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("state", [True, False])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_of_tags_that_are_new_moved_and_the_same(planned: Planned, kind: str, *, state: bool):
@@ -136,6 +137,7 @@ def test_of_indexes(planned: Planned, kind: str, platforms: list[str] | None, *,
     assert planned.agreed(text, state=state) == ["copied"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KEEPS_REFERRERS)
 @pytest.mark.parametrize("state", [True, False])
 def test_of_what_refers_to_an_image_that_is_there(planned: Planned, kind: str, *, state: bool):
@@ -179,6 +181,7 @@ def test_of_tags_that_attach_something(planned: Planned, kind: str, *, referrers
     assert planned.agreed(text) == ["unchanged"] * 3
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("there", "then"), [(["one"], "copied"), (["one", "two", "three"], "unchanged"), (["three"], "copied")], ids=str
 )
