@@ -237,3 +237,17 @@ def test_credentials_that_are_not_text_are_told_without_them(field: str):
         with pytest.raises(InvalidSettings, match=r"of here are not valid UTF-8") as raised:
             Credentials(source="here", **{field: f"s3cret{half}"})
         assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "localhost:0", "1.5"])
+def test_what_cannot_be_a_registry_is_bad_input(tmp_path: Path, host: str):
+    for words in (
+        ["login", "-u", "me", "--password-stdin", host],
+        ["pull", "-q", f"{host}/x:1"],
+        ["tags", f"{host}/x"],
+        ["copy", f"docker://{host}/x:1", f"oci:{tmp_path}/layout"],
+    ):
+        done = run(tmp_path, *words, typed="secret\n")
+        assert done.returncode == 3
+        assert done.stderr == f"Error: {host!r} cannot be a registry: expected a host, and a port from 1 to 65535\n"
+    assert not (tmp_path / "layout").exists()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidSettings, RegistryDenied
+from orlop.errors import InvalidReference, InvalidSettings, RegistryDenied, UnsafeRedirect
 from orlop.model.dialect import Dialect
 from orlop.model.reference import Reference
 from orlop.model.regex import regex
@@ -211,7 +211,11 @@ def _place(server: Server, name: Reference, rest: str, realms: tuple[str, ...]) 
         raise InvalidSettings(f"the configuration of registries puts {name.name} at {place}, which names no repository")
     there = Reference.parse(_with_lower_host(place), dialect=Dialect.ENGINE_29)
     host = server_of(there.domain)
-    origin = Origin.of(f"{'http' if server.plain_http else 'https'}://{host}/")
+    try:
+        origin = Origin.of(f"{'http' if server.plain_http else 'https'}://{host}/")
+    except UnsafeRedirect as error:
+        msg = f"{there.domain!r} cannot be a registry: expected a host, and a port from 1 to 65535"
+        raise InvalidReference(msg) from error
     endpoint = Endpoint(
         origin=origin,
         verify=server.verify,
