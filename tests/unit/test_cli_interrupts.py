@@ -209,6 +209,8 @@ def test_a_signal_that_ended_a_command_ends_no_later_one_of_the_process():
         main._dispatch = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
         assert main.run(["images"]) == 130
         main._dispatch = dispatch
-        sys.exit(main.run(["images", "--no-such"]))"""
+        status = main.run(["images", "--no-such"])
+        signals.let_waiting_be()
+        sys.exit(status)"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr
