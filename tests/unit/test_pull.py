@@ -568,6 +568,15 @@ def test_an_index_of_very_many_is_not_followed(tmp_path: Path):
         assert len(there.asked) == 1
 
 
+def test_a_layer_that_an_image_has_twice_is_fetched_once(tmp_path: Path):
+    layout = Layout()
+    with pulling(tmp_path) as there:
+        push(there.registry, layout, layout.image("one", "two", "one"), "1")
+        there.pull()
+        assert sorted(there.asked) == ["GET blobs"] * 3 + ["GET manifests"]
+        assert there.images.inspect(there.name()).size
+
+
 def test_a_layer_that_is_elsewhere_gets_no_credentials(tmp_path: Path):
     layout, tar = Layout(), layer_tar("one")
     with pulling(tmp_path, ME, users={"me": "secret"}, auth="basic") as there:

@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,27 @@ def test_a_manifest_is_looked_at_whatever_the_registry_leaves_out(fake: Faked, q
     assert len(fake.asked) == asked
     found = fake.client.get_manifest(REPOSITORY, "1")
     assert (found.raw, found.digest, found.media_type) == (raw, digest, OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("sent", ["application/json", "text/plain", "application/octet-stream", ""])
+def test_a_manifest_that_names_no_type_is_what_it_looks_like(fake: Faked, sent: str):
+    named, _ = fake.image()
+    document = {name: value for name, value in json.loads(named).items() if name != "mediaType"}
+    index = {"schemaVersion": 2, "manifests": [Descriptor(OCI_MANIFEST, Digest.of(named), len(named)).to_dict()]}
+    for content, kind in ((document, OCI_MANIFEST), (index, OCI_INDEX)):
+        raw = json.dumps(content).encode()
+        fake.registry.add_manifest(REPOSITORY, raw, sent, tag="plain")
+        assert fake.client.get_manifest(REPOSITORY, "plain").media_type == kind
+        assert fake.client.head_manifest(REPOSITORY, "plain") == Descriptor(kind, Digest.of(raw), len(raw))
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+def test_why_a_look_is_refused_is_told(fake: Faked, status: int):
+    # The answer to HEAD has no body, in which that would be.
+    body = b'{"errors":[{"code":"DENIED","message":"this address is blocked"}]}'
+    fake.quirks(head=status, failures=(Failure(status, (), body, methods="GET"),))
+    with pytest.raises(RegistryError, match="this address is blocked"):
+        fake.client.head_manifest(REPOSITORY, "1")
 
 
 def test_what_a_registry_says_the_digest_is_does_not_count(fake: Faked):
@@ -459,6 +480,29 @@ def test_what_refers_to_an_image_is_found(fake: Faked, kind: str):
     assert fake.client.referrers(REPOSITORY, subject, SIGNATURE) == (first,)
     tag = f"sha256-{subject.hex}"
     assert (tag in fake.registry.repository(REPOSITORY).tags) == (kind in {"none", "html"})
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(400),
+        Failure(404, (("Content-Type", "text/plain"),), b"404 page not found"),
+        Failure(405),
+        Failure(501),
+        Failure(200, (("Content-Type", "application/json"),), b"{}"),
+        Failure(200, (("Content-Type", OCI_INDEX),), b"<html>log in</html>"),
+        Failure(200, (("Content-Type", OCI_INDEX),), b""),
+        Failure(307, (("Location", "/v2/"),)),
+    ],
+    ids=str,
+)
+def test_what_is_no_list_of_referrers_is_none(fake: Faked, failure: Failure):
+    _, subject = fake.image()
+    fake.quirks(referrers="none")
+    one = pushed_referrer(fake, subject, SIGNATURE, "one")
+    fake.quirks(failures=(replace(failure, path="/referrers/"),))
+    assert fake.client.referrers(REPOSITORY, subject) == (one,)
+    assert "/referrers/" in fake.asked[0]
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])

@@ -300,6 +300,12 @@ def test_parts_of_a_blob(registry, size):
         assert registry.get(path, headers={"Range": text}).body == content
 
 
+def test_places_have_no_host_that_a_proxy_could_make_wrong(registry):
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "r.example.com"}
+    session = registry.ask("POST", "/v2/a/b/blobs/uploads/", headers=headers)
+    assert session.headers["location"].startswith("/v2/a/b/blobs/uploads/")
+
+
 @pytest.mark.parametrize("size", [3000, 3 << 20])
 def test_a_part_is_sent_where_it_is_of_what_the_client_has(registry, size):
     content = bytes(range(250)) * (size // 250 + 1)
