@@ -214,6 +214,10 @@ def test_a_manifest_is_read_up_to_a_limit(fake: Faked):
     fake.registry.add_manifest(REPOSITORY, b" " * (4 << 20) + b"{}", OCI_MANIFEST, tag="huge")
     with pytest.raises(InvalidAnswer, match="larger than 4194304 bytes"):
         fake.client.get_manifest(REPOSITORY, "huge")
+    head = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]' % OCI_INDEX.encode()
+    raw = head + b" " * ((4 << 20) - len(head) - 1) + b"}"
+    fake.registry.add_manifest(REPOSITORY, raw, OCI_INDEX, tag="large")
+    assert fake.client.get_manifest(REPOSITORY, "large").raw == raw
 
 
 @pytest.mark.parametrize(
@@ -717,6 +721,22 @@ def test_what_is_refused_is_not_asked_again(fake: Faked, status: int):
     with pytest.raises((RegistryError, NotInRegistry)):
         fake.client.get_manifest(REPOSITORY, "1")
     assert len(fake.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "advice"),
+    [
+        # Docker Hub answers 401 for private repositories and for those that are not there.
+        (401, "UNAUTHORIZED", RegistryDenied, "log in, or check the name"),
+        (403, "DENIED", RegistryDenied, "these credentials do not allow that"),
+        (413, "SIZE_INVALID", RegistryError, "a proxy before the registry limits"),
+    ],
+)
+def test_a_refusal_says_what_to_do(fake: Faked, status: int, code: str, kind: type[Exception], advice: str):
+    body = json.dumps({"errors": [{"code": code, "message": "no"}]}).encode()
+    fake.quirks(failures=(Failure(status, (), body),) * 9)
+    with pytest.raises(kind, match=rf"{fake.client.host} answers {code}: no \({advice}"):
+        fake.client.get_manifest(REPOSITORY, "1")
 
 
 def test_errors_may_be_pages(fake: Faked):
