@@ -12,7 +12,7 @@ from orlop.registry.hosts import Hosts, Rule, Server
 from orlop.transfer import graph
 from orlop.transfer.places import Kind, parse_place
 from tests.layout_walk import walked
-from tests.unit.layouts import MANIFEST, Layout, named, sha256, unpacked
+from tests.unit.layouts import LAYER, MANIFEST, Layout, named, sha256, unpacked
 from tests.unit.pushed import placed, reached, simple, top_digest
 
 if TYPE_CHECKING:
@@ -148,6 +148,26 @@ def test_from_registry_to_registry_without_a_store(place: Place, tmp_path: Path)
         assert report.images[0].is_new
         again = copy(place, f"docker://{place.name('app:1')}", f"docker://{other.name('app')}")
         assert not again.images[0].is_new
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    ],
+)
+def test_a_layer_that_may_not_be_given_on_stays_where_it_is(place: Place, tmp_path: Path, media_type: str):
+    layout = Layout()
+    here, far = layout.blob(b"here", f"{LAYER}+gzip"), layout.blob(b"far away", media_type)
+    far["urls"] = ["https://store.example.com/layer"]
+    image = layout.image("a", changes={"layers": [here, far]}, **named(NAME))
+    unpacked(layout.top(image).files, tmp_path / "in")
+    copy(place, f"oci:{tmp_path}/in:{NAME}", f"docker://{place.name('app:1')}")
+    there = place.there.repository("app")
+    assert list(there.manifests) == [image["digest"]]
+    assert here["digest"] in there.blobs
+    assert not [one for one in place.asked() if far["digest"] in one]
 
 
 @pytest.mark.parametrize("quirks", [{}, {"referrers": "none"}, {"referrers": "html"}])

@@ -568,6 +568,25 @@ def test_an_index_of_very_many_is_not_followed(tmp_path: Path):
         assert len(there.asked) == 1
 
 
+def test_a_pull_opens_few_connections(tmp_path: Path):
+    # Registries refuse whoever opens many at once.
+    layout = Layout()
+    with pulling(tmp_path) as there:
+        push(there.registry, layout, layout.image(*(f"file{number}" for number in range(12))), "1")
+        there.pull()
+        assert len(there.asked) == 14
+        assert there.registry.registry.connections <= 6 + 1  # and one that tried TLS first
+
+
+def test_a_layer_that_an_image_has_twice_is_fetched_once(tmp_path: Path):
+    layout = Layout()
+    with pulling(tmp_path) as there:
+        push(there.registry, layout, layout.image("one", "two", "one"), "1")
+        there.pull()
+        assert sorted(there.asked) == ["GET blobs"] * 3 + ["GET manifests"]
+        assert there.images.inspect(there.name()).size
+
+
 def test_a_layer_that_is_elsewhere_gets_no_credentials(tmp_path: Path):
     layout, tar = Layout(), layer_tar("one")
     with pulling(tmp_path, ME, users={"me": "secret"}, auth="basic") as there:

@@ -115,6 +115,14 @@ def test_a_registry_that_shares_nothing_is_sent_all(place: Place, status: int):
     assert place.there.repository("other/app").tags == place.there.repository("team/app").tags
 
 
+def test_a_layer_that_an_image_has_twice_is_sent_once(place: Place):
+    place.load(simple(place.name("app:1"), "a", "b", "a"))
+    place.push("app:1")
+    asked = [one.split()[0] for one in place.asked()]
+    assert (asked.count("POST"), asked.count("PUT")) == (3, 4)  # two layers, the config, and the manifest
+    assert len(place.there.repository("app").blobs) == 3
+
+
 def test_a_layer_of_another_registry_is_not_mounted(place: Place, tmp_path: Path):
     with placed(tmp_path / "second") as other:
         place.load(simple(place.name("team/app:1"), "a"))

@@ -7,9 +7,10 @@ import itertools
 import json
 import re
 import threading
+import time
 import zlib
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,8 @@ def test_a_manifest_is_what_its_bytes_are(fake: Faked):
         ({"manifest_type": "application/octet-stream"}, 2),
         ({"manifest_type": "text/plain"}, 2),
         ({"manifest_suffix": "; charset=utf-8"}, 1),
+        ({"head": 501}, 2),
+        ({"encoded_documents": True}, 2),
     ],
 )
 def test_a_manifest_is_looked_at_whatever_the_registry_leaves_out(fake: Faked, quirks: dict[str, Any], asked: int):
@@ -98,6 +101,27 @@ def test_a_manifest_is_looked_at_whatever_the_registry_leaves_out(fake: Faked, q
     assert len(fake.asked) == asked
     found = fake.client.get_manifest(REPOSITORY, "1")
     assert (found.raw, found.digest, found.media_type) == (raw, digest, OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("sent", ["application/json", "text/plain", "application/octet-stream", ""])
+def test_a_manifest_that_names_no_type_is_what_it_looks_like(fake: Faked, sent: str):
+    named, _ = fake.image()
+    document = {name: value for name, value in json.loads(named).items() if name != "mediaType"}
+    index = {"schemaVersion": 2, "manifests": [Descriptor(OCI_MANIFEST, Digest.of(named), len(named)).to_dict()]}
+    for content, kind in ((document, OCI_MANIFEST), (index, OCI_INDEX)):
+        raw = json.dumps(content).encode()
+        fake.registry.add_manifest(REPOSITORY, raw, sent, tag="plain")
+        assert fake.client.get_manifest(REPOSITORY, "plain").media_type == kind
+        assert fake.client.head_manifest(REPOSITORY, "plain") == Descriptor(kind, Digest.of(raw), len(raw))
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+def test_why_a_look_is_refused_is_told(fake: Faked, status: int):
+    # The answer to HEAD has no body, in which that would be.
+    body = b'{"errors":[{"code":"DENIED","message":"this address is blocked"}]}'
+    fake.quirks(head=status, failures=(Failure(status, (), body, methods="GET"),))
+    with pytest.raises(RegistryError, match="this address is blocked"):
+        fake.client.head_manifest(REPOSITORY, "1")
 
 
 def test_what_a_registry_says_the_digest_is_does_not_count(fake: Faked):
@@ -134,6 +158,51 @@ def test_a_manifest_that_two_programs_read_differently_is_refused(
             fake.client.get_manifest(REPOSITORY, reference)
 
 
+def test_a_signed_manifest_of_schema_1_is_named_by_its_digest_too(fake: Faked):
+    # Its digest is that of the payload, so that the bytes that come always have another one.
+    payload = json.dumps({"schemaVersion": 1, "name": REPOSITORY, "fsLayers": [], "history": []}).encode()
+    signed = payload[:-1] + b', "signatures": []}'
+    media_type = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    for sent in (media_type, "application/json"):
+        fake.registry.repository(REPOSITORY).manifests[str(Digest.of(payload))] = (sent, signed)
+        with pytest.raises(RegistryUnsupported, match="schema version 1"):
+            fake.client.get_manifest(REPOSITORY, Digest.of(payload))
+
+
+def test_documents_are_read_though_a_proxy_compresses_them():
+    me = Credentials(user="me", password="secret")
+    with faked(me, users={"me": "secret"}, auth="bearer", encoded_documents=True) as fake:
+        raw, digest = fake.image()
+        assert fake.client.get_manifest(REPOSITORY, digest).raw == raw
+        assert list(fake.client.tags(REPOSITORY)) == ["1"]
+        assert fake.client.referrers(REPOSITORY, digest) == ()
+        with pytest.raises(NotInRegistry, match="MANIFEST_UNKNOWN"):
+            fake.client.get_manifest(REPOSITORY, "2")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (gzip.compress(b" " * (5 << 20)), "larger than 4194304 bytes"),
+        (gzip.compress(b"{}")[:10] + b"\xff" * 20, "not encoded as it says"),
+        (gzip.compress(b"{}")[:-9], "cannot be read"),
+    ],
+    ids=["bomb", "junk", "cut"],
+)
+def test_a_document_whose_encoding_is_wrong_is_an_error(fake: Faked, body: bytes, why: str):
+    fake.quirks(failures=(Failure(200, (("Content-Encoding", "gzip"), ("Content-Type", OCI_MANIFEST)), body),))
+    with pytest.raises((InvalidAnswer, InvalidManifest), match=why):
+        fake.client.get_manifest(REPOSITORY, "1")
+
+
+def test_a_size_is_not_that_of_what_a_proxy_compressed(fake: Faked):
+    fake.registry.add_blob(REPOSITORY, LAYER)
+    fake.quirks(encoding="real")
+    assert fake.client.head_blob(REPOSITORY, Digest.of(LAYER)) is None
+    fake.quirks()
+    assert fake.client.head_blob(REPOSITORY, Digest.of(LAYER)) == len(LAYER)
+
+
 @pytest.mark.parametrize("raw", [b"", b"<html>Log in</html>", b'{"schemaVersion":2,'])
 def test_what_is_not_a_manifest_is_told_with_where_it_came_from(fake: Faked, raw: bytes):
     fake.registry.add_manifest(REPOSITORY, raw, OCI_MANIFEST, tag="odd")
@@ -145,6 +214,10 @@ def test_a_manifest_is_read_up_to_a_limit(fake: Faked):
     fake.registry.add_manifest(REPOSITORY, b" " * (4 << 20) + b"{}", OCI_MANIFEST, tag="huge")
     with pytest.raises(InvalidAnswer, match="larger than 4194304 bytes"):
         fake.client.get_manifest(REPOSITORY, "huge")
+    head = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]' % OCI_INDEX.encode()
+    raw = head + b" " * ((4 << 20) - len(head) - 1) + b"}"
+    fake.registry.add_manifest(REPOSITORY, raw, OCI_INDEX, tag="large")
+    assert fake.client.get_manifest(REPOSITORY, "large").raw == raw
 
 
 @pytest.mark.parametrize(
@@ -218,6 +291,7 @@ def test_a_registry_that_deletes_no_tags_says_so(fake: Faked, status: int):
         {},
         {"length": False},
         {"redirect": 307},
+        {"redirect": 301},
         {"redirect": 302},
         {"redirect": 303},
         {"redirect": 308},
@@ -264,6 +338,31 @@ def test_what_was_read_before_a_break_is_not_sent_again(fake: Faked):
     begun = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
     assert 0 < begun <= 700_000
     assert second.sent == len(LAYER) - begun
+
+
+@pytest.mark.parametrize("quirks", [{}, {"etag": "changing"}, {"redirect": 307, "etag": "changing"}], ids=str)
+def test_a_range_is_asked_for_whatever_the_etag_is(fake: Faked, quirks: dict[str, Any]):
+    # Hosts behind one name give a blob other tags; its digest says whether both parts are of one.
+    fake.registry.add_blob(REPOSITORY, LAYER)
+    fake.quirks(cut=700_000, **quirks)
+    assert read_all(fake.client, LAYER) == LAYER
+    assert all("if-range" not in one.headers for one in fake.registry.requests)
+    assert [one.status for one in fake.registry.requests if one.status != 307] == [200, 206]
+
+
+def test_a_refusal_of_a_range_whose_body_never_ends_is_not_waited_for():
+    # distribution 2.8 announces the length of the blob, sends a short error, and keeps the connection.
+    begun = time.monotonic()
+
+    def check() -> None:
+        assert time.monotonic() < begun + 30
+
+    content = LAYER[:1000]
+    with faked(check=check) as fake:
+        fake.registry.add_blob(REPOSITORY, content)
+        fake.quirks(ranges="none")
+        assert read_all(fake.client, content, offset=500) == content[500:]
+        assert [one.status for one in fake.registry.requests] == [416, 200]
 
 
 @pytest.mark.parametrize(
@@ -385,6 +484,29 @@ def test_what_refers_to_an_image_is_found(fake: Faked, kind: str):
     assert fake.client.referrers(REPOSITORY, subject, SIGNATURE) == (first,)
     tag = f"sha256-{subject.hex}"
     assert (tag in fake.registry.repository(REPOSITORY).tags) == (kind in {"none", "html"})
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(400),
+        Failure(404, (("Content-Type", "text/plain"),), b"404 page not found"),
+        Failure(405),
+        Failure(501),
+        Failure(200, (("Content-Type", "application/json"),), b"{}"),
+        Failure(200, (("Content-Type", OCI_INDEX),), b"<html>log in</html>"),
+        Failure(200, (("Content-Type", OCI_INDEX),), b""),
+        Failure(307, (("Location", "/v2/"),)),
+    ],
+    ids=str,
+)
+def test_what_is_no_list_of_referrers_is_none(fake: Faked, failure: Failure):
+    _, subject = fake.image()
+    fake.quirks(referrers="none")
+    one = pushed_referrer(fake, subject, SIGNATURE, "one")
+    fake.quirks(failures=(replace(failure, path="/referrers/"),))
+    assert fake.client.referrers(REPOSITORY, subject) == (one,)
+    assert "/referrers/" in fake.asked[0]
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])
@@ -561,12 +683,60 @@ def test_a_quota_is_not_waited_for(fake: Faked, headers: dict[str, str], wait: f
     assert len(fake.asked) == 1
 
 
+def busy(status: int, *headers: tuple[str, str], code: str = "TOOMANYREQUESTS") -> Failure:
+    return Failure(status, headers, json.dumps({"errors": [{"code": code, "message": "slow down"}]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("failures", "pauses"),
+    [
+        ((busy(403),), 0.5),
+        ((busy(400), busy(404)), 1.5),
+        ((busy(403, ("Retry-After", "7")),), 7),
+    ],
+    ids=str,
+)
+def test_a_registry_that_asks_to_wait_in_words_is_waited_for(fake: Faked, failures: tuple[Failure, ...], pauses: float):
+    raw, _ = fake.image()
+    fake.quirks(failures=failures)
+    assert fake.client.get_manifest(REPOSITORY, "1").raw == raw
+    assert fake.pauses.total == pytest.approx(pauses, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("failure", "most"),
+    [(busy(403), 5), (busy(429), 5), (busy(403, ("Retry-After", "3600")), 1), (busy(403, code="UNKNOWN"), 1)],
+    ids=str,
+)
+def test_a_registry_that_asks_to_wait_in_words_for_ever_is_given_up(fake: Faked, failure: Failure, most: int):
+    fake.quirks(failures=(failure,) * 30)
+    with pytest.raises(RegistryError, match="slow down"):
+        fake.client.get_manifest(REPOSITORY, "1")
+    assert len(fake.asked) <= most
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 416])
 def test_what_is_refused_is_not_asked_again(fake: Faked, status: int):
     fake.quirks(failures=(Failure(status),) * 9)
     with pytest.raises((RegistryError, NotInRegistry)):
         fake.client.get_manifest(REPOSITORY, "1")
     assert len(fake.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "advice"),
+    [
+        # Docker Hub answers 401 for private repositories and for those that are not there.
+        (401, "UNAUTHORIZED", RegistryDenied, "log in, or check the name"),
+        (403, "DENIED", RegistryDenied, "these credentials do not allow that"),
+        (413, "SIZE_INVALID", RegistryError, "a proxy before the registry limits"),
+    ],
+)
+def test_a_refusal_says_what_to_do(fake: Faked, status: int, code: str, kind: type[Exception], advice: str):
+    body = json.dumps({"errors": [{"code": code, "message": "no"}]}).encode()
+    fake.quirks(failures=(Failure(status, (), body),) * 9)
+    with pytest.raises(kind, match=rf"{fake.client.host} answers {code}: no \({advice}"):
+        fake.client.get_manifest(REPOSITORY, "1")
 
 
 def test_errors_may_be_pages(fake: Faked):

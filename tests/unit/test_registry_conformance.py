@@ -300,6 +300,24 @@ def test_parts_of_a_blob(registry, size):
         assert registry.get(path, headers={"Range": text}).body == content
 
 
+def test_places_have_no_host_that_a_proxy_could_make_wrong(registry):
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "r.example.com"}
+    session = registry.ask("POST", "/v2/a/b/blobs/uploads/", headers=headers)
+    assert session.headers["location"].startswith("/v2/a/b/blobs/uploads/")
+
+
+@pytest.mark.parametrize("size", [3000, 3 << 20])
+def test_a_part_is_sent_where_it_is_of_what_the_client_has(registry, size):
+    content = bytes(range(250)) * (size // 250 + 1)
+    path = f"/v2/a/b/blobs/{registry.push_blob('a/b', content)}"
+    etag = registry.head(path).headers["etag"]
+    part = registry.get(path, headers={"Range": "bytes=500-", "If-Range": etag})
+    assert (part.status, part.body) == (206, content[500:])
+    for other in ('"sha256:other"', f"W/{etag}", "Fri, 15 Jan 2027 08:00:00 GMT", ""):
+        whole = registry.get(path, headers={"Range": "bytes=500-", "If-Range": other})
+        assert (whole.status, whole.body) == (200, content)
+
+
 def test_what_the_client_has_already_is_not_sent_again(registry):
     manifest = registry.push_image("a/b", "1")
     blob = registry.push_blob("a/b", A)
@@ -309,7 +327,11 @@ def test_what_the_client_has_already_is_not_sent_again(registry):
         same = registry.get(path, headers={"If-None-Match": first.headers["etag"]})
         assert (same.status, same.body) == (304, b"")
         assert registry.get(path, headers={"If-None-Match": '"sha256:other"'}).status == 200
-    assert registry.get(f"/v2/a/b/blobs/{blob}").headers["accept-ranges"] == "bytes"
+    kept = registry.get(f"/v2/a/b/blobs/{blob}").headers
+    assert kept["accept-ranges"] == "bytes"
+    # A blob is the same for ever; a tag may lead to something else any time.
+    assert "max-age=31536000" in kept["cache-control"]
+    assert "max-age" not in registry.get("/v2/a/b/manifests/1").headers.get("cache-control", "")
 
 
 # Manifests by digest and by tag: PUT 201 + Location; `OCI-Subject: D` for those with subject, also when the subject

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orlop.errors import InvalidSettings, RegistryDenied
+from orlop.model.dialect import Dialect
 from orlop.model.reference import Reference
 from orlop.registry import authfiles
 from orlop.registry.authfiles import AuthFiles, search_order
@@ -188,6 +189,25 @@ def test_without_rules_a_name_is_where_it_says():
     assert names_of(Hosts(), "r.test:5000/a/b") == ["https://r.test:5000 a/b"]
     assert [one.endpoint.may_be_plain for one in Hosts().to_pull(Reference.parse("r.test/a"))] == [False]
     assert [one.endpoint.may_be_plain for one in Hosts().to_pull(Reference.parse("localhost:5000/a"))] == [True]
+
+
+@pytest.mark.parametrize(
+    ("host", "may_be"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9:5000", True),
+        ("[::1]:5000", True),
+        ("registry.localhost", True),
+        ("10.0.0.1:5000", False),
+        ("192.168.1.1", False),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+        ("[::2]:5000", False),
+    ],
+)
+def test_plain_http_may_be_spoken_to_this_machine_alone_without_a_rule(host: str, *, may_be: bool):
+    (place,) = [Hosts().to_push(Reference.parse(f"{host}/a", dialect=Dialect.ENGINE_29))]
+    assert (place.endpoint.may_be_plain, place.endpoint.verify) == (may_be, True)
 
 
 OURS = """

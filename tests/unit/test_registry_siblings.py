@@ -230,6 +230,7 @@ def test_a_key_is_found_in_every_form(key: str):
         "docker.io",
         "index.docker.io",
         "registry-1.docker.io",
+        "registry.hub.docker.com",
         "https://index.docker.io/v1",
         "https://index.docker.io/v1/",
         "docker.io/library",

@@ -49,6 +49,13 @@ def is_there(fake: Faked) -> bool:
         {"location": "bare"},
         {"location": "store"},
         {"location_query": "?_state=abc%3D%2f&x=%3d"},
+        {"location_moves": True},
+        {"location_moves": True, "location": "store"},
+        {"location_moves": True, "upload_cut": 500_000, "upload_kept": True},
+        {"unranged": 400},
+        {"unsized": 411},
+        {"upload_cut": 500_000, "upload_kept": True, "upload_asked": 404},
+        {"upload_cut": 500_000, "upload_kept": True, "upload_asked": 416},
         {"patch": 201},
         {"patch": 204},
         {"patch_range": "missing"},
@@ -83,8 +90,14 @@ def test_a_blob_arrives_by_every_way(fake: Faked, way: Way, quirks: dict[str, An
         ({"chunks": 404}, Way.CHUNKED, "POST PATCH POST PUT"),
         ({"chunks": 405}, Way.CHUNKED, "POST PATCH POST PUT"),
         ({"chunks": 501}, Way.CHUNKED, "POST PATCH POST PUT"),
+        # Some end with the first one.
+        ({"later_chunks": 405}, Way.CHUNKED, "POST PATCH PATCH POST PUT"),
+        ({"later_chunks": 416}, Way.CHUNKED, "POST PATCH PATCH POST PUT"),
+        ({"later_chunks": 400}, Way.CHUNKED, "POST PATCH PATCH HEAD POST PATCH PATCH POST PUT"),
+        ({"later_chunks": 404}, Way.CHUNKED, "POST PATCH PATCH HEAD POST PATCH PATCH POST PUT"),
         ({"chunk_least": 500_000}, Way.CHUNKED, "POST PATCH PATCH PATCH PUT"),
         ({"chunk_most": 250_000}, Way.CHUNKED, "POST PATCH PATCH PATCH PATCH PATCH PUT"),
+        ({"takes": 100_000, "location_moves": True}, Way.CHUNKED, "POST PATCH PATCH PATCH PATCH PATCH PUT"),
         ({"takes": 100_000}, Way.CHUNKED, "POST PATCH PATCH PATCH PATCH PATCH PUT"),
     ],
     ids=str,
@@ -212,6 +225,28 @@ def test_a_mount_is_done_or_is_an_upload(fake: Faked, status: int, source: str |
         assert upload is not None
         upload.commit(DIGEST, body_of(LAYER))
     assert is_there(fake)
+    # The session that a mount opens is the one that is used.
+    assert fake.registry.sessions() == []
+
+
+@pytest.mark.parametrize("status", [404, 416])
+def test_a_session_that_is_refused_when_it_is_asked_is_lost(fake: Faked, status: int):
+    upload = fake.client.start_upload(REPOSITORY)
+    fake.quirks(upload_asked=status)
+    with pytest.raises(UploadLost):
+        fake.client.resume_upload(upload.state)
+
+
+def test_requests_without_a_body_say_so(fake: Faked):
+    # Proxies refuse a POST without a length (411).
+    fake.registry.add_blob("other/app", LAYER)
+    fake.quirks(unsized=411, post_digest=202)
+    assert fake.client.mount_blob(REPOSITORY, DIGEST, "other/app") is None
+    push(fake, Way.CHUNKED)
+    fake.client.post_blob(REPOSITORY, DIGEST, BytesBody(LAYER))
+    asked = [one for one in fake.registry.requests if one.method == "POST"]
+    assert all(one.path == f"/v2/{REPOSITORY}/blobs/uploads/" for one in asked)
+    assert all("expect" not in one.headers for one in fake.registry.requests)
 
 
 def test_a_session_is_cancelled_quietly(fake: Faked):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from urllib3 import HTTPResponse
 
 from orlop.errors import (
     BucketUnavailable,
@@ -162,6 +163,22 @@ def test_a_bad_line_is_no_matter_as_long_as_bytes_come(rig: Rig) -> None:
     rig.s3.plan = lambda asked: Trouble(200, cut=20_000) if asked.method == "GET" else None
     assert rig.opened.read(row) == _DATA
     assert len(rig.s3.asked) > 100
+
+
+def test_a_bad_line_is_no_matter_where_a_break_takes_along_what_came(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in what niquests puts in the place of urllib3: a piece comes whole, or not at all."""
+    usual = HTTPResponse.read
+
+    def read(self: HTTPResponse, amt: int, **options: Any) -> bytes:
+        found = b""
+        while len(found) < amt and (more := usual(self, amt - len(found), **options)):
+            found += more
+        return found
+
+    row = rig.opened.keep(_DATA)
+    monkeypatch.setattr(HTTPResponse, "read", read)
+    rig.s3.plan = lambda asked: Trouble(200, cut=20_000) if asked.method == "GET" else None
+    assert rig.opened.read(row) == _DATA
 
 
 def test_silence_ends_a_connection_and_not_the_read() -> None:

@@ -32,7 +32,6 @@ _PIECE: Final = 1 << 20
 _PROGRESS: Final = 1 << 20
 """After so many bytes the tries are counted anew."""
 _PARTIAL, _UNSATISFIABLE = 206, 416
-_ENCODED: Final = frozenset({"gzip", "x-gzip"})
 
 
 class BlobReader(Closing):
@@ -167,11 +166,11 @@ class BlobReader(Closing):
             found is not None
             and int(found[1]) == self.position
             and found[3] in {"*", str(self._size)}
-            and not _is_encoded(answer)
+            and not answer.is_encoded
         )
 
     def _decoded(self, answer: Answer) -> Answer | _Inflated:
-        if not _is_encoded(answer):
+        if not answer.is_encoded:
             return answer
         length = answer.headers.get("Content-Length")
         if length is None:
@@ -216,7 +215,3 @@ class _Inflated:
 
     def close(self, *, broken: bool = False) -> None:
         self._answer.close(broken=broken)
-
-
-def _is_encoded(answer: Answer) -> bool:
-    return (answer.headers.get("Content-Encoding") or "").strip().lower() in _ENCODED

@@ -228,7 +228,7 @@ class RegistryClient:
     def head_blob(self, repository: str, digest: Digest) -> int | None:
         """Return the size of a blob, or None where the registry does not say it. Raises `NotInRegistry`."""
         with self._look(repository, digest, to_pull(repository)) as answer:
-            return number(answer.headers.get("Content-Length") or "")
+            return None if answer.is_encoded else number(answer.headers.get("Content-Length") or "")
 
     def has_blob(self, repository: str, digest: Digest, *, pulls: bool = False) -> bool:
         """Return whether a repository has a blob, as far as the registry says.

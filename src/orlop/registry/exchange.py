@@ -19,7 +19,7 @@ from functools import partial
 from http.client import RemoteDisconnected
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidAnswer, RegistryUnreachable
+from orlop.errors import InvalidAnswer, RegistryBusy, RegistryUnreachable
 from orlop.model.logger import Logger
 from orlop.model.regex import regex
 from orlop.model.urls import scrubbed
@@ -111,7 +111,7 @@ class Exchange:
         noted = None if body is None else NotedBody(body)
         request = Request(method, self._url(where), headers, noted)
         once = once or not request.can_repeat
-        may_return = True
+        may_return, tried = True, 0
         while True:
             try:
                 answer = self._authorized(request, wants, once=once)
@@ -136,7 +136,9 @@ class Exchange:
                     ask = partial(self.ask, method, where, wants, what=what, expect=expect, headers=headers)
                     answer.again = self._repeating(ask)
                 return answer
-            raise self._refusal(answer, what)
+            refused, tried = self._refusal(answer, what), tried + 1
+            if once or not self._waits_for(refused, tried):
+                raise refused
 
     def ask_stranger(
         self, url: str, *, what: str, expect: Collection[int], headers: tuple[tuple[str, str], ...] = ()
@@ -218,6 +220,17 @@ class Exchange:
         if quota is not None and (quota.window or 0) >= _QUOTA:
             return None
         return self.waiting.patience.before(tried, self.waiting.clock)
+
+    def _waits_for(self, error: RegistryError | NotInRegistry, tried: int) -> bool:
+        """Wait where a registry asks for that in its words, and not by its status; return whether to ask again."""
+        patience = self.waiting.patience
+        if not isinstance(error, RegistryBusy) or error.answered in _FAILURES or tried >= patience.tries:
+            return False
+        wait = patience.before(tried, self.waiting.clock) if error.wait is None else error.wait
+        if wait > patience.longest:
+            return False
+        self.waiting.pause(wait)
+        return True
 
     def _authorized(self, request: Request, wants: Wants, *, once: bool) -> Answer:
         """Send a request with what the registry wants to see, if it goes to the registry itself."""

@@ -78,14 +78,15 @@ def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str, is_
         DigestMismatch, InvalidAnswer, InvalidManifest, RegistryUnsupported.
     """
     raw = answer.document(limit, what=what)
-    digest = digest_of(raw, wanted.algorithm if wanted is not None else "sha256")
-    if wanted is not None and digest != Digest.wrap(wanted):
-        raise DigestMismatch(f"{what} was asked for by its digest {wanted}, but what came has the digest {digest}")
     sent = type_of(answer)
+    # First, as the digest of such a manifest is that of its payload without the signatures.
     if sent.startswith(_SCHEMA_1) or _is_schema_1(raw):
         raise RegistryUnsupported(
             f"{what} is of schema version 1, which no engine reads any more; push it again with a newer one"
         )
+    digest = digest_of(raw, wanted.algorithm if wanted is not None else "sha256")
+    if wanted is not None and digest != Digest.wrap(wanted):
+        raise DigestMismatch(f"{what} was asked for by its digest {wanted}, but what came has the digest {digest}")
     try:
         document = Index.of_layout(raw, may_be_strange=True) if is_list else parse_manifest(raw)
     except InvalidManifest as error:
@@ -107,7 +108,7 @@ def looked_at(answer: Answer, wanted: Digest | None) -> Descriptor | None:
     length, said = number(answer.headers.get("Content-Length") or ""), answer.headers.get("Docker-Content-Digest")
     kind = type_of(answer)
     digest = Digest.unchecked(said or "")
-    if length is None or kind not in KNOWN:
+    if length is None or kind not in KNOWN or answer.is_encoded:
         return None
     if wanted is not None:
         return Descriptor(kind, Digest.wrap(wanted), length)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from orlop.streams.compression import OpenReadable
 
 _PIECE = 1 << 16
+_ENCODED = frozenset({"gzip", "x-gzip"})
+_GZIP = b"\x1f\x8b"
 
 
 class Body(Protocol):
@@ -112,6 +114,11 @@ class Answer:
         self.again: Callable[[RegistryUnreachable], Answer] | None = None
         """Asks once more for what broke off, or raises that; None where it cannot be asked for again."""
 
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the server says that it compressed the body, which nobody asks for."""
+        return (self.headers.get("Content-Encoding") or "").strip().lower() in _ENCODED
+
     def read(self, n: int, /) -> bytes:
         """Return at most ``n`` bytes of the body, what is there; none at its end."""
         return self._read(n)
@@ -119,8 +126,11 @@ class Answer:
     def document(self, limit: int, *, what: str) -> bytes:
         """Return the whole body, which is closed then. One that breaks off is asked for again, where that can be.
 
+        One that a proxy compressed is decompressed: no document begins as what is compressed does.
+
         Raises:
-            InvalidAnswer: it is larger than a limit. RegistryUnreachable: it breaks off, again and again.
+            InvalidAnswer: it is larger than a limit, or not as its encoding says. RegistryUnreachable: it breaks off,
+            again and again.
         """
         answer = self
         while True:
@@ -142,7 +152,21 @@ class Answer:
                 if len(found) > limit:
                     self.close(broken=True)
                     raise InvalidAnswer(f"{what} from {shown(self.url)} is larger than {limit} bytes")
+        if self.is_encoded and found.startswith(_GZIP):
+            return self._decoded(bytes(found), limit, what)
         return bytes(found)
+
+    def _decoded(self, encoded: bytes, limit: int, what: str) -> bytes:
+        import zlib  # noqa: PLC0415 - hardly ever needed
+
+        decoder = zlib.decompressobj(wbits=31)
+        try:
+            found = decoder.decompress(encoded, limit + 1)
+        except zlib.error as error:
+            raise InvalidAnswer(f"{what} from {shown(self.url)} is not encoded as it says") from error
+        if len(found) > limit:
+            raise InvalidAnswer(f"{what} from {shown(self.url)} is larger than {limit} bytes")
+        return found
 
     def close(self, *, broken: bool = False) -> None:
         """Stop reading. A connection that is ``broken`` is not used again."""

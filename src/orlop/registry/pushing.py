@@ -4,7 +4,7 @@ Registries differ in which of the ways they take (`orlop.registry.uploads`), and
 fails there is one that may not:
 
     monolithic ── 413 ──► chunks of 95 MB ── 413 ──► chunks of 4 MiB
-    chunks ── refused at the first one ──► monolithic
+    chunks ── refused at the first one, or always behind the same one ──► monolithic
     a broken connection ──► is the blob there? else: how far did the registry get? else: anew
 
 A body that can be opened again is needed for all that; a stream is sent in one piece, once.
@@ -98,6 +98,7 @@ class BlobPush:
         self._sent = sent
         self._fallbacks = iter(_FALLBACKS)
         self._was_refused = False
+        self._ended: int | None = None
 
     def run(self, upload: Upload | None = None) -> None:
         """Send the blob, and return when the registry has it.
@@ -123,12 +124,12 @@ class BlobPush:
             except RegistryError as error:
                 reached = 0 if upload is None else upload.offset
                 best = max(best, reached)
-                if self._falls_back(error, reached):
-                    upload = None
-                    continue
                 if kept is not None and upload is kept and error.answered in _NOT_SO:
                     self._save(None)
                     upload = kept = None
+                    continue
+                if self._falls_back(error, reached):
+                    upload = None
                     continue
                 tried += 1
                 wait = self._wait(error, tried)
@@ -198,12 +199,23 @@ class BlobPush:
                 return False
             self._way, self._chunk = Way.CHUNKED, smaller
             return True
-        is_refusal = self._way is Way.CHUNKED and error.answered in _NOT_SO and not reached
-        if is_refusal and not self._was_refused and not isinstance(error, RegistryUnreachable):
+        if self._way is Way.CHUNKED and not self._was_refused and self._takes_no_chunks(error, reached):
             self._was_refused = True
             self._way = Way.MONOLITHIC
             return True
         return False
+
+    def _takes_no_chunks(self, error: RegistryError, reached: int) -> bool:
+        """Return whether a refusal is of chunks as such: of the first one, or of any behind those before."""
+        if error.answered not in _NOT_SO or isinstance(error, RegistryUnreachable):
+            return False
+        if not reached:
+            return True
+        if reached >= self._body.size or error.answered >= 500:
+            return False
+        # A session may be lost once; where every one ends behind the same chunk, that is how the registry is.
+        before, self._ended = self._ended, reached
+        return before == reached or not isinstance(error, UploadLost)
 
     def _is_there(self) -> bool:
         try:

@@ -56,13 +56,8 @@ def by_get(server: TokenServer, scopes: tuple[Scope, ...], credentials: Credenti
     return Request("GET", url, (("Authorization", header),) if header else ())
 
 
-def by_post(
-    server: TokenServer, scopes: tuple[Scope, ...], credentials: Credentials, *, offline: bool = False
-) -> Request:
-    """Return the request of OAuth 2, with an identity token or with a name and password.
-
-    ``offline`` asks for an identity token besides.
-    """
+def by_post(server: TokenServer, scopes: tuple[Scope, ...], credentials: Credentials) -> Request:
+    """Return the request of OAuth 2, with an identity token or with a name and password."""
     if credentials.identity_token:
         pairs = [("grant_type", "refresh_token"), ("refresh_token", credentials.identity_token)]
     else:
@@ -70,7 +65,6 @@ def by_post(
     pairs += [("service", server.service)] if server.service else []
     pairs.append(("client_id", CLIENT_ID))
     pairs += [("scope", " ".join(map(str, scopes)))] if scopes else []
-    pairs += [("access_type", "offline")] if offline else []
     headers = (("Content-Type", "application/x-www-form-urlencoded"),)
     return Request("POST", server.realm, headers, BytesBody(urlencode(pairs, quote_via=quote).encode()))
 

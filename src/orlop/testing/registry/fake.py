@@ -149,6 +149,10 @@ class FakeRegistry:
             if failure.hang_up:
                 raise HangUp
             return Reply(failure.status, list(failure.headers), failure.body)
+        has_body = asked.method in {"POST", "PUT", "PATCH"}
+        if self.quirks.unsized != 200 and has_body and "content-length" not in asked.headers:
+            asked.read()
+            return Reply(self.quirks.unsized, [("Content-Type", "text/html")], b"<title>411 Length Required</title>")
         limit = self.quirks.body_limit
         if limit is not None and int(asked.headers.get("content-length", "0")) > limit:
             return Reply(
@@ -158,6 +162,9 @@ class FakeRegistry:
         reply.headers.append(("Docker-Distribution-Api-Version", "registry/2.0"))
         if self.quirks.warning:
             reply.headers.append(("Warning", self.quirks.warning))
+        if self.quirks.encoded_documents and "/blobs/sha" not in asked.path and reply.body:
+            reply.headers.append(("Content-Encoding", "gzip"))
+            reply.body = gzip.compress(reply.body)
         return reply
 
     def _failure(self, asked: Asked) -> Failure | None:
@@ -386,16 +393,18 @@ class FakeRegistry:
             return self.refuse(404, "BLOB_UNKNOWN", "blob unknown to registry")
         status, headers, total = 200, [("Content-Type", "application/octet-stream")], len(content)
         found = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("range", ""))
-        if found is not None and quirks.ranges != "ignored":
+        etag = f'"{asked.path.rpartition("/")[2]}"' if quirks.etag == "right" else f'"{len(self.requests)}"'
+        headers.append(("ETag", etag))
+        if found is not None and quirks.ranges != "ignored" and asked.headers.get("if-range", etag) == etag:
             start = int(found[1]) + (1 if quirks.ranges == "wrong" else 0)
             if start >= total or quirks.ranges == "none":
-                # As distribution does it: the length is that of the blob.
-                return Reply(416, headers, content, cut=10)
+                # As distribution does it: the length is that of the blob, and the connection stays open.
+                return Reply(416, headers, content, stall=min(10, total))
             status = 206
             said = f"bytes {start}-{total - 1}/{total + (quirks.ranges == 'total')}"
             content = content[start:]
             if quirks.ranges == "multipart":
-                headers = [("Content-Type", "multipart/byteranges; boundary=a:b")]
+                headers[0] = ("Content-Type", "multipart/byteranges; boundary=a:b")
                 content = f"--a:b\r\nContent-Range: {said}\r\n\r\n".encode() + content + b"\r\n--a:b--\r\n"
             elif quirks.ranges != "unsaid":
                 headers.append(("Content-Range", said))

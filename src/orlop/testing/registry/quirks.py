@@ -52,13 +52,16 @@ class Quirks:
         manifest_type: the ``Content-Type`` of all manifests instead of their own.
         manifest_suffix: what follows it, as parameters do.
         strict_accept: a manifest is not found where ``Accept`` does not name its type.
+        encoded_documents: whatever is not a blob is compressed, though nobody asked for that.
+        unsized: the status for a POST, PUT or PATCH that does not say how long its body is; 200 for none.
         redirect: the status with which a blob is redirected to the store; 0 for none.
         redirect_expired: so many times the store answers that the link has expired.
         redirect_challenge: the store asks for an anonymous token of its own.
         redirect_loop: the store redirects to itself.
         ranges: ``right``, ``ignored``, ``wrong`` (another range than was asked), ``total`` (of a blob of another
             size), ``unsaid`` (206 without a range), ``multipart`` (in parts, with a colon in the boundary) or
-            ``none`` (416).
+            ``none`` (416, with the length of the blob and less of a body).
+        etag: the ``ETag`` of a blob is ``right``, or ``changing`` from answer to answer; ``If-Range`` must be the same.
         cut: after so many bytes of a blob the connection breaks.
         cuts: so many times.
         stall: after so many bytes of a blob nothing more comes.
@@ -70,17 +73,21 @@ class Quirks:
         location: of uploads: ``relative``, ``absolute``, ``bare`` (no scheme), ``store`` (another host, outside
             ``/v2/``), ``http`` (although it is https), or a URL.
         location_query: what follows it.
+        location_moves: each answer has another one, and the one before is forgotten.
         patch: the status for a chunk.
         patch_range: ``right``, ``missing``, ``stuck`` (at the first chunk) or ``minus`` (``0--1`` for nothing).
         takes: of the first chunk, the registry takes so many bytes only.
         takes_each: of each chunk, the registry takes so many bytes only.
         chunk_limit: larger chunks with a range are answered with 416.
         chunks: the status with which chunks with a range are refused; 200 for none.
+        later_chunks: the status with which chunks behind the first are refused; 200 for none.
+        unranged: the status for a chunk behind the first that has no range; 200 for none.
         body_limit: larger bodies are answered by a proxy with 413 and HTML.
         chunk_least: in ``OCI-Chunk-Min-Length``; smaller chunks but the last are refused.
         chunk_most: in ``OCI-Chunk-Max-Length``; larger chunks are refused.
         upload_cut: after so many bytes of uploads in all the connection breaks, once.
         upload_kept: what came until then is kept; else the session is lost.
+        upload_asked: the status for a session that is asked how far it got.
         commit_cut: the connection breaks once when an upload is committed, and the blob is there.
         commit: the status for an upload that is committed: 201, or another success.
         commit_told: its answer names the digest and the place of the blob.
@@ -134,11 +141,14 @@ class Quirks:
     manifest_type: str = ""
     manifest_suffix: str = ""
     strict_accept: bool = False
+    encoded_documents: bool = False
+    unsized: int = 200
     redirect: int = 0
     redirect_expired: int = 0
     redirect_challenge: bool = False
     redirect_loop: bool = False
     ranges: str = "right"
+    etag: str = "right"
     cut: int | None = None
     cuts: int = 1
     stall: int | None = None
@@ -149,17 +159,21 @@ class Quirks:
     encoding: str = "none"
     location: str = "relative"
     location_query: str = ""
+    location_moves: bool = False
     patch: int = 202
     patch_range: str = "right"
     takes: int | None = None
     takes_each: int | None = None
     chunk_limit: int | None = None
     chunks: int = 200
+    later_chunks: int = 200
+    unranged: int = 200
     body_limit: int | None = None
     chunk_least: int | None = None
     chunk_most: int | None = None
     upload_cut: int | None = None
     upload_kept: bool = False
+    upload_asked: int = 204
     commit_cut: bool = False
     commit: int = 201
     commit_told: bool = True

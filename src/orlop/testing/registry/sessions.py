@@ -59,7 +59,10 @@ class Sessions:
         if session is None:
             return registry.refuse(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
         if asked.method == "GET":
-            return Reply(204, self._headers(session.repository, key, len(session.received)))
+            if registry.quirks.upload_asked >= 400:
+                return registry.refuse(registry.quirks.upload_asked, "RANGE_INVALID")
+            key = self._moved(key)
+            return Reply(registry.quirks.upload_asked, self._headers(session.repository, key, len(session.received)))
         if asked.method == "DELETE":
             if registry.quirks.cancel >= 400:
                 return registry.refuse(registry.quirks.cancel, "DENIED")
@@ -87,8 +90,13 @@ class Sessions:
                 return registry.refuse(400, "SIZE_INVALID", "the chunk is too large")
             if int(span[1]) != len(session.received):
                 reply = registry.refuse(416, "RANGE_INVALID")
-                reply.headers += self._headers(session.repository, key, len(session.received))
+                reply.headers += self._headers(session.repository, self._moved(key), len(session.received))
                 return reply
+        if session.chunks:
+            refused = quirks.later_chunks if span is not None else quirks.unranged
+            if refused != 200:
+                code = "UNSUPPORTED" if refused == 405 else "BLOB_UPLOAD_INVALID"
+                return registry.refuse(refused, code, "no stream after the first write")
         body = self._body(asked, key, session)
         session.chunks += 1
         if quirks.takes is not None and session.chunks == 1:
@@ -98,7 +106,15 @@ class Sessions:
         reached = len(session.received)
         if quirks.patch_range == "stuck":
             reached = len(body) if session.chunks == 1 else min(reached, size)
-        return Reply(quirks.patch, self._headers(session.repository, key, reached))
+        return Reply(quirks.patch, self._headers(session.repository, self._moved(key), reached))
+
+    def _moved(self, key: str) -> str:
+        """Return the key of a session for the next request."""
+        if not self._registry.quirks.location_moves:
+            return key
+        following = secrets.token_hex(8)
+        self._sessions[following] = self._sessions.pop(key)
+        return following
 
     def _body(self, asked: Asked, key: str, session: Session) -> bytes:
         """Return the body, or break the connection in the middle of it."""

@@ -65,6 +65,8 @@ class Tokens:
         if refused != 200:
             return _json(refused, {"details": f"{asked.method} is not for tokens"})
         user: str | None = ""
+        if form and not {"client_id", "service"} <= dict(form).keys():
+            return _json(400, {"error": "invalid_request", "error_description": "client_id and service are required"})
         if form:
             user = self._user_of_form(dict(form))
         elif "authorization" in asked.headers:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from orlop.store.blobs.s3.client import S3Client
 
 _PIECE: Final = 1 << 20
+_LEAST: Final = 4 << 10
+"""What is read at once where answers break off: what stands for urllib3 may drop what came of a piece before that."""
 _AHEAD: Final = 4
 
 
@@ -83,6 +85,7 @@ class Fetch:
         self._haste = haste
         self._source = source
         self._at, self._end = start, end
+        self._most = _PIECE
         self._etag = ""
         self.unwanted = unwanted or threading.Event()
         self._patience = client.patience(self.unwanted, haste=haste)
@@ -99,8 +102,10 @@ class Fetch:
                 raise
             except TORN as error:
                 self.close()
+                self._most = max(_LEAST, self._most >> 4)
                 self._patience.wait(reason_of(error))
                 continue
+            self._most = min(_PIECE, self._most << 1)
             self._at += len(piece)
             self._patience.progressed()
             if self._at >= self._end:
@@ -110,7 +115,7 @@ class Fetch:
     def _piece(self) -> bytes:
         if self._response is None:
             self._response = self._opened()
-        piece = self._response.read(min(_PIECE, self._end - self._at), decode_content=False)
+        piece = self._response.read(min(self._most, self._end - self._at), decode_content=False)
         if not piece:
             raise HTTPException("the answer ended too early")
         return piece
