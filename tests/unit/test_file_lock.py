@@ -14,6 +14,7 @@ import pytest
 from orlop.streams.directory import Directory, outside
 from orlop.streams.file_lock import FileLock
 from orlop.streams.interruption import GivenUp, hasten, interrupted_by
+from orlop.streams.lock_wait import MOST
 from orlop.streams.part_directory import DirectoryLock
 from tests.unit.test_cli_locked import locked_directory
 from tests.waiting import until
@@ -115,6 +116,48 @@ def test_where_no_thread_can_be_started_the_lock_is_waited_for(path: Path, monke
     monkeypatch.setattr(threading.Thread, "start", refused)
     with interrupted_by(lambda: None), lock(path) as mine:
         assert mine.is_current()
+
+
+def test_waits_that_are_ended_leave_few_threads_and_files(path: Path):
+    def hang_up() -> None:
+        raise Enough
+
+    with closing(path.open("rb")) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        files = open_files()
+        for _ in range(MOST + 10):
+            with interrupted_by(hang_up), pytest.raises(Enough):
+                lock(path).acquire()
+        assert waiting_threads() <= MOST
+        assert open_files() <= files + MOST
+        # Another one gets the lock all the same, as soon as it is free.
+        with interrupted_by(lambda: fcntl.flock(holder, fcntl.LOCK_UN)), lock(path) as mine:
+            assert mine.is_current()
+    until(lambda: waiting_threads() == 0)
+    assert open_files() <= files
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_where_no_thread_can_be_started_the_wait_is_ended_as_well(path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) > 2:
+            raise Enough
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with closing(path.open("rb")) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with interrupted_by(look), pytest.raises(Enough):
+            lock(path).acquire()
+    assert lock(path).try_acquire()
 
 
 def test_a_process_in_haste_waits_for_no_lock(path: Path, tmp_path: Path, hurry: Callable[[float | None], None]):
