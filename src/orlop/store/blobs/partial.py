@@ -32,7 +32,16 @@ from orlop.errors import IntegrityError, InvalidInput, LimitExceeded
 from orlop.store.blobs.store import Ingest
 from orlop.store.trust import PARTIAL
 from orlop.streams.file_lock import FileLock
-from orlop.streams.files import CHUNK, NewFile, explaining, remove_leftover, remove_unlocked
+from orlop.streams.files import (
+    CHUNK,
+    NewFile,
+    explained,
+    explaining,
+    is_unreadable,
+    remove_leftover,
+    remove_unlocked,
+)
+from orlop.streams.interruption import check_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,7 +111,13 @@ class PartialFiles:
                 return False
             with metadata.read() as rows:
                 is_named = rows.blob(digest) is None and bool(rows.edges_to(digest))
-            is_back = is_named and self._is_copied(file, empty, digest)
+            try:
+                is_back = is_named and self._is_copied(file, empty, digest)
+            except OSError as error:
+                if is_unreadable(error):
+                    # What is fetched takes its place.
+                    return False
+                raise explained(error, "copy", file.path) from error
             if not is_back:
                 # Under the lock: what has a file's name already has its rows once that write is over.
                 with metadata.lock(), metadata.read() as rows:
@@ -132,16 +147,20 @@ class PartialFiles:
             descriptor = file.open()
         except OSError:
             return False
-        with explaining("copy", file.path), os.fdopen(descriptor, "rb", buffering=0) as content:
-            with os.fdopen(os.dup(empty.descriptor), "wb") as copy:
+        is_whole = False
+        try:
+            with os.fdopen(descriptor, "rb", buffering=0) as content, os.fdopen(os.dup(empty.descriptor), "wb") as copy:
                 while chunk := content.read(CHUNK):
+                    check_interruption()
                     hashing.update(chunk)
                     copy.write(chunk)
-            if hashing.hexdigest() == digest.hex:
-                return True
-            os.ftruncate(empty.descriptor, 0)
-            os.lseek(empty.descriptor, 0, os.SEEK_SET)
-        return False
+            is_whole = hashing.hexdigest() == digest.hex
+        finally:
+            if not is_whole:
+                # It would take space that may be short, and be no more than a copy.
+                os.ftruncate(empty.descriptor, 0)
+                os.lseek(empty.descriptor, 0, os.SEEK_SET)
+        return is_whole
 
     def _is_moved(self, file: Entry, empty: NewFile) -> bool:
         with explaining("move", file.path):
@@ -224,10 +243,16 @@ class PartialIngest(Ingest):
         return self._kept
 
     def read_kept(self, start: int, size: int) -> bytes:
-        """Return some of these bytes."""
+        """Return some of these bytes. Raises IntegrityError where the disk has lost them."""
         file = self._own
         with explaining("read", file.entry.path):
-            return os.pread(file.descriptor, min(size, self._kept - start), start)
+            try:
+                return os.pread(file.descriptor, min(size, self._kept - start), start)
+            except OSError as error:
+                if not is_unreadable(error):
+                    raise
+                # Each further try would fail as well.
+                raise IntegrityError(f"what is left of {self._expected} cannot be read; it is fetched anew") from error
 
     def _append(self, data: bytes) -> None:
         if self._skipped:
