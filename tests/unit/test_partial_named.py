@@ -102,6 +102,33 @@ def test_a_write_that_is_undone_leaves_its_bytes_for_the_next_try(store: Store, 
     assert file.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("call", ["link", "rename", "unlink", "chmod"])
+def test_a_kill_while_a_write_is_undone_bars_no_later_pull(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch, call: str
+):
+    """The process ends just before or just after it has changed a name or a mode."""
+    plain = getattr(os, call)
+    for is_done in (False, True):
+        ingest = store.blobs.resume(DIGEST)
+        with monkeypatch.context() as patched:
+
+            def kill(*args: object, **more: object) -> None:
+                if is_done:  # noqa: B023 - called in this turn
+                    plain(*args, **more)
+                raise Killed
+
+            with suppress(Killed):
+                commit(store, ingest, then=lambda: patched.setattr(os, call, kill), is_undone=True)
+        again = store.blobs.resume(DIGEST, metadata=store.metadata)
+        assert again.read_kept(0, again.kept) in {b"", CONTENT}
+        again.discard()
+        file.unlink(missing_ok=True)
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
 def commit(store: Store, ingest: Ingest, *, then: Callable[[], object] | None = None, is_undone: bool = False) -> None:
     if ingest.size == 0:
         ingest.write(CONTENT)

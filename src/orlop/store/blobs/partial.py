@@ -28,7 +28,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import IntegrityError, InvalidInput, LimitExceeded
+from orlop.errors import IntegrityError, InvalidInput, LimitExceeded, OrlopError
 from orlop.store.blobs.store import Ingest
 from orlop.store.trust import PARTIAL
 from orlop.streams.file_lock import FileLock
@@ -121,7 +121,7 @@ class PartialFiles:
             if not is_back:
                 # Under the lock: what has a file's name already has its rows once that write is over.
                 with metadata.lock(), metadata.read() as rows:
-                    is_back = rows.blob(digest) is None and self._is_moved(file, empty)
+                    is_back = rows.blob(digest) is None and self._is_moved(file, empty.entry)
         except BaseException:
             empty.close()
             raise
@@ -132,13 +132,18 @@ class PartialFiles:
     def take_back(self, digest: Digest, file: Entry) -> None:
         """Keep the bytes of a file, whose write was undone, for a later try, unless one has begun.
 
-        The file loses its name in any case.
+        The file loses its name in any case, and has never two: it would count as somebody else's.
         """
         entry = self._root.place(f"{PARTIAL}/{digest.algorithm}-{digest.hex}")
-        with suppress(OSError):  # it is fetched again
-            file.set_mode(self._modes.file)
-            file.link(entry)
-        file.unlink()
+        is_back = False
+        lock = FileLock(entry, mode=self._modes.file)
+        try:
+            with suppress(OSError, OrlopError):  # it is fetched again
+                is_back = lock.try_acquire() and lock.is_current() and self._is_moved(file, entry)
+        finally:
+            lock.release()
+        if not is_back:
+            file.unlink()
 
     def _is_copied(self, file: Entry, empty: NewFile, digest: Digest) -> bool:
         """Copy a file that has the content of a digest; return whether it has."""
@@ -162,14 +167,15 @@ class PartialFiles:
                 os.lseek(empty.descriptor, 0, os.SEEK_SET)
         return is_whole
 
-    def _is_moved(self, file: Entry, empty: NewFile) -> bool:
+    def _is_moved(self, file: Entry, locked: Entry) -> bool:
+        """Move a file in place of one that is locked; return whether that may be."""
         with explaining("move", file.path):
             state = file.state()
             # Nobody else may set its mode, and go on with it.
             if state is None or not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
                 return False
             file.set_mode(self._modes.file)
-            file.rename(empty.entry)
+            file.rename(locked)
         return True
 
     def _is_usable(self, file: NewFile) -> bool:
