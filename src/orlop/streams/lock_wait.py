@@ -57,7 +57,7 @@ class LockWait:
                 time.sleep(_TICK)
 
     def _begin(self) -> bool:
-        """Let another thread wait, and return whether there is one for it."""
+        """Start another thread that waits, and return whether that was possible."""
         if sum(one.name == _NAME for one in threading.enumerate()) >= MOST:
             return False
         try:
