@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import pytest
 from orlop.streams.directory import Directory, outside
 from orlop.streams.file_lock import FileLock
 from orlop.streams.interruption import GivenUp, hasten, interrupted_by
+from orlop.streams.lock_wait import MOST
 from orlop.streams.part_directory import DirectoryLock
 from tests.unit.test_cli_locked import locked_directory
 from tests.waiting import until
@@ -115,6 +117,78 @@ def test_where_no_thread_can_be_started_the_lock_is_waited_for(path: Path, monke
     monkeypatch.setattr(threading.Thread, "start", refused)
     with interrupted_by(lambda: None), lock(path) as mine:
         assert mine.is_current()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("check", [None, lambda: None])
+def test_a_child_has_no_lock_for_which_its_parent_waited(path: Path, check: Callable[[], None] | None):
+    def take() -> None:
+        with interrupted_by(check), lock(path):
+            pass
+
+    thread = threading.Thread(target=take)
+    with closing(path.open("rb")) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        thread.start()
+        until(partial(waits, path, 1))
+        child = os.fork()
+        if child == 0:
+            os._exit(len(descriptors_of(path)))
+        # The child has that of the holder.
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    thread.join(60)
+    assert descriptors_of(path) == []
+
+
+def descriptors_of(path: Path) -> list[str]:
+    found = []
+    for number in [one.name for one in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(int(number)), path.stat()):
+                found.append(number)
+    return found
+
+
+def test_waits_that_are_ended_leave_few_threads_and_files(path: Path):
+    def hang_up() -> None:
+        raise Enough
+
+    with closing(path.open("rb")) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        files = open_files()
+        for _ in range(MOST + 10):
+            with interrupted_by(hang_up), pytest.raises(Enough):
+                lock(path).acquire()
+        assert waiting_threads() <= MOST
+        assert open_files() <= files + MOST
+        # Another one gets the lock all the same, as soon as it is free.
+        with interrupted_by(lambda: fcntl.flock(holder, fcntl.LOCK_UN)), lock(path) as mine:
+            assert mine.is_current()
+    until(lambda: waiting_threads() == 0)
+    assert open_files() <= files
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_where_no_thread_can_be_started_the_wait_is_ended_as_well(path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) > 2:
+            raise Enough
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with closing(path.open("rb")) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with interrupted_by(look), pytest.raises(Enough):
+            lock(path).acquire()
+    assert lock(path).try_acquire()
 
 
 def test_a_process_in_haste_waits_for_no_lock(path: Path, tmp_path: Path, hurry: Callable[[float | None], None]):

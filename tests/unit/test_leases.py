@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from orlop.model.digest import Digest
 from orlop.store.local import local_store
 from orlop.streams.directory import outside
 from orlop.streams.file_lock import FileLock
+from orlop.streams.interruption import interrupted_by
 from tests.open_files import open_below
 
 if TYPE_CHECKING:
@@ -66,6 +68,57 @@ def test_a_release_that_failed_can_be_repeated(store):
     assert kept(store) == [str(CONTENT)]
     hold.release()
     assert kept(store) == []
+
+
+class HungUp(Exception):
+    """What ends the work for a client here."""
+
+
+@pytest.mark.parametrize("error", [None, HungUp, KeyboardInterrupt])
+@pytest.mark.parametrize("again", ["held", "released", "undone"])
+def test_what_could_not_be_released_is_released_with_the_next(
+    store: Store, error: type[BaseException] | None, again: str
+):
+    """A server lives on where a client hangs up while another process has the lock of the store."""
+    last = store.leases.hold([CONTENT])
+    expected = error or HungUp
+    for number in range(3):
+        with pytest.raises(expected):
+            hang_up(store, Digest.of(b"%d" % number), error)
+    assert len(store.leases._held) > 1
+    if again == "undone":
+        undo(store)
+        assert len(kept(store)) > 1
+    if again == "held":
+        store.leases.hold([CONTENT])
+        assert kept(store) == [str(CONTENT)]
+    else:
+        last.release()
+        assert kept(store) == []
+
+
+def undo(store: Store) -> None:
+    with suppress(HungUp), store.metadata.write():
+        store.leases.hold([Digest.of(b"more")])
+        raise HungUp
+
+
+def hang_up(store: Store, digest: Digest, error: type[BaseException] | None) -> None:
+    gone: list[int] = []
+
+    def check() -> None:
+        if gone:
+            raise HungUp
+
+    other = FileLock(outside(str(Path(store.root) / "write.lock")))
+    try:
+        with interrupted_by(check), store.leases.hold([digest]):
+            gone.append(1)
+            other.acquire()
+            if error is not None:
+                raise error
+    finally:
+        other.release()
 
 
 def test_a_release_that_was_undone_with_the_write_around_it_can_be_repeated(store):

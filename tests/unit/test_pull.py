@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -264,6 +265,28 @@ def test_what_was_fetched_stays_where_it_cannot_be_kept(tmp_path: Path, monkeypa
         assert there.sent() - fetched <= sum(map(len, tars)) - kept + 20_000
         assert there.partial() == []
         assert orlop.stores.fsck(there.root).problems == ()
+
+
+def test_what_was_left_and_cannot_be_read_any_more_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    layout, tar = Layout(), big_tar(1 << 20)
+    with pulling(tmp_path) as there:
+        push(there.registry, layout, image_of(layout, tar), "1")
+        with monkeypatch.context() as patched:
+            patched.setattr(FileBlobStore, "_sync_blob_names", full)
+            with pytest.raises(errors.NoSpace):
+                there.pull()
+        left = {file.stat().st_ino for file in there.partial() if file.stat().st_size}
+        assert left
+        read = os.pread
+
+        def pread(descriptor: int, size: int, start: int) -> bytes:
+            if os.fstat(descriptor).st_ino in left:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return read(descriptor, size, start)
+
+        monkeypatch.setattr(os, "pread", pread)
+        there.pull()
+        assert there.partial() == []
 
 
 def full(*_: object) -> None:

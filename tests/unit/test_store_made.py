@@ -54,3 +54,60 @@ def test_a_store_that_goes_away_just_before_sqlite_opens_it_was_moved(tmp_path: 
     said = f"the store at {tmp_path / 'gone'} was moved or removed"
     with pytest.raises(StoreMoved, match=said), explaining_sqlite(path), closing(sqlite3.connect(path)):
         pass
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trash/letter",
+        "ingest/letter",
+        "leases/letter",
+        "toc/letter",
+        "toc/sha256/letter",
+        "blobs/letter",
+        "partial/letter",
+        "ingest/old/letter",
+        "photos/ingest",
+        "letter",
+    ],
+)
+@pytest.mark.parametrize("beside", ["trash", "ingest", "blobs/sha256"])
+def test_a_directory_of_somebody_else_whose_names_a_store_has_is_refused(tmp_path: Path, name: str, beside: str):
+    root = tmp_path / "root"
+    letter = root / name
+    letter.parent.mkdir(parents=True)
+    letter.write_text("to keep")
+    (root / beside).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(StoreDamaged, match="is not empty and holds no store"):
+        orlop.open(root)
+    assert letter.read_text() == "to keep"
+
+
+@pytest.mark.parametrize("name", ["metadata.db", "metadata.db-journal", "metadata.db.reserve", "write.lock"])
+def test_what_a_command_that_was_killed_has_begun_is_gone_on_with(tmp_path: Path, name: str):
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    for one in DIRECTORIES:
+        (root / one).mkdir()
+    (root / name).touch()
+    with orlop.open(root) as images:
+        assert images.images() == []
+
+
+def test_a_store_that_another_has_made_and_filled_meanwhile_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    listed = Directory.names
+    made: list[int] = []
+
+    def names(self: Directory) -> list[str]:
+        if not made:
+            made.append(1)
+            with orlop.open(root) as images:
+                images.images()
+            (root / "ingest" / "1.new").write_text("begun")
+        return listed(self)
+
+    monkeypatch.setattr(Directory, "names", names)
+    with orlop.open(root) as images:
+        assert images.images() == []

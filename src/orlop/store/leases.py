@@ -36,7 +36,6 @@ import threading
 import time
 import weakref
 from collections import Counter
-from contextlib import suppress
 from functools import partial
 
 from orlop.errors import LeaseLost
@@ -78,6 +77,7 @@ class Leases:
         self._held: Counter[Digest] = Counter()
         self._generation = 0
         self._holds: weakref.WeakSet[Hold] = weakref.WeakSet()
+        self._overdue: list[Hold] = []
         owners.ask(self._let_go_of_lost)
         _open_leases.add(self)
 
@@ -105,6 +105,7 @@ class Leases:
                 self._held.update(wanted)
                 rows.after_rollback(partial(_uncount, self._held, wanted))
                 rows.put_lease(name, wanted)
+                self._drop_overdue(rows)
                 made = Hold(self, wanted, self._generation)
                 with self._guard:
                     self._holds.add(made)
@@ -125,12 +126,36 @@ class Leases:
             # It protects nothing any more, and another lease may follow.
             hold.digests = []
 
-    def _drop(self, hold: Hold) -> None:
-        with self._metadata.write() as rows:
-            digests, hold.digests = hold.digests, []
+    def drop_later(self, hold: Hold) -> None:
+        """Drop a hold, which nobody can drop any more, with the next one, or as the next one is taken.
+
+        A process may live for long after a wait for the rows was ended, or a disk was full.
+        """
+        self._put_off([hold])
+
+    def _put_off(self, holds: Iterable[Hold]) -> None:
+        with self._guard:
+            self._overdue += holds
+
+    def _drop_overdue(self, rows: WritableRows) -> None:
+        with self._guard:
+            overdue, self._overdue = self._overdue, []
+        rows.after_rollback(partial(self._put_off, overdue))
+        for hold in overdue:
+            if hold.generation == self._generation:
+                self._drop_one(rows, hold)
+
+    def _drop_one(self, rows: WritableRows, hold: Hold) -> None:
+        digests, hold.digests = hold.digests, []
+        if digests:
             _uncount(self._held, digests)
             rows.after_rollback(partial(self._protect_on, hold, digests))
             _let_go(rows, self._name, [digest for digest in digests if digest not in self._held])
+
+    def _drop(self, hold: Hold) -> None:
+        with self._metadata.write() as rows:
+            self._drop_one(rows, hold)
+            self._drop_overdue(rows)
             for name in self._dead(rows):
                 if name != LEFT:
                     _let_go(rows, name, rows.lease_digests(name))
@@ -247,6 +272,7 @@ class Leases:
         self._generation += 1
         self._guard = threading.Lock()
         self._held = Counter()
+        self._overdue = []
 
 
 def _beneficiary(name: str) -> str | None:
@@ -296,11 +322,13 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        try:
             self.release()
-        else:
-            with suppress(Exception):  # the first error is the one to show
-                self.release()
+        except BaseException as failed:
+            self._leases.drop_later(self)
+            if kind is None or not isinstance(failed, Exception):
+                raise
+            # The first error is the one to show.
 
 
 _open_leases: weakref.WeakSet[Leases] = weakref.WeakSet()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _NO_ROWS = 1
 UNFINISHED = "rows.db"
 """What the database is called in a store that is not yet whole, or no longer."""
+_OF_A_NEW_ONE = frozenset(("lost+found", "write.lock", *DIRECTORIES))
 
 
 def local_store(
@@ -165,9 +166,7 @@ class _Place:
 
     def _make(self, group: int | None) -> None:
         make_directories(self.root)
-        names = self.directory.names()
-        if names and ("ingest" not in names or UNFINISHED in names):
-            self._refuse_foreign(names)
+        self._refuse_foreign(self.directory.names())
         if group is not None:
             self.modes = SHARED
             _share(self.directory, group)
@@ -178,8 +177,15 @@ class _Place:
                 _share(made, group)
 
     def _refuse_foreign(self, names: Iterable[str]) -> None:
+        """Refuse a directory in which anything is that a store in the making does not have: a collection removes files.
+
+        Files come after the rows, also where somebody is just making the store. So the database is looked at last.
+        """
         # These names, and not those that are there by now: somebody else may be making the store.
-        if set(names) <= {"lost+found", "write.lock", DATABASE, *DIRECTORIES}:
+        others = (name for name in names if name not in _OF_A_NEW_ONE and not name.startswith(DATABASE))
+        if not (any(others) or _has_others(self.directory)):
+            return
+        if _has_content(self.directory.at(DATABASE)) and self.directory.at(UNFINISHED).state() is None:
             return
         msg = f"{self.root} is not empty and holds no store; give an empty or a new directory"
         raise StoreDamaged(msg)
@@ -206,6 +212,16 @@ def _has_files(root: Directory) -> bool:
     for folder in ("blobs/sha256", *BLOBS_ON_DEMAND):
         with suppress(FileNotFoundError, ForeignFile):
             if not root.room(folder).is_empty():
+                return True
+    return False
+
+
+def _has_others(root: Directory) -> bool:
+    """Return whether the directories of a store have anything in them but each other."""
+    known = {*DIRECTORIES, *BLOBS_ON_DEMAND}
+    for folder in known:
+        with suppress(FileNotFoundError, ForeignFile):
+            if any(f"{folder}/{name}" not in known for name in root.room(folder).names()):
                 return True
     return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from orlop.model.given import Single
 from orlop.streams.files import PRIVATE, give_mode, has_name
@@ -13,6 +13,7 @@ from orlop.streams.interruption import may_be_interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -110,23 +111,38 @@ def wait_for(descriptor: int, operation: int) -> None:
     The system serves those who wait in turn, and not those who ask again and again. So where something other than a
     signal may end the wait, a second thread waits. It may be left alone; once it has the lock, it releases that.
     """
-    if operation & fcntl.LOCK_NB or not may_be_interrupted():
-        fcntl.flock(descriptor, operation)
-        return
-    try:
-        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        from orlop.streams.lock_wait import LockWait  # noqa: PLC0415 - few locks are held by others
+    with not_inherited(descriptor):
+        if operation & fcntl.LOCK_NB or not may_be_interrupted():
+            fcntl.flock(descriptor, operation)
+            return
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            from orlop.streams.lock_wait import LockWait  # noqa: PLC0415 - few locks are held by others
 
-        LockWait(descriptor, operation).run()
+            LockWait(descriptor, operation).run()
+
+
+@contextmanager
+def not_inherited(descriptor: int) -> Iterator[None]:
+    """Close a descriptor in every child that is forked in a block: it would have the lock that its parent gets."""
+    _waiting.add(descriptor)
+    try:
+        yield
+    finally:
+        _waiting.discard(descriptor)
 
 
 _locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
+_waiting: set[int] = set()
 
 
 def _abandon_locks() -> None:
     for lock in list(_locks):
         lock.abandon()
+    while _waiting:
+        with suppress(OSError):
+            os.close(_waiting.pop())
 
 
 # A child does not own its parent's locks.

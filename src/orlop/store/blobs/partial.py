@@ -28,11 +28,20 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import IntegrityError, InvalidInput, LimitExceeded
+from orlop.errors import IntegrityError, InvalidInput, LimitExceeded, OrlopError
 from orlop.store.blobs.store import Ingest
 from orlop.store.trust import PARTIAL
 from orlop.streams.file_lock import FileLock
-from orlop.streams.files import CHUNK, NewFile, explaining, remove_leftover, remove_unlocked
+from orlop.streams.files import (
+    CHUNK,
+    NewFile,
+    explained,
+    explaining,
+    is_unreadable,
+    remove_leftover,
+    remove_unlocked,
+)
+from orlop.streams.interruption import check_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,11 +111,17 @@ class PartialFiles:
                 return False
             with metadata.read() as rows:
                 is_named = rows.blob(digest) is None and bool(rows.edges_to(digest))
-            is_back = is_named and self._is_copied(file, empty, digest)
+            try:
+                is_back = is_named and self._is_copied(file, empty, digest)
+            except OSError as error:
+                if is_unreadable(error):
+                    # What is fetched takes its place.
+                    return False
+                raise explained(error, "copy", file.path) from error
             if not is_back:
                 # Under the lock: what has a file's name already has its rows once that write is over.
                 with metadata.lock(), metadata.read() as rows:
-                    is_back = rows.blob(digest) is None and self._is_moved(file, empty)
+                    is_back = rows.blob(digest) is None and self._is_moved(file, empty.entry)
         except BaseException:
             empty.close()
             raise
@@ -117,13 +132,18 @@ class PartialFiles:
     def take_back(self, digest: Digest, file: Entry) -> None:
         """Keep the bytes of a file, whose write was undone, for a later try, unless one has begun.
 
-        The file loses its name in any case.
+        The file loses its name in any case, and has never two: it would count as somebody else's.
         """
         entry = self._root.place(f"{PARTIAL}/{digest.algorithm}-{digest.hex}")
-        with suppress(OSError):  # it is fetched again
-            file.set_mode(self._modes.file)
-            file.link(entry)
-        file.unlink()
+        is_back = False
+        lock = FileLock(entry, mode=self._modes.file)
+        try:
+            with suppress(OSError, OrlopError):  # it is fetched again
+                is_back = lock.try_acquire() and lock.is_current() and self._is_moved(file, entry)
+        finally:
+            lock.release()
+        if not is_back:
+            file.unlink()
 
     def _is_copied(self, file: Entry, empty: NewFile, digest: Digest) -> bool:
         """Copy a file that has the content of a digest; return whether it has."""
@@ -132,25 +152,30 @@ class PartialFiles:
             descriptor = file.open()
         except OSError:
             return False
-        with explaining("copy", file.path), os.fdopen(descriptor, "rb", buffering=0) as content:
-            with os.fdopen(os.dup(empty.descriptor), "wb") as copy:
+        is_whole = False
+        try:
+            with os.fdopen(descriptor, "rb", buffering=0) as content, os.fdopen(os.dup(empty.descriptor), "wb") as copy:
                 while chunk := content.read(CHUNK):
+                    check_interruption()
                     hashing.update(chunk)
                     copy.write(chunk)
-            if hashing.hexdigest() == digest.hex:
-                return True
-            os.ftruncate(empty.descriptor, 0)
-            os.lseek(empty.descriptor, 0, os.SEEK_SET)
-        return False
+            is_whole = hashing.hexdigest() == digest.hex
+        finally:
+            if not is_whole:
+                # It would take space that may be short, and be no more than a copy.
+                os.ftruncate(empty.descriptor, 0)
+                os.lseek(empty.descriptor, 0, os.SEEK_SET)
+        return is_whole
 
-    def _is_moved(self, file: Entry, empty: NewFile) -> bool:
+    def _is_moved(self, file: Entry, locked: Entry) -> bool:
+        """Move a file in place of one that is locked; return whether that may be."""
         with explaining("move", file.path):
             state = file.state()
             # Nobody else may set its mode, and go on with it.
             if state is None or not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
                 return False
             file.set_mode(self._modes.file)
-            file.rename(empty.entry)
+            file.rename(locked)
         return True
 
     def _is_usable(self, file: NewFile) -> bool:
@@ -224,10 +249,16 @@ class PartialIngest(Ingest):
         return self._kept
 
     def read_kept(self, start: int, size: int) -> bytes:
-        """Return some of these bytes."""
+        """Return some of these bytes. Raises IntegrityError where the disk has lost them."""
         file = self._own
         with explaining("read", file.entry.path):
-            return os.pread(file.descriptor, min(size, self._kept - start), start)
+            try:
+                return os.pread(file.descriptor, min(size, self._kept - start), start)
+            except OSError as error:
+                if not is_unreadable(error):
+                    raise
+                # Each further try would fail as well.
+                raise IntegrityError(f"what is left of {self._expected} cannot be read; it is fetched anew") from error
 
     def _append(self, data: bytes) -> None:
         if self._skipped:

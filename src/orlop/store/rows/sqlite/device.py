@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from typing import Final
 
 _SECONDS: Final = 60
-"""For how long what could be read counts as readable: each request to a server may meet the same damage."""
+"""For how long what could be read counts as readable, at least: each request to a server may meet the same damage."""
+_SHARE: Final = 20
+"""For how many times as long as it took to find that out, at least: a large database takes minutes."""
 _readable: dict[tuple[str, bool], float] = {}
 _FORMAT: Final = 18
 """The byte of the header that says whether the database has a log, which is 2 then."""
@@ -37,9 +39,14 @@ def read_error(path: str, *, is_malformed: bool) -> OSError | None:
         path: the database.
         is_malformed: whether that is what SQLite says, or its check; it says other things of values in whole pages.
     """
-    if _readable.get((path, is_malformed), 0) > time.monotonic():
+    key = path, is_malformed
+    if _readable.get(key, 0) > time.monotonic():
         return None
     with in_turn():
+        began = time.monotonic()
+        # Another thread may have met the same damage, and have been here first.
+        if _readable.get(key, 0) > began:
+            return None
         for name in (path, *(f"{path}{suffix}" for suffix in BESIDE)):
             try:
                 _read_through(name)
@@ -48,8 +55,10 @@ def read_error(path: str, *, is_malformed: bool) -> OSError | None:
                     return error
         if is_malformed and _is_sound(path):
             return OSError(errno.EIO, os.strerror(errno.EIO), path)
-    _readable.clear()
-    _readable[path, is_malformed] = time.monotonic() + _SECONDS
+        for other in [one for one in _readable if one[0] != path]:
+            del _readable[other]
+        ended = time.monotonic()
+        _readable[key] = ended + max(_SECONDS, _SHARE * (ended - began))
     return None
 
 
