@@ -120,7 +120,7 @@ def wait_for(descriptor: int, operation: int) -> None:
         except BlockingIOError:
             from orlop.streams.lock_wait import LockWait  # noqa: PLC0415 - few locks are held by others
 
-            LockWait(descriptor, operation).run()
+            LockWait(descriptor, operation, not_inherited).run()
 
 
 @contextmanager
