@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,6 +117,36 @@ def test_where_no_thread_can_be_started_the_lock_is_waited_for(path: Path, monke
     monkeypatch.setattr(threading.Thread, "start", refused)
     with interrupted_by(lambda: None), lock(path) as mine:
         assert mine.is_current()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("check", [None, lambda: None])
+def test_a_child_has_no_lock_for_which_its_parent_waited(path: Path, check: Callable[[], None] | None):
+    def take() -> None:
+        with interrupted_by(check), lock(path):
+            pass
+
+    thread = threading.Thread(target=take)
+    with closing(path.open("rb")) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        thread.start()
+        until(partial(waits, path, 1))
+        child = os.fork()
+        if child == 0:
+            os._exit(len(descriptors_of(path)))
+        # The child has that of the holder.
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    thread.join(60)
+    assert descriptors_of(path) == []
+
+
+def descriptors_of(path: Path) -> list[str]:
+    found = []
+    for number in [one.name for one in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(int(number)), path.stat()):
+                found.append(number)
+    return found
 
 
 def test_waits_that_are_ended_leave_few_threads_and_files(path: Path):

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from orlop.model.given import Single
 from orlop.streams.files import PRIVATE, give_mode, has_name
-from orlop.streams.interruption import may_be_interrupted
+from orlop.streams.interruption import may_be_interrupted, not_inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,15 +110,16 @@ def wait_for(descriptor: int, operation: int) -> None:
     The system serves those who wait in turn, and not those who ask again and again. So where something other than a
     signal may end the wait, a second thread waits. It may be left alone; once it has the lock, it releases that.
     """
-    if operation & fcntl.LOCK_NB or not may_be_interrupted():
-        fcntl.flock(descriptor, operation)
-        return
-    try:
-        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        from orlop.streams.lock_wait import LockWait  # noqa: PLC0415 - few locks are held by others
+    with not_inherited(descriptor):
+        if operation & fcntl.LOCK_NB or not may_be_interrupted():
+            fcntl.flock(descriptor, operation)
+            return
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            from orlop.streams.lock_wait import LockWait  # noqa: PLC0415 - few locks are held by others
 
-        LockWait(descriptor, operation).run()
+            LockWait(descriptor, operation).run()
 
 
 _locks: weakref.WeakSet[FileLock] = weakref.WeakSet()

@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from orlop.streams.interruption import check_interruption
+from orlop.streams.interruption import check_interruption, not_inherited
 from orlop.streams.waiting import started
 
 TYPE_CHECKING = False
@@ -99,12 +99,13 @@ class LockWait:
 
     def _take(self) -> None:
         error = None
-        try:
-            fcntl.flock(self._copy, self._operation)
-            with self._turn:
-                if self._is_left:
-                    fcntl.flock(self._copy, fcntl.LOCK_UN)
-        except OSError as failed:
-            error = failed
+        with not_inherited(self._copy):
+            try:
+                fcntl.flock(self._copy, self._operation)
+                with self._turn:
+                    if self._is_left:
+                        fcntl.flock(self._copy, fcntl.LOCK_UN)
+            except OSError as failed:
+                error = failed
         os.close(self._copy)
         self._done.put(error)
