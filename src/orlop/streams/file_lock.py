@@ -5,15 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from orlop.model.given import Single
 from orlop.streams.files import PRIVATE, give_mode, has_name
-from orlop.streams.interruption import may_be_interrupted
+from orlop.streams.interruption import may_be_interrupted, not_inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -120,29 +119,15 @@ def wait_for(descriptor: int, operation: int) -> None:
         except BlockingIOError:
             from orlop.streams.lock_wait import LockWait  # noqa: PLC0415 - few locks are held by others
 
-            LockWait(descriptor, operation, not_inherited).run()
-
-
-@contextmanager
-def not_inherited(descriptor: int) -> Iterator[None]:
-    """Close a descriptor in every child that is forked in a block: it would have the lock that its parent gets."""
-    _waiting.add(descriptor)
-    try:
-        yield
-    finally:
-        _waiting.discard(descriptor)
+            LockWait(descriptor, operation).run()
 
 
 _locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
-_waiting: set[int] = set()
 
 
 def _abandon_locks() -> None:
     for lock in list(_locks):
         lock.abandon()
-    while _waiting:
-        with suppress(OSError):
-            os.close(_waiting.pop())
 
 
 # A child does not own its parent's locks.

@@ -5,13 +5,16 @@ threads, by Ctrl-C, by a client that hangs up. So what ends a wait belongs to th
 
 Only the main thread sees signals, and it waits for its threads where one comes. Without this, a thread that waits for
 what another process has would keep it from ending.
+
+A child that is forked ends the waits of its parent's other threads as well: it has none of them, and no file of theirs.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class GivenUp(Exception):
 
 _here = _OfThread()
 _all = _OfAll()
+_waited_with: set[int] = set()
 
 
 def hasten(seconds: float | None) -> None:
@@ -78,3 +82,22 @@ def interrupted_by(check: Callable[[], object] | None) -> Iterator[None]:
         yield
     finally:
         _here.checks = before
+
+
+@contextmanager
+def not_inherited(descriptor: int) -> Iterator[None]:
+    """Close a descriptor in every child that is forked in a block: it would have the lock that its parent gets."""
+    _waited_with.add(descriptor)
+    try:
+        yield
+    finally:
+        _waited_with.discard(descriptor)
+
+
+def _close_inherited() -> None:
+    while _waited_with:
+        with suppress(OSError):
+            os.close(_waited_with.pop())
+
+
+os.register_at_fork(after_in_child=_close_inherited)

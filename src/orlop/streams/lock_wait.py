@@ -17,13 +17,11 @@ import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from orlop.streams.interruption import check_interruption
+from orlop.streams.interruption import check_interruption, not_inherited
 from orlop.streams.waiting import started
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from typing import Final
 
 _TICK: Final = 0.1
@@ -38,15 +36,11 @@ class LockWait:
     Args:
         descriptor: of the file.
         operation: as `fcntl.flock` takes it.
-        not_inherited: closes a descriptor in every child that is forked in a block.
     """
 
-    def __init__(
-        self, descriptor: int, operation: int, not_inherited: Callable[[int], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, descriptor: int, operation: int) -> None:
         self._descriptor = descriptor
         self._operation = operation
-        self._not_inherited = not_inherited
         # It refers to the same open file, whatever becomes of the first one.
         self._copy = -1
         self._turn = threading.Lock()
@@ -105,7 +99,7 @@ class LockWait:
 
     def _take(self) -> None:
         error = None
-        with self._not_inherited(self._copy):
+        with not_inherited(self._copy):
             try:
                 fcntl.flock(self._copy, self._operation)
                 with self._turn:
