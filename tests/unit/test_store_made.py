@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from orlop.errors import StoreDamaged, StoreMoved
 from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.trust import DIRECTORIES
 from orlop.streams.directory import Directory
+from orlop.streams.tar_write import member_header
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +96,41 @@ def test_what_a_command_that_was_killed_has_begun_is_gone_on_with(tmp_path: Path
     (root / name).touch()
     with orlop.open(root) as images:
         assert images.images() == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "leases/ea27fde98a177bc9",
+        "ingest/ea27fde98a177bc9.12",
+        f"partial/sha256-{'0f' * 32}",
+        f"incoming/{'0f' * 16}",
+        f"incoming/{'0f' * 16}.about",
+    ],
+)
+def test_what_comes_before_the_first_row_makes_no_directory_foreign(tmp_path: Path, name: str):
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    for one in DIRECTORIES:
+        (root / one).mkdir()
+    (root / name).parent.mkdir(mode=0o700, exist_ok=True)
+    (root / name).write_text("begun")
+    with orlop.open(root) as images:
+        assert images.images() == []
+
+
+def test_a_first_import_that_is_killed_leaves_a_store(tmp_path: Path):
+    command = [sys.executable, "-m", "orlop", "--root", str(tmp_path / "root"), "import", "-"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(member_header("file", size=1 << 20, mode=0o644) + bytes(1 << 16))
+    process.stdin.flush()
+    until(lambda: any((tmp_path / "root").glob("ingest/*.*")))
+    process.kill()
+    process.communicate()
+    with orlop.open(tmp_path / "root") as images:
+        assert images.images() == []
+        images.gc()
 
 
 def test_a_store_that_another_has_made_and_filled_meanwhile_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

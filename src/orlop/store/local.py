@@ -19,7 +19,7 @@ from orlop.store.leases import Leases
 from orlop.store.owners import FileOwners
 from orlop.store.root import Store
 from orlop.store.rows.sqlite.database import SQLiteMetadata
-from orlop.store.trust import BLOBS_ON_DEMAND, DATABASE, DIRECTORIES, distrust, second_name, survey
+from orlop.store.trust import BLOBS_ON_DEMAND, DATABASE, DIRECTORIES, INCOMING, PARTIAL, distrust, second_name, survey
 from orlop.streams.directory import Directory, ForeignFile
 from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories
 from orlop.streams.filesystems import file_system_of
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 _NO_ROWS = 1
 UNFINISHED = "rows.db"
 """What the database is called in a store that is not yet whole, or no longer."""
-_OF_A_NEW_ONE = frozenset(("lost+found", "write.lock", *DIRECTORIES))
+_OF_A_NEW_ONE = frozenset(("lost+found", "write.lock", PARTIAL, INCOMING, *DIRECTORIES))
+_BEFORE_ROWS = frozenset(("leases", "ingest", PARTIAL, INCOMING))
+"""Directories that may have files of a store before its first row: what ends a command there leaves them behind."""
+_HEX = "0123456789abcdef"
+_LEAST_DIGITS = 16
 
 
 def local_store(
@@ -217,13 +221,20 @@ def _has_files(root: Directory) -> bool:
 
 
 def _has_others(root: Directory) -> bool:
-    """Return whether the directories of a store have anything in them but each other."""
-    known = {*DIRECTORIES, *BLOBS_ON_DEMAND}
+    """Return whether the directories of a store have anything in them but each other, and what comes before rows."""
+    known = {*DIRECTORIES, *BLOBS_ON_DEMAND, PARTIAL, INCOMING}
     for folder in known:
         with suppress(FileNotFoundError, ForeignFile):
-            if any(f"{folder}/{name}" not in known for name in root.room(folder).names()):
-                return True
+            for name in root.room(folder).names():
+                if f"{folder}/{name}" not in known and not (folder in _BEFORE_ROWS and _is_made_up(name)):
+                    return True
     return False
+
+
+def _is_made_up(name: str) -> bool:
+    """Return whether a name is one that a store gives: a number or a digest in hex digits, and what it is for."""
+    stem = name.partition(".")[0].rpartition("-")[2]
+    return len(stem) >= _LEAST_DIGITS and not stem.strip(_HEX)
 
 
 def _has_content(file: Entry) -> bool:
