@@ -17,6 +17,7 @@ import orlop
 from orlop import errors, stores
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.judging import digest_of
+from orlop.store.rows.sqlite import open as opening
 from orlop.store.rows.sqlite.damage.columns import COLUMNS
 from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair
 from orlop.store.rows.sqlite.tables import SCHEMA_VERSION
@@ -204,6 +205,28 @@ def test_one_that_somebody_has_open_is_not_replaced(root):
         script += "except errors.StoreInUse: sys.exit(5)"
         done = subprocess.run([sys.executable, "-c", script, root], check=False, timeout=60)
     assert done.returncode == 5
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_what_fails_on_a_database_that_was_just_replaced_is_done_again(root, monkeypatch, is_replaced):
+    before = images(root)
+    connected, failed = opening._connected, []
+
+    def connect(file, timeout):
+        if failed:
+            return connected(file, timeout)
+        failed.append(file)
+        if is_replaced:
+            shutil.copy(file.path, root / "new")
+            (root / "new").rename(file.path)
+        raise errors.StorageError("disk I/O error")
+
+    monkeypatch.setattr(opening, "_connected", connect)
+    if is_replaced:
+        assert images(root) == before
+    else:
+        with orlop.open(root) as store, pytest.raises(errors.StorageError, match="disk I/O error"):
+            store.images()
 
 
 def pages(path: Path, chance: Random, flips: int, page: int = 4096, first: int = 0) -> list[tuple[int, int]]:

@@ -78,28 +78,39 @@ def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float = PATIE
         DatabaseDamaged: its log is cut or another's, its schema cannot be read, or it is an earlier one. As `connect`
         does.
     """
+    while True:
+        before = file.state()
+        try:
+            connection = _connect_last(file, last_write, timeout)
+        except Exception:
+            # What lies beside a database that was replaced is of the new one, so SQLite may say anything of it.
+            if _is_named(file, before):
+                raise
+            continue
+        try:
+            if _is_named(file, before):
+                return connection
+        except BaseException:
+            close_all([connection], file.path, keeps_log=True)
+            raise
+        connection.close()
+
+
+def _is_named(file: Entry, before: os.stat_result | None) -> bool:
+    """Return whether what had the database's name, if anything had, has it still."""
+    after = file.state()
+    return before is None or after is None or os.path.samestat(before, after)
+
+
+def _connect_last(file: Entry, last_write: LastWrite, timeout: float) -> sqlite3.Connection:
     noted = last_write.read()
-    connection = _connect_named(file, timeout)
+    connection = _connected(file, timeout)
     try:
         last_write.require(connection, noted)
     except BaseException:
         close_all([connection], file.path, keeps_log=True)
         raise
     return connection
-
-
-def _connect_named(file: Entry, timeout: float) -> sqlite3.Connection:
-    while True:
-        before = file.state()
-        connection = _connected(file, timeout)
-        try:
-            after = file.state()
-        except BaseException:
-            close_all([connection], file.path, keeps_log=True)
-            raise
-        if before is None or after is None or os.path.samestat(before, after):
-            return connection
-        connection.close()
 
 
 def _connected(file: Entry, timeout: float) -> sqlite3.Connection:
