@@ -214,3 +214,19 @@ def test_a_signal_that_ended_a_command_ends_no_later_one_of_the_process():
         sys.exit(status)"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr
+
+
+def test_a_second_signal_while_a_command_ends_by_the_first_is_no_alarm():
+    program = """if True:
+        import os, signal, sys, time
+        from orlop.cli import main
+        from orlop.cli.show import output
+        def abandon():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        output.abandon = abandon
+        main._dispatch = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
+        sys.argv = ["orlop", "images"]
+        main.main()"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")

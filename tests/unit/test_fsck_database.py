@@ -210,7 +210,8 @@ def test_one_that_somebody_has_open_is_not_replaced(root):
 @pytest.mark.parametrize("is_replaced", [True, False])
 def test_what_fails_on_a_database_that_was_just_replaced_is_done_again(root, monkeypatch, is_replaced):
     before = images(root)
-    connected, failed = opening._connected, []
+    connected = opening._connected
+    failed: list[object] = []
 
     def connect(file, timeout):
         if failed:

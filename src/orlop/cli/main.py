@@ -34,7 +34,10 @@ def main() -> NoReturn:
         from orlop.cli.signals import heed  # noqa: PLC0415 - only what takes longer needs it
 
         heed()
-    status = run(arguments)
+    try:
+        status = run(arguments)
+    except BaseException as error:  # noqa: BLE001 - a second signal may come while the command ends by the first
+        status = _ended_by(error)
     if "--debug" not in arguments:
         # All is closed and flushed. To take the interpreter apart as well costs more time than most commands do.
         os._exit(status)
@@ -42,6 +45,17 @@ def main() -> NoReturn:
 
     let_waiting_be()
     sys.exit(status)
+
+
+def _ended_by(error: BaseException) -> int:
+    """Return the status for what ended a command from outside; anything else is raised."""
+    from orlop.cli.signals import let_waiting_be, number_of  # noqa: PLC0415 - rare
+
+    let_waiting_be()
+    number = number_of(error)
+    if number is None:
+        raise error
+    return _SIGNALLED + number
 
 
 def run(arguments: Sequence[str]) -> int:
