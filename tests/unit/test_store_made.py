@@ -104,6 +104,7 @@ def test_what_a_command_that_was_killed_has_begun_is_gone_on_with(tmp_path: Path
         "leases/ea27fde98a177bc9",
         "ingest/ea27fde98a177bc9.12",
         f"partial/sha256-{'0f' * 32}",
+        f"trash/sha256-{'0f' * 32}.ea27fde98a177bc9",
         f"incoming/{'0f' * 16}",
         f"incoming/{'0f' * 16}.about",
     ],

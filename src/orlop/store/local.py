@@ -38,8 +38,8 @@ _NO_ROWS = 1
 UNFINISHED = "rows.db"
 """What the database is called in a store that is not yet whole, or no longer."""
 _OF_A_NEW_ONE = frozenset(("lost+found", "write.lock", PARTIAL, INCOMING, *DIRECTORIES))
-_BEFORE_ROWS = frozenset(("leases", "ingest", PARTIAL, INCOMING))
-"""Directories that may have files of a store before its first row: what ends a command there leaves them behind."""
+_WITHOUT_ROWS = frozenset(("leases", "ingest", "trash", PARTIAL, INCOMING))
+"""Directories that may have files of a store that has no rows: what ends a command leaves them behind."""
 _HEX = "0123456789abcdef"
 _LEAST_DIGITS = 16
 
@@ -226,7 +226,7 @@ def _has_others(root: Directory) -> bool:
     for folder in known:
         with suppress(FileNotFoundError, ForeignFile):
             for name in root.room(folder).names():
-                if f"{folder}/{name}" not in known and not (folder in _BEFORE_ROWS and _is_made_up(name)):
+                if f"{folder}/{name}" not in known and not (folder in _WITHOUT_ROWS and _is_made_up(name)):
                     return True
     return False
 
