@@ -37,6 +37,9 @@ def main() -> NoReturn:
     try:
         status = run(arguments)
     except BaseException as error:  # noqa: BLE001 - a second signal may come while the command ends by the first
+        from orlop.cli.signals import let_waiting_be  # noqa: PLC0415 - rare
+
+        let_waiting_be()
         status = _ended_by(error)
     if "--debug" not in arguments:
         # All is closed and flushed. To take the interpreter apart as well costs more time than most commands do.
@@ -49,9 +52,8 @@ def main() -> NoReturn:
 
 def _ended_by(error: BaseException) -> int:
     """Return the status for what ended a command from outside; anything else is raised."""
-    from orlop.cli.signals import let_waiting_be, number_of  # noqa: PLC0415 - rare
+    from orlop.cli.signals import number_of  # noqa: PLC0415 - most commands run to their end
 
-    let_waiting_be()
     number = number_of(error)
     if number is None:
         raise error
@@ -62,14 +64,10 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; whatever goes wrong is explained on the standard error."""
     try:
         return _explained(arguments)
-    except BaseException as error:
-        from orlop.cli.signals import number_of  # noqa: PLC0415 - most commands run to their end
-
-        number = number_of(error)
-        if number is None:
-            raise
+    except BaseException as error:  # noqa: BLE001 - what no signal stands for is raised again
+        status = _ended_by(error)
         output.abandon()
-        return _SIGNALLED + number
+        return status
 
 
 def _explained(arguments: Sequence[str]) -> int:

@@ -42,6 +42,7 @@ _WITHOUT_ROWS = frozenset(("leases", "ingest", "trash", PARTIAL, INCOMING))
 """Directories that may have files of a store that has no rows: what ends a command leaves them behind."""
 _HEX = "0123456789abcdef"
 _LEAST_DIGITS = 16
+"""Hex digits of the shortest name that a store makes up, see `owners`."""
 
 
 def local_store(

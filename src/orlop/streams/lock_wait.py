@@ -4,8 +4,8 @@ The system serves those who wait for a lock in turn, but a thread that waits hea
 for it. Where the wait is ended that thread is left alone: it does not keep the process from ending, and releases the
 lock as soon as it has it.
 
-Whoever begins waits and ends them, as clients that hang up, would leave ever more threads and open files behind. So
-they are few, and where there are no more of them, a wait asks again and again.
+Waits that are begun and ended, as by clients that hang up, would leave ever more threads and open files behind. So
+the number of these threads is bounded; beyond it, a wait polls.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from orlop.registry.fetched import digest_of
 from orlop.registry.messages import OpenedBody
 from orlop.registry.places import read_blob
 from orlop.registry.pushing import BlobPush, is_missing
-from orlop.streams.interruption import inherited, interrupted_by
 from orlop.streams.pipeline import in_parallel, one_at_a_time
 from orlop.transfer import signatures
 from orlop.transfer.graph import Node
@@ -197,8 +196,7 @@ class RegistryTarget:
     def _send(self, source: Source, blobs: Sequence[Descriptor], *, is_missing: bool = False) -> None:
         # The largest first, so that no thread is left alone with it.
         order = sorted(blobs, key=lambda blob: -blob.size)
-        outer = inherited()
-        tasks = [partial(self._send_one, source, blob, is_missing, outer) for blob in order]
+        tasks = [partial(self._send_one, source, blob, is_missing) for blob in order]
         in_parallel(tasks, workers=CONNECTIONS)
 
     def _send_one(
@@ -206,21 +204,19 @@ class RegistryTarget:
         source: Source,
         blob: Descriptor,
         is_missing: bool,  # noqa: FBT001 - called here alone
-        outer: Callable[[], None],
-        check: Callable[[], None],
+        _: Callable[[], None],
     ) -> None:
         label = source.label(blob)
-        with interrupted_by(outer), interrupted_by(check):
-            if not is_missing and self.client.has_blob(self.repository, blob.digest):
-                if label:
-                    self._tell(LayerExists(label))
-                return
-            with self._session(blob) as session:
-                upload, home = self._begun(source, blob, session)
-                if home is None:
-                    self._upload(source, blob, label, session, upload)
-                elif label:
-                    self._tell(LayerExists(label, mounted_from=home.repository))
+        if not is_missing and self.client.has_blob(self.repository, blob.digest):
+            if label:
+                self._tell(LayerExists(label))
+            return
+        with self._session(blob) as session:
+            upload, home = self._begun(source, blob, session)
+            if home is None:
+                self._upload(source, blob, label, session, upload)
+            elif label:
+                self._tell(LayerExists(label, mounted_from=home.repository))
 
     def _session(self, blob: Descriptor) -> AbstractContextManager[Session | None]:
         if self._sessions is None or blob.size <= _WHOLE:

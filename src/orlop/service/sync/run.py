@@ -40,7 +40,6 @@ from orlop.service.sync.sources import Item
 from orlop.service.sync.state import Known
 from orlop.service.sync.tags import Look, Named, Taken
 from orlop.service.sync.targets import OpenedTag
-from orlop.streams.interruption import inherited, interrupted_by
 from orlop.streams.pipeline import in_parallel
 from orlop.transfer.graph import Gathering, referring
 from orlop.transfer.narrowed import WithManifest, narrowed
@@ -209,22 +208,20 @@ class EntryRun:
             for one in wanted:
                 if one.name.tag in listed[one.name.name]:
                     looks[one].there = ""
-        outer = inherited()
-        tasks = [partial(self._look, one, look, outer) for one, look in looks.items() if look.there is None]
+        tasks = [partial(self._look, one, look) for one, look in looks.items() if look.there is None]
         in_parallel(tasks, workers=CONNECTIONS)
         return looks
 
-    def _look(self, one: Named, look: Look, outer: Callable[[], None], check: Callable[[], None]) -> None:
+    def _look(self, one: Named, look: Look, _: Callable[[], None]) -> None:
         if self._stop.error is not None:
             look.error = self._stop.error
             return
-        with interrupted_by(outer), interrupted_by(check):
-            try:
-                look.found = str(self._source.digest(one.item))
-                look.there = self._found_at(one.name)
-            except OrlopError as error:
-                look.error = error
-            self._stop.note(look.error)
+        try:
+            look.found = str(self._source.digest(one.item))
+            look.there = self._found_at(one.name)
+        except OrlopError as error:
+            look.error = error
+        self._stop.note(look.error)
 
     def _found_at(self, name: Reference) -> str | None:
         return self._noted.found(self.target, name) if self.dry_run else self.target.found(name)
