@@ -17,6 +17,7 @@ A table without its end is unfinished, and is refused.
 from __future__ import annotations
 
 import json
+from itertools import chain
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -41,7 +42,7 @@ from orlop.streams.tar_read import EntryReader
 from orlop.streams.tar_scan import END_RECORD, TarSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from orlop.streams.compression import DecompressingReader, Readable
     from orlop.streams.tar_header import Header
@@ -142,58 +143,74 @@ class TocReader(EntryReader):
         self._sizes = Known(_number, 1 << 14)
         self._times = Known(_moment, 1 << 14)
         self._rests = Known(_rest, 1 << 10)
+        self._batch: Iterator[TarEntry] = iter(())
 
     def __iter__(self) -> Iterator[TarEntry]:
-        """Yield the entries that are left; see `read_toc`."""
-        while True:
-            yield from self._common()
-            try:
-                entry = next(self)
-            except StopIteration:
-                return
-            yield entry
+        """Return an iterator over the entries that are left; see `read_toc`."""
+        return chain.from_iterable(self._batches())
 
     def __next__(self) -> TarEntry:
-        """Return the next entry, read as the layer itself is; see `read_toc`."""
+        """Return the next entry; see `read_toc`."""
+        for entry in self._batch:
+            return entry
         try:
             return super().__next__()
         except (InvalidTar, InvalidCompression, LimitExceeded) as error:
             raise TocDamaged(f"the table of contents is damaged and must be made again: {error}") from error
 
-    def _common(self) -> Iterator[TarEntry]:
-        """Yield the next entries as long as their headers are common and were read ahead; there may be none.
+    def _batches(self) -> Iterator[Iterable[TarEntry]]:
+        """Yield the entries that are left, several at a time; what is not taken of a batch comes first in the next."""
+        while True:
+            yield self._batch
+            self._batch = iter(self._common())
+            yield self._batch
+            # What is not of the common kind is read as the layer itself is.
+            try:
+                entry = next(self)
+            except StopIteration:
+                return
+            yield (entry,)
+
+    def _common(self) -> list[TarEntry]:
+        """Return the next entries as long as their headers are common and were read ahead; there may be none.
 
         A common header is read by its parts, nearly all of which have occurred before.
         """
+        found: list[TarEntry] = []
         if self._entry is not None:
             self._pass_content(self._entry)
             self._entry = None
         if self._ended:
-            return
-        buffered, parser = self._buffered, self._parser
+            return found
         owners, sizes, times, rests = self._owners, self._sizes, self._times, self._rests
-        new, kind_of_file = tuple.__new__, TYPE_FILE
+        new, kind_of_file, add = tuple.__new__, TYPE_FILE, found.append
         last, facts = b"", None
-        for name, owner, size, time, rest in _PARTS.iter_unpack(buffered.ahead(_RECORD)):
+        start = self._offset
+        for name, owner, size, time, rest in _PARTS.iter_unpack(self._buffered.ahead(_RECORD)):
             ids, stored, mtime = owners[owner], sizes[size], times[time]
             if rest != last:
                 # To compare it is cheaper than to look it up, and it rarely changes.
                 last, facts = rest, rests[rest]
             if ids is None or stored is None or mtime is None or facts is None or not name[0]:
-                return
+                break
             kind, prefix, linkname, uname, gname, devmajor, devminor = facts
             mode, uid, gid = ids
-            start = self._offset
             content = stored if kind == kind_of_file else 0
-            # Whoever iterates may stop at any entry, and go on later.
-            self._offset = start + BLOCK + content + -content % BLOCK
-            buffered.at += _RECORD
-            parser.count += 1
             text = prefix + name[: end if (end := name.find(0)) >= 0 else len(name)]
             path = text.decode("utf-8", "surrogateescape")
-            owned = kind, mode, uid, gid, content, mtime, linkname, uname, gname, devmajor, devminor
             # In the order of the fields, and without the call that would look for defaults.
-            yield new(TarEntry, (path, *owned, NO_XATTRS, start, BLOCK, content, False))
+            # fmt: off
+            fields = (
+                path, kind, mode, uid, gid, content, mtime, linkname, uname, gname, devmajor, devminor, NO_XATTRS,
+                start, BLOCK, content, False,
+            )
+            # fmt: on
+            add(new(TarEntry, fields))
+            start += BLOCK + content + -content % BLOCK
+        self._offset = start
+        self._buffered.at += _RECORD * len(found)
+        self._parser.count += len(found)
+        return found
 
     def _take_header(self) -> bytes:
         record = self._take(_RECORD)
