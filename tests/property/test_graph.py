@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.graph.documents import Documents
-from orlop.store.graph.garbage import only_leased, unneeded
+from orlop.store.graph.garbage import unneeded
 from orlop.store.graph.indexed import is_indexed
 from orlop.store.graph.needs import Need, needs_of
 from orlop.store.graph.remains import Remains
@@ -26,6 +26,7 @@ from orlop.store.rows.metadata import (
     ManifestRow,
     ReferenceRow,
     TopRow,
+    only_leased,
 )
 from orlop.store.rows.speaking import SPOKEN_OF
 from orlop.store.rows.sqlite.memory import MemoryMetadata

@@ -1,4 +1,4 @@
-"""The SHA-256 of short texts, without OpenSSL.
+"""SHA-256 for commands that take no longer than a moment: of short texts without OpenSSL, of others without the rest.
 
 `hashlib` loads OpenSSL, which takes a quarter of the time in which an interpreter starts, and a command that lists
 images hashes a few hundred bytes. Python has the algorithm built in as well (`random` uses it for the same reason). It
@@ -35,6 +35,14 @@ def sha256_hex(data: bytes) -> str:
 
             _sha256 = sha256
     return str(_sha256(data).hexdigest())
+
+
+def sha256() -> Any:
+    """Return a hash that is to be fed many bytes: OpenSSL's, without the other algorithms that `hashlib` loads."""
+    try:
+        return __import__("_hashlib").openssl_sha256()
+    except ImportError:
+        return __import__("hashlib").sha256()
 
 
 _left = _FIRST

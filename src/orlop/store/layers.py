@@ -19,7 +19,7 @@ from orlop.model.generic import Protocol
 from orlop.model.given import shown
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, limits_or, option_of
 from orlop.model.tuples import NamedTuple
-from orlop.store.rows.metadata import MAX_SIZE, ChainRow
+from orlop.store.rows.metadata import MAX_SIZE, ChainRow, only_leased
 from orlop.streams.files import CHUNK
 
 TYPE_CHECKING = False
@@ -254,8 +254,6 @@ class LayerStore:
 
     def _remove_unneeded(self, rows: WritableRows, dropped: Iterable[Digest]) -> tuple[LayerMetadata, ...]:
         """Remove, inside a write, what only a lease has kept until now, and return the layers that went."""
-        from orlop.store.graph.garbage import only_leased  # noqa: PLC0415 - as in `register`
-
         gone: list[LayerMetadata] = []
         for digest in only_leased(rows, dropped):
             gone += self._prune(rows, ChainID.wrap(digest))

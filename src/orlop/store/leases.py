@@ -40,7 +40,7 @@ from functools import partial
 
 from orlop.errors import LeaseLost
 from orlop.model.regex import regex
-from orlop.store.rows.metadata import EVERYTHING, LEFT
+from orlop.store.rows.metadata import EVERYTHING, LEFT, only_leased
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -290,8 +290,6 @@ def _uncount(held: Counter[Digest], digests: Iterable[Digest]) -> None:
 
 
 def _let_go(rows: WritableRows, name: str, digests: Sequence[Digest]) -> None:
-    from orlop.store.graph.garbage import only_leased  # noqa: PLC0415 - most commands hold nothing
-
     rows.delete_lease(name, digests)
     rows.put_lease(LEFT, only_leased(rows, digests))
 

@@ -10,10 +10,10 @@ with fixed codes has 10 bits, and the shortest way to an odd number of bits is o
 
 from __future__ import annotations
 
-import hashlib
 from itertools import chain
 
 from orlop.errors import InvalidCompression, TocDamaged
+from orlop.model.hashing import sha256
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.compression import decompressed, deflate_decoder
 
@@ -117,7 +117,7 @@ def _dropped(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 def _verified(pieces: Iterator[bytes], point: SeekPoint) -> Iterator[bytes]:
     """Yield the pieces of a segment. Raises TocDamaged behind the last where they are not those of its digest."""
-    digest = hashlib.sha256()
+    digest = sha256()
     for piece in pieces:
         digest.update(piece)
         yield piece

@@ -10,9 +10,8 @@ rows; it knows nothing of a database. From the roots it goes down:
 - a lease keeps what it names, or everything;
 - an index that stays keeps the images below it, even those without a name of their own.
 
-`garbage` returns what nothing needs, for ``gc``, ``fsck`` and the release of leases; `needs` weighs everything, for
-``df``; `remains` follows step by step what would be left, for ``prune``. All of them stand on `documents.Documents` and
-`stacks.Stacks`.
+`garbage` returns what nothing needs, for ``gc`` and ``fsck``; `needs` weighs everything, for ``df``; `remains` follows
+step by step what would be left, for ``prune``. All of them stand on `documents.Documents` and `stacks.Stacks`.
 
 What a graph says is a reason to remove, never a permission: a removal names what is to go, and the rows are asked again
 inside the write, before it commits. The removal of a single name or image does not build a graph: its rows delete what

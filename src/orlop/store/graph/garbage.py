@@ -10,7 +10,7 @@ from orlop.store.rows.unneeded import Falling, Unneeded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from orlop.model.digest import ChainID, DiffID, Digest
     from orlop.store.rows.metadata import Rows
@@ -65,15 +65,6 @@ def falling(rows: Rows, garbage: Unneeded, *, ended: Collection[str] = ()) -> Fa
     blobs = {blob.digest for one, blob in forms if blob is not None and one in contents} - stays
     freed = {one for one in blobs if str(one) not in held}
     return Falling(tuple(sorted(gone)), tuple(sorted(contents)), tuple(sorted({*garbage.blobs, *freed})))
-
-
-def only_leased(rows: Rows, digests: Iterable[Digest]) -> list[Digest]:
-    """Return those of these layers and contents that nothing but leases keeps; with `EVERYTHING`, all such.
-
-    A release of single things costs what these are, and not what the store is.
-    """
-    wanted = list(digests)
-    return rows.loose_of(None if EVERYTHING in wanted else wanted)
 
 
 def _layers(rows: Rows, held: set[str]) -> tuple[tuple[ChainID, ...], tuple[DiffID, ...]]:

@@ -24,6 +24,7 @@ from orlop.store.rows.rows import (
     RowProblem,
     Rows,
     WritableRows,
+    only_leased,
     parent_of,
 )
 
@@ -55,6 +56,7 @@ __all__ = [
     "Rows",
     "TopRow",
     "WritableRows",
+    "only_leased",
     "parent_of",
 ]
 

@@ -385,3 +385,12 @@ def parent_of(value: bytes | None) -> ImageID | None:
         return None if value is None else ImageID.parse(value.decode("ascii"))
     except (UnicodeDecodeError, InvalidDigest):
         return None
+
+
+def only_leased(rows: Rows, digests: Iterable[Digest]) -> list[Digest]:
+    """Return those of these layers and contents that nothing but leases keeps; with `EVERYTHING`, all such.
+
+    A release of single things costs what these are, and not what the store is.
+    """
+    wanted = list(digests)
+    return rows.loose_of(None if EVERYTHING in wanted else wanted)
