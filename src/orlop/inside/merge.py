@@ -77,7 +77,7 @@ class Merge:
         self._symlinks: dict[str, tuple[int, str]] = {}
         self._own: dict[str, int] = {}
         self._passed: dict[int, tuple[str, int, Node]] = {}
-        self._folders: dict[str, Node] = {}
+        self._folders: dict[str, dict[str, Node]] = {}
         self._pending: list[_Link] = []
         self._nowhere: list[tuple[str, str]] = []  # markers in folders that the lower view has not
 
@@ -86,7 +86,9 @@ class Merge:
         paths: list[str] = []  # two lists, since a million pairs take as much memory as the tree of them
         members: list[TarEntry] = []
         markers: list[Marker] = []
-        self._layer, self.layers = self.layers, self.layers + 1
+        layer = self._layer = self.layers
+        folders = self._folders
+        self.layers += 1
         self._symlinks = {}
         for entry in entries:
             name = entry.name
@@ -111,7 +113,13 @@ class Merge:
         for path, entry in zip(paths, members, strict=True):
             for kind in oddities(path, entry):
                 self._find(kind, path)
-            self._add(path, entry)
+            folder, _, name = path.rpartition("/")
+            children = folders.get(folder)
+            if not path or children is None or name in children or entry.type == TYPE_HARDLINK:
+                self._add(path, entry)
+            else:
+                # Nearly all entries are so, and there are many.
+                children[name] = Node(entry, layer)
         for folder, name in self._nowhere:
             # What the layer has itself, an engine need not make.
             self._find("hides-nothing" if self._at(folder) else "marker-without-directory", f"{folder}/{name}")
@@ -233,17 +241,15 @@ class Merge:
                 self._find("below-file", entry.name)
             return
         folder, _, name = path.rpartition("/")
-        parent = self._folders.get(folder)
-        if parent is None:
+        children = self._folders.get(folder)
+        if children is None:
             parent = self._parent(folder)
-            if parent is None:
+            if parent is None or parent.children is None:
                 self._find("below-file", path)
                 return
             if len(self._folders) >= _REMEMBERED:
                 self._folders.clear()
-            self._folders[folder] = parent
-        children = parent.children
-        assert children is not None
+            children = self._folders[folder] = parent.children
         old = children.get(name)
         if entry.type == TYPE_DIR and old is not None and old.children is not None:
             if old.layer == layer:
