@@ -56,6 +56,7 @@ _BACK: Final = {
     1: "ALTER TABLE store DROP COLUMN blobs",
     2: "DROP TABLE committed",
     3: "DROP INDEX deleting_first, deleting_again",
+    4: "DROP INDEX upload_name; ALTER TABLE upload DROP COLUMN name",
 }
 """For each version what makes it of the next one, as far as its rows can tell."""
 

@@ -101,6 +101,7 @@ def pulling(
     *,
     users: dict[str, str] | None = None,
     tries: int = 5,
+    url: str = "",
     **quirks: Any,
 ) -> Iterator[Pulled]:
     pauses = Pauses()
@@ -110,7 +111,7 @@ def pulling(
     registries = Registries(transport, keychain=keychain, hosts=Hosts(), waiting=waiting)
     root = folder / "root"
     try:
-        with FakeRegistry(Quirks(**quirks), users=users) as registry, orlop.open(root) as images:
+        with FakeRegistry(Quirks(**quirks), users=users) as registry, orlop.open(url or root) as images:
             found = Pulled(root, registry, registries, images)
             found.pauses = pauses
             yield found

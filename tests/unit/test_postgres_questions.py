@@ -161,7 +161,7 @@ def test_there_is_an_index_for_every_question(url: str, metadata: PostgresMetada
 
 KEYS_FILLING = (
     f"INSERT INTO object SELECT {_TEXT}, {_TEXT}, 1 {_SERIES}",
-    f"INSERT INTO upload SELECT {_TEXT}, number % 50 {_SERIES}",
+    f"INSERT INTO upload SELECT {_TEXT}, number % 50, '', {_TEXT} {_SERIES}",
     f"INSERT INTO doomed SELECT {_TEXT}, '', 1, '', clock_timestamp(), number {_SERIES}",
     f"INSERT INTO deleting SELECT {_TEXT}, '', now(), true {_SERIES}",
     "INSERT INTO committed SELECT number, number FROM generate_series(100, 1099) AS number",
@@ -189,6 +189,11 @@ def test_there_is_an_index_for_every_question_about_a_key(
     key, lost = keys.begin(), keys.begin()
     keys.multipart(lost, "id")
     keys.discard(lost)
+    claim = keys.claim(name)
+    assert claim is not None
+    sql(url, "UPDATE session SET seen = seen - interval '1 hour'")
+    assert not keys.is_claimed(name)
+    keys.discard(claim, is_sent=False)
     with metadata.write() as rows:
         assert keys.publish(rows, name, key, 1)
     keys.find(name), keys.find_many([name]), keys.known([key, lost]), keys.named_after(key, most=1000)

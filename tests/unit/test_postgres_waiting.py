@@ -132,6 +132,32 @@ def test_a_write_waits_for_the_disk_without_the_lock(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.needs("pgbouncer")
+def test_who_has_the_lock_reads_while_others_wait_in_every_connection() -> None:
+    url = pooled()
+    with opened(url) as metadata:
+        names = [f":{number}" for number in range(6)]
+        waiting = [Thread(target=tag, args=(url, name)) for name in names]
+        with metadata.lock():
+            for thread in waiting:
+                thread.start()
+            for thread in waiting:
+                thread.join(0.2)  # as above
+            # The server would end this transaction before the second one could begin.
+            with metadata.read() as rows:
+                assert next(rows.image_ids(), None) is None
+                assert list(rows.references()) == []
+        for thread in waiting:
+            thread.join(_PATIENCE)
+        with metadata.read() as rows:
+            assert [one.suffix for one in rows.references()] == names
+        # Under a lock a second read, which needs another connection, is one of its own.
+        with metadata.lock():
+            for _ in range(2):
+                with metadata.read() as rows:
+                    assert rows.last_event() == 0
+
+
+@pytest.mark.needs("pgbouncer")
 def test_a_writer_asks_for_the_time_while_others_wait_in_every_connection() -> None:
     url = pooled()
     with opened(url) as metadata:

@@ -22,6 +22,7 @@ from orlop.errors import (
 from orlop.model.digest import DiffID, Digest
 from orlop.store.rows.metadata import BlobRow, DiffRow
 from orlop.testing.contract import Contract
+from orlop.testing.same_content import SameContent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +96,7 @@ def row_of(data: bytes) -> BlobRow:
     return BlobRow(Digest.of(data), len(data), "none")
 
 
-class BlobStoreContract(Contract):
+class BlobStoreContract(SameContent, Contract):
     """What every store of blobs does.
 
     Hooks: ``open(folder)`` gives an `Opened` as a context manager, and the same content for the same folder again;
@@ -284,25 +285,6 @@ class BlobStoreContract(Contract):
             third.commit(rows, row)
         assert opened.read(row) == b"content"
         assert list(opened.blobs.digests()) == [row.digest]
-        assert list(opened.blobs.unfinished()) == []
-
-    def test_two_writers_of_one_digest_may_be_threads(self, opened: Opened) -> None:
-        """Whichever commits first, all succeed."""
-        errors: list[BaseException] = []
-
-        def keep() -> None:
-            try:
-                opened.keep(_LARGE)
-            except BaseException as error:  # noqa: BLE001 - told by the assertion
-                errors.append(error)
-
-        threads = [Thread(target=keep) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert errors == []
-        assert opened.read(row_of(_LARGE)) == _LARGE
         assert list(opened.blobs.unfinished()) == []
 
     def test_committing_again_leaves_what_was_there(self, opened: Opened) -> None:

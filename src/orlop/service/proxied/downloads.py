@@ -12,6 +12,9 @@ from that file what is there, and waits for the rest. The first who asks is a fo
 - After the commit the file has another name and is still the same one. If it is not (another process threw it away,
   and began anew), what was read before may be something else, and the follower is cut off.
 
+In a store without files here, on several machines, one process fetches a blob as well, and the others wait until it is
+kept (`orlop.store.blobs.s3.claiming`); their followers, as those of the first, read it then.
+
 A download goes on when all who followed have left: what it brings will be asked for again. Only so many run at once.
 """
 

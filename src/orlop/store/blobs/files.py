@@ -47,7 +47,7 @@ from orlop.streams.files import PRIVATE, NewFile, explained, explaining, remove_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO, Final
+    from typing import BinaryIO, ClassVar, Final
 
     from _typeshed import WriteableBuffer
 
@@ -99,6 +99,8 @@ class FileBlobStore(BlobStore):
     def _read_range(self, blob: BlobRow, start: int, size: int) -> bytes:
         with self.open_unverified(blob) as file, explaining("read", self.path(blob.digest)):
             return os.pread(file.fileno(), size, start)
+
+    named_early: ClassVar[bool] = True
 
     def begin(self, algorithm: str = "sha256") -> Ingest:
         """Begin to write content to a file in ``ingest/``."""

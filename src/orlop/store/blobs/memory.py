@@ -6,18 +6,21 @@ import io
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar, final
+from weakref import WeakValueDictionary
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch, StorageError
 from orlop.model.digest import DiffID, Digest
 from orlop.store.blobs.store import BlobStore, Ingest, Leftover, Spool, StoredSize
+from orlop.streams.interruption import check_interruption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
+    from orlop.store.rows.metadata import BlobRow, Metadata, Rows, WritableRows
 
 D = TypeVar("D", bound=Digest)
 
+_TICK: Final = 0.05
 _BLOB: Final = "blob "
 _TOC: Final = "toc "
 
@@ -35,6 +38,8 @@ class MemoryBlobStore(BlobStore):
         self._guard = threading.Lock()
         self._blobs: dict[Digest, bytes] = {}
         self._tocs: dict[DiffID, bytes] = {}
+        self._resumed = WeakValueDictionary[Digest, _MemoryIngest]()
+        self._ended = threading.Condition(self._guard)
 
     def open_unverified(self, blob: BlobRow) -> BinaryIO:
         """Return the raw bytes, see `BlobStore.open_unverified`."""
@@ -56,6 +61,30 @@ class MemoryBlobStore(BlobStore):
     def begin(self, algorithm: str = "sha256") -> Ingest:
         """Begin to write content."""
         return _MemoryIngest(self, algorithm)
+
+    def resume(
+        self, digest: Digest, *, check: Callable[[], None] | None = None, metadata: Metadata | None = None
+    ) -> Ingest:
+        """Begin to write content of a digest once nobody else does, see `BlobStore.resume`; nothing is left of it."""
+        del metadata
+        ingest = _MemoryIngest(self, _checked(digest).algorithm)
+        while True:
+            check_interruption()
+            if check is not None:
+                check()
+            with self._guard:
+                other = self._resumed.get(digest)
+                if other is None or other.has_ended:
+                    self._resumed[digest] = ingest
+                    return ingest
+                self._ended.wait(_TICK)
+            del other
+
+    def end(self, ingest: _MemoryIngest) -> None:
+        """Note that others may write the content of the same digest."""
+        with self._guard:
+            ingest.has_ended = True
+            self._ended.notify_all()
 
     def spool(self, *, near: str | None = None) -> Spool:
         """Begin to keep bytes for a moment."""
@@ -185,6 +214,8 @@ class _MemoryIngest(Ingest):
         super().__init__(blobs, algorithm)
         self._memory = blobs
         self._pieces: list[bytes] | None = []
+        self.has_ended = False
+        """Whether another one may write the content of the same digest."""
 
     def _append(self, data: bytes) -> None:
         if self._pieces is None:
@@ -199,6 +230,9 @@ class _MemoryIngest(Ingest):
 
     def _publish(self, rows: WritableRows, digest: Digest) -> None:
         self._memory.publish(rows, digest, self._taken())
+        # Whoever waits for it looks for its rows.
+        for after in (rows.after_commit, rows.after_rollback):
+            after(partial(self._memory.end, self))
 
     def commit_toc(self, rows: WritableRows, diff_id: DiffID) -> None:
         """Make the bytes the table of contents of a layer, see `Ingest.commit_toc`."""
@@ -210,7 +244,9 @@ class _MemoryIngest(Ingest):
 
     def discard(self) -> None:
         """Forget the pieces."""
-        self._pieces = None
+        if self._pieces is not None:
+            self._pieces = None
+            self._memory.end(self)
 
 
 class MemorySpool(Spool):

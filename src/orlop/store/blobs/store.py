@@ -275,8 +275,9 @@ class BlobStore(ABC):
         """Begin to write content of a digest, or go on where an earlier try was left, see `Ingest.kept`.
 
         One at a time has the content of one digest: others wait until it is committed or discarded, and should then
-        look whether it is there. What was written stays for a later try unless it is rejected. A store that keeps
-        nothing beyond a process begins anew.
+        look whether it is there. That spares work, and nothing is right because of it: a store that several machines
+        share stops waiting for one that is silent, which may go on. What was written stays for a later try unless it is
+        rejected, in a store that keeps such.
 
         Args:
             digest: what is to be written.
@@ -339,6 +340,12 @@ class BlobStore(ABC):
         """
         del digest
         return False
+
+    named_early: ClassVar[bool] = False
+    """Whether bytes get their name, and whoever waits for them in `resume` goes on, before their rows are committed.
+
+    To find out whether both are there, the rows are then read under the lock of the writes.
+    """
 
     @abstractmethod
     def size_of(self, digest: Digest) -> StoredSize:

@@ -128,12 +128,32 @@ class ObjectKeys(ABC):
         """Return a new key, recorded durably as an upload of this session before anything is sent for it."""
 
     @abstractmethod
+    def claim(self, name: str) -> str | None:
+        """Return a new key as `begin` does, and claim a name for it; nothing where another upload claims that.
+
+        The claim ends with the upload, and costs nothing beside it. It spares whoever heeds it a second fetch of the
+        same content, and decides nothing: what is published, read or deleted does not depend on it.
+        """
+
+    @abstractmethod
+    def is_claimed(self, name: str) -> bool:
+        """Return whether the upload of a session that was heard of lately claims a name.
+
+        Others lose their claim here. Their uploads go on, and may be published.
+        """
+
+    @abstractmethod
     def multipart(self, key: str, upload_id: str) -> None:
         """Record the ID of the upload in parts for a key of `begin`, so that anybody can abort it."""
 
     @abstractmethod
-    def discard(self, key: str) -> None:
-        """Doom the key of an upload that is given up. Idempotent; a key that was published stays."""
+    def discard(self, key: str, *, is_sent: bool = True) -> None:
+        """Doom the key of an upload that is given up. Idempotent; a key that was published stays.
+
+        Args:
+            key: the key.
+            is_sent: whether a request for it may have been sent; a key without one is only forgotten.
+        """
 
     @abstractmethod
     def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:

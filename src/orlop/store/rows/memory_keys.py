@@ -38,6 +38,8 @@ class MemoryObjects:
         self.sessions: dict[str, list[int]] = {}
         """The epochs that the living sessions have pinned, one for each operation under way."""
         self.uploads: dict[str, PendingUpload] = {}
+        self.claims: dict[str, PendingUpload] = {}
+        """The uploads that claim a name, by that name."""
         self.objects: dict[str, StoredObject] = {}
         self.doomed: dict[str, _Doomed] = {}
         self.deleting: dict[str, _Deleting] = {}
@@ -108,20 +110,44 @@ class MemoryKeys(ObjectKeys):
             self._all.uploads[key] = PendingUpload(key, self._session)
             return key
 
+    def claim(self, name: str) -> str | None:
+        """Return a new key that claims a name, see `ObjectKeys.claim`."""
+        with self._all.guard:
+            if name in self._all.claims:
+                return None
+            key = self.begin()
+            self._all.claims[name] = self._all.uploads[key]
+            return key
+
+    def is_claimed(self, name: str) -> bool:
+        """Return whether the upload of a living session claims a name."""
+        with self._all.guard:
+            claim = self._all.claims.get(name)
+            if claim is not None and claim.session not in self._all.sessions:
+                self._end_claim(claim.key)
+            return name in self._all.claims
+
+    def _end_claim(self, key: str) -> None:
+        with self._all.guard:
+            for name in [name for name, one in self._all.claims.items() if one.key == key]:
+                del self._all.claims[name]
+
     def multipart(self, key: str, upload_id: str) -> None:
         """Record the ID of an upload in parts."""
         with self._all.guard:
             self._require_alive()
             self._all.uploads[key] = PendingUpload(key, self._session, upload_id)
 
-    def discard(self, key: str) -> None:
+    def discard(self, key: str, *, is_sent: bool = True) -> None:
         """Doom the key of an upload."""
         with self._all.guard:
-            self._give_up(key)
+            self._give_up(key, is_sent=is_sent)
 
-    def _give_up(self, key: str) -> None:
+    def _give_up(self, key: str, *, is_sent: bool = True) -> None:
         upload = self._all.uploads.pop(key, None)
         if upload is not None:
+            self._end_claim(key)
+        if upload is not None and is_sent:
             self._doom(StoredObject("", key, 0), upload.upload_id)
 
     def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
@@ -133,6 +159,8 @@ class MemoryKeys(ObjectKeys):
                 raise StorageError(f"the upload {key} was given up and cannot become {name}; repeat what was done")
             old = self._all.objects.get(name)
             rows.after_rollback(partial(self._unpublish, upload, name, old), if_sure=True)
+            # Whoever waits for its end looks for what was published.
+            rows.after_commit(partial(self._end_claim, key))
             if old is not None and not name.startswith(TOC):
                 self._give_up(key)
                 return False

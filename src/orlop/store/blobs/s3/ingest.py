@@ -2,7 +2,8 @@
 
 An upload is in one of these states, and goes from one to the next:
 
-- *gathering*: what was written so far fits into one part. Nothing was sent, and no key is taken.
+- *gathering*: what was written so far fits into one part. Nothing was sent, and a key is taken only where it claims
+  the digest that the bytes are to have, see `orlop.store.blobs.s3.claiming`.
 - *in parts*: more was written. The key is recorded with the ID of the upload, and full parts are on their way, in the
   threads of `Senders`. A part is sent again as often as needed; it has a number, so twice is once.
 - *finished*: nothing more is written; the last part, or everything in one request, is on its way too.
@@ -25,7 +26,7 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, final
 
-from orlop.errors import InvalidDigest, LimitExceeded, OrlopError, StorageError
+from orlop.errors import InvalidDigest, LeaseLost, LimitExceeded, OrlopError, StorageError
 from orlop.store.blobs.s3.client import Pieces, Unwanted
 from orlop.store.blobs.store import Ingest
 from orlop.store.rows.keys import TOC
@@ -59,9 +60,12 @@ class Upload:
         senders: the threads.
         first: bytes of the first parts.
         equal: whether all parts are of that size.
+        key: that of the object, where it is taken already.
     """
 
-    def __init__(self, bucket: Bucket, keys: ObjectKeys, senders: Senders, *, first: int, equal: bool) -> None:
+    def __init__(
+        self, bucket: Bucket, keys: ObjectKeys, senders: Senders, *, first: int, equal: bool, key: str = ""
+    ) -> None:
         self._bucket, self._keys, self._senders = bucket, keys, senders
         self._unwanted = Event()
         self._first, self._equal = first, equal
@@ -72,7 +76,9 @@ class Upload:
         self._sent: list[Sending[Part]] = []
         self._whole: Sending[None] | None = None
         self._finished = self._complete = False
-        self.key = self._session = ""
+        self.key, self._session = key, keys.session if key else ""
+        self.is_sent = False
+        """Whether a request for the key may have been sent."""
 
     def write(self, data: bytes) -> None:
         """Take bytes, and send what fills a part."""
@@ -105,7 +111,7 @@ class Upload:
         if number > _MOST_PARTS:
             msg = f"the object store takes {_MOST_PARTS} parts of an object, and {self._size} bytes are more than that"
             raise LimitExceeded(f"{msg}; use larger parts or a store in a directory")
-        if self.key:
+        if self._upload_id:
             self._keys.require(self._session)
         else:
             self._begin()
@@ -118,8 +124,15 @@ class Upload:
             self._sent[number - 2].result()
 
     def _begin(self) -> None:
+        """Take a key, unless there is one of a session that lives: nobody could publish another one."""
+        if self.key:
+            with suppress(LeaseLost):
+                self._keys.require(self._session)
+                self.is_sent = True
+                return
         self.key = self._keys.begin()
         self._session = self._keys.session
+        self.is_sent = True
 
     def finish(self) -> None:
         """Send what was gathered; nothing more is written."""
@@ -227,11 +240,11 @@ class S3Ingest(Ingest):
         upload, self._upload = self._upload, None
         if upload is not None:
             upload.give_up()
-            _doom(self._keys, upload.key)
+            _doom(self._keys, upload.key, is_sent=upload.is_sent)
 
 
-def _doom(keys: ObjectKeys, key: str) -> None:
-    """Doom the key of an upload, unless it was published after all. What fails is done once the session is dead."""
+def _doom(keys: ObjectKeys, key: str, *, is_sent: bool = True) -> None:
+    """Doom the key of an upload, unless it was published after all. What fails is done later, by the keys."""
     with suppress(OrlopError):
         if key:
-            keys.discard(key)
+            keys.discard(key, is_sent=is_sent)

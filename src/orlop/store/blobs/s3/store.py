@@ -28,6 +28,7 @@ from orlop.model.logger import Logger
 from orlop.store.blobs.memory import MemorySpool
 from orlop.store.blobs.s3.bucket import Bucket
 from orlop.store.blobs.s3.cache import CachedFetch
+from orlop.store.blobs.s3.claiming import claimed
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.ingest import S3Ingest, Upload, path_of
 from orlop.store.blobs.s3.lending import Loans
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from orlop.store.blobs.s3.settings import S3Settings
     from orlop.store.blobs.store import Ingest, Swept
     from orlop.store.rows.keys import ObjectKeys, StoredObject
-    from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
+    from orlop.store.rows.metadata import BlobRow, Metadata, Rows, WritableRows
 
 _log = Logger(__name__)
 
@@ -96,7 +97,7 @@ class S3BlobStore(BlobStore):
         self._scratch = scratch
         self._doubting = doubting
         self._seen = Seen(0.0 if doubting else _FRESH, clock)
-        self._clock = clock
+        self._clock, self._sleep = clock, sleep
         self._swept: float | None = None
         self._is_own = False
         self._local = threading.local()
@@ -176,8 +177,20 @@ class S3BlobStore(BlobStore):
     def begin(self, algorithm: str = "sha256") -> Ingest:
         """Begin to write content. The first time, the bucket must be marked as this store's."""
         self.require_own()
+        return self._begun(algorithm)
+
+    def resume(
+        self, digest: Digest, *, check: Callable[[], None] | None = None, metadata: Metadata | None = None
+    ) -> Ingest:
+        """Begin to write content of a digest once nobody else does, on whatever machine, see `BlobStore.resume`."""
+        del metadata
+        self.require_own()
+        name = str(_require_valid(digest))
+        return self._begun(digest.algorithm, claimed(self.keys, name, check, clock=self._clock, sleep=self._sleep))
+
+    def _begun(self, algorithm: str, key: str = "") -> Ingest:
         first, equal = self.settings.part_size, self.settings.equal_parts
-        upload = Upload(self.bucket, self.keys, self._senders, first=first, equal=equal)
+        upload = Upload(self.bucket, self.keys, self._senders, first=first, equal=equal, key=key)
         return S3Ingest(self, self.keys, upload, algorithm, self._seen.add)
 
     def spool(self, *, near: str | None = None) -> Spool:

@@ -163,11 +163,25 @@ class PostgresMetadata(Metadata):
             yield outer
             return
         session = self.session()
-        with nullcontext(False) if session is None else session.pinned() as pinned, self._transaction(READ) as begun:
-            rows = PostgresRows(begun.connection, self.place)
+        with nullcontext(False) if session is None else session.pinned() as pinned, self._viewing() as connection:
+            rows = PostgresRows(connection, self.place)
             rows.pinned = pinned
             with self._block(rows):
                 yield rows
+
+    @contextmanager
+    def _viewing(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """Return a connection that sees one state of the rows: that of the lock, which nobody changes meanwhile.
+
+        It serves one read. A second connection may be one that others wait with, behind a pooler, for the lock.
+        """
+        locked: psycopg.Connection[tuple[Any, ...]] | None = getattr(self._local, "locked", None)
+        if locked is not None:
+            self._local.locked = None
+            yield locked
+            return
+        with self._transaction(READ) as begun:
+            yield begun.connection
 
     @contextmanager
     def latest(self) -> Iterator[PostgresRows]:
@@ -350,8 +364,13 @@ class PostgresMetadata(Metadata):
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other writer waiting for a block, see `Metadata.lock`."""
-        with self._transaction(_ALONE):
-            yield
+        with self._transaction(_ALONE) as begun:
+            self._outer()  # after a fork
+            self._local.locked = begun.connection
+            try:
+                yield
+            finally:
+                self._local.locked = None
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

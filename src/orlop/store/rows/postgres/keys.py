@@ -11,7 +11,8 @@ from orlop.errors import OrlopError
 from orlop.store.rows.keys import BATCH, TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
 from orlop.store.rows.postgres.errors import lease_lost
 from orlop.store.rows.postgres.rows import PostgresRows
-from orlop.store.rows.postgres.sessions import REAP
+from orlop.store.rows.postgres.schema import CLAIMS
+from orlop.store.rows.postgres.sessions import DISCARD, REAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,6 +53,22 @@ _MINE: Final = "WITH mine AS MATERIALIZED (SELECT key FROM deleting WHERE key = 
 _GONE: Final = f"{_MINE.format('reported')} DELETE FROM deleting WHERE key = ANY(ARRAY(SELECT key FROM mine))"  # noqa: S608 - constants
 _REPORTED: Final = f"""{_MINE.format("NOT reported")}
     UPDATE deleting SET reported = true, since = clock_timestamp() WHERE key = ANY(ARRAY(SELECT key FROM mine))"""  # noqa: S608 - as above
+_CLAIM: Final = f"""INSERT INTO upload (key, session, name) SELECT %(key)s, %(session)s, %(name)s
+    WHERE pg_try_advisory_xact_lock({CLAIMS}, hashtext(%(name)s))
+    AND NOT EXISTS (SELECT 1 FROM upload WHERE upload.name = %(name)s AND upload.name <> '') ON CONFLICT DO NOTHING"""  # noqa: S608 - a constant
+"""Waits for no other transaction: neither for one that claims the same name, nor for one that publishes or discards."""
+_CLAIMANT: Final = """SELECT key, coalesce(
+        NOT dead AND seen >= clock_timestamp() - ttl / %s * interval '1 second', false)
+    FROM store CROSS JOIN upload LEFT JOIN session ON session.id = upload.session
+    WHERE upload.name = %s AND upload.name <> ''"""
+"""The upload that claims a name, and whether its session was heard of lately."""
+_LATELY: Final = 3
+"""A session that is silent for this part of the time after which it is dead keeps nobody waiting: it misses two beats.
+"""
+_DISCLAIM: Final = """UPDATE upload SET name = '' WHERE key = ANY(ARRAY(
+    SELECT key FROM upload WHERE key = %s FOR UPDATE SKIP LOCKED))"""
+_UNSENT: Final = """DELETE FROM upload WHERE key = ANY(ARRAY(
+    SELECT key FROM upload WHERE key = ANY(%s) FOR UPDATE SKIP LOCKED))"""
 _FORGET: Final = "DELETE FROM session WHERE dead AND seen < clock_timestamp() - interval '1 day'"
 
 
@@ -82,16 +99,40 @@ class PostgresKeys(ObjectKeys):
 
     def begin(self) -> str:
         """Return a new key."""
+        key, _ = self._begun("INSERT INTO upload (key, session) VALUES (%(key)s, %(session)s)")
+        return key
+
+    def claim(self, name: str) -> str | None:
+        """Return a new key that claims a name, see `ObjectKeys.claim`."""
+        key, is_begun = self._begun(_CLAIM, name=name)
+        return key if is_begun else None
+
+    def _begun(self, statement: str, **values: str) -> tuple[str, bool]:
+        """Return a new key, and whether a statement has recorded it as an upload of this session."""
         if self._metadata.in_block():
             # It would need a second connection, which writers may have that wait for this one.
             msg = "an upload cannot begin inside a block of the same thread: its key has to be durable before it"
             raise RuntimeError(msg)
         key = os.urandom(16).hex()
         self._ready()
-        with self._metadata.short() as rows:
-            name = self._session.require_alive(rows)
-            rows.run("INSERT INTO upload (key, session) VALUES (%s, %s)", (key, name))
-        return key
+        try:
+            with self._metadata.short() as rows:
+                session = self._session.require_alive(rows)
+                return key, rows.run(statement, {"key": key, "session": session, **values}).rowcount == 1
+        except BaseException:
+            # It may be committed, and nobody would know of it.
+            self._session.give_up(key)
+            raise
+
+    def is_claimed(self, name: str) -> bool:
+        """Return whether the upload of a session that was heard of lately claims a name."""
+        found = self._asked(_CLAIMANT, (_LATELY, name))
+        for key, is_heard in found:
+            if is_heard:
+                return True
+            with self._metadata.short() as rows:
+                rows.run(_DISCLAIM, (key,))
+        return False
 
     def multipart(self, key: str, upload_id: str) -> None:
         """Record the ID of an upload in parts."""
@@ -102,20 +143,20 @@ class PostgresKeys(ObjectKeys):
             if found.rowcount == 0:
                 raise lease_lost(self._metadata.place)
 
-    def discard(self, key: str) -> None:
+    def discard(self, key: str, *, is_sent: bool = True) -> None:
         """Doom the key of an upload; one that a write is just publishing is passed over.
 
         Inside a write it is a part of that, which needs no second connection then, and done again if that is undone.
+        What fails is done with the next beat of the session: others may wait for what the upload claims.
         """
-        with self._metadata.joined() as rows:
-            if self._metadata.in_block():
-                rows.after_rollback(partial(self._discard_again, key))
-            rows.run(
-                """WITH mine AS (SELECT key FROM upload WHERE key = %s FOR UPDATE SKIP LOCKED),
-                lost AS (DELETE FROM upload WHERE key = ANY(ARRAY(SELECT key FROM mine)) RETURNING key, upload_id)
-                INSERT INTO doomed (key, name, size, upload_id) SELECT key, '', 0, upload_id FROM lost""",
-                (key,),
-            )
+        try:
+            with self._metadata.joined() as rows:
+                if self._metadata.in_block():
+                    rows.after_rollback(partial(self._discard_again, key))
+                rows.run(DISCARD if is_sent else _UNSENT, ([key],))
+        except BaseException:
+            self._session.give_up(key)
+            raise
 
     def _discard_again(self, key: str) -> None:
         # What fails is done once the session has ended.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOCKS: Final = 0x6F726C6F
 """The class of orlop's advisory locks: a database may hold other programs."""
+CLAIMS: Final = LOCKS + 1
+"""The class of those of names that are just being claimed."""
 _LAYING_OUT: Final = 1
 _WATCHED: Final = """set_config('tcp_keepalives_idle', '60s', false),
     set_config('tcp_keepalives_interval', '10s', false), set_config('tcp_keepalives_count', '3', false)"""

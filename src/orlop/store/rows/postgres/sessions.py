@@ -44,6 +44,10 @@ REAP: Final = """WITH silent AS (
     lost AS (DELETE FROM upload WHERE session IN (SELECT id FROM died) RETURNING key, upload_id)
     INSERT INTO doomed (key, name, size, upload_id) SELECT key, '', 0, upload_id FROM lost"""
 """Declares silent sessions dead, with what they upload. One that is just committing is passed over."""
+DISCARD: Final = """WITH mine AS (SELECT key FROM upload WHERE key = ANY(%s) FOR UPDATE SKIP LOCKED),
+    lost AS (DELETE FROM upload WHERE key = ANY(ARRAY(SELECT key FROM mine)) RETURNING key, upload_id)
+    INSERT INTO doomed (key, name, size, upload_id) SELECT key, '', 0, upload_id FROM lost"""
+"""Dooms the keys of uploads that are given up, but for those that a write is just publishing."""
 
 
 class Session:
@@ -66,6 +70,7 @@ class Session:
         self._heard = self._ttl = 0.0
         self._epoch = 0
         self._readers: dict[object, int] = {}
+        self._given_up: set[str] = set()
         self._stop = threading.Event()
         self._pid = os.getpid()
 
@@ -117,7 +122,7 @@ class Session:
             name = self._id
         if not name:
             return
-        now = _now()
+        now, given_up = _now(), sorted(self._given_up)
         with self._metadata.short() as rows:
             rows.run("SET LOCAL synchronous_commit = off")
             epoch = int(rows.value("SELECT epoch FROM store"))
@@ -128,8 +133,16 @@ class Session:
             beat = "UPDATE session SET seen = clock_timestamp(), pin = %s WHERE id = %s AND NOT dead"
             if rows.run(beat, (pin, name)).rowcount == 0:
                 self.lose({name})
+            if given_up:
+                rows.run(DISCARD, (given_up,))
         with self._guard:
             self._heard = max(self._heard, now)
+            self._given_up.difference_update(given_up)
+
+    def give_up(self, key: str) -> None:
+        """Have the next beat discard the key of an upload, as that has failed or may have."""
+        with self._guard:
+            self._given_up.add(key)
 
     def require(self, name: str) -> None:
         """Raise `LeaseLost` where a session of this process is known to be dead.

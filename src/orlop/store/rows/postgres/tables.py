@@ -12,13 +12,14 @@ from typing import Final
 from orlop.store.rows.content import ELSEWHERE, LISTED
 
 SCHEMA: Final = "orlop"
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Kept in ``store.version``; a store of a higher one is left alone."""
 
 KEY: Final = 'text COLLATE "C" NOT NULL'
 
 _DUE: Final = """CREATE INDEX deleting_first ON deleting (key) WHERE NOT reported;
     CREATE INDEX deleting_again ON deleting (since) WHERE reported"""
+_CLAIMS: Final = "CREATE UNIQUE INDEX upload_name ON upload (name) WHERE name <> ''"
 _COMMITTED: Final = "CREATE TABLE committed (number bigint PRIMARY KEY, token text NOT NULL)"
 _SAME_RIGHTS: Final = """DO $$ DECLARE one record; BEGIN
     FOR one IN SELECT privilege_type AS what, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS who
@@ -75,8 +76,10 @@ CREATE TABLE event (
 CREATE TABLE session (
     id {KEY} PRIMARY KEY, seen timestamptz NOT NULL DEFAULT clock_timestamp(), pin bigint NOT NULL,
     dead boolean NOT NULL DEFAULT false) WITH (fillfactor = 50);
-CREATE TABLE upload (key {KEY} PRIMARY KEY, session {KEY}, upload_id text NOT NULL DEFAULT '');
+CREATE TABLE upload (
+    key {KEY} PRIMARY KEY, session {KEY}, upload_id text NOT NULL DEFAULT '', name {KEY} DEFAULT '');
 CREATE INDEX upload_session ON upload (session);
+{_CLAIMS};
 CREATE TABLE object (name {KEY} PRIMARY KEY, key {KEY} UNIQUE, size bigint NOT NULL);
 CREATE TABLE doomed (
     key {KEY} PRIMARY KEY, name text NOT NULL, size bigint NOT NULL, upload_id text NOT NULL DEFAULT '',
@@ -94,6 +97,7 @@ STEPS: Final[dict[int, str]] = {
     1: "ALTER TABLE store ADD COLUMN blobs text NOT NULL DEFAULT ''",
     2: f"{_COMMITTED}; {_SAME_RIGHTS}",
     3: _DUE,
+    4: f"ALTER TABLE upload ADD COLUMN name {KEY} DEFAULT ''; {_CLAIMS}",
 }
 """For each older version the statements that make the next one of it. One that is released never changes."""
 
