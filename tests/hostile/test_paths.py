@@ -98,6 +98,7 @@ def test_only_the_store_is_written_and_only_under_digests_and_names_of_leases(tr
     assert any(path.startswith("blobs/sha256/") for path in inside)
 
 
+@pytest.mark.sampled(2)
 def test_nothing_that_an_archive_names_is_even_read(trace: tuple[Path, Path, str]) -> None:
     root, folder, text = trace
     read = {path for _, path, changes in asked(text) if not changes}

@@ -198,7 +198,7 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
     assert without_times_of_folders(copied) == without_times_of_folders(bare)
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(18, daily=False)
 @pytest.mark.parametrize("mix", MIXES)
 def test_what_umoci_does_otherwise_with_wild_layers_is_told(
     mix: str, orlop: Orlop, umoci: Program, tmp_path: Path

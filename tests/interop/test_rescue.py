@@ -61,6 +61,7 @@ def hard() -> bytes:
     return image(lower, upper, tag="hard:1")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 def test_what_docker_had_finished_is_rescued_after_it_was_killed(engine, data, context, orlop, tmp_path):
     docker = engine.docker

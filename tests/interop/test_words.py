@@ -277,7 +277,7 @@ def test_an_image_is_told_as_docker_tells_it(filled: tuple[Docker, Orlop], comma
         compare(filled, command.replace("IMAGE", image), command)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_templates_are_filled_as_docker_fills_them(filled: tuple[Docker, Orlop], template: str) -> None:
     docker, orlop = filled

@@ -206,6 +206,7 @@ def test_what_is_unneeded_goes_and_leaves_just_what_is_needed(world: World) -> N
             assert unneeded(rows) == type(garbage)()
 
 
+@pytest.mark.sampled(2)
 @EXAMPLES
 @given(worlds(), st.data())
 def test_what_would_be_left_is_what_the_rows_leave(world: World, data: st.DataObject) -> None:

@@ -139,6 +139,7 @@ def test_a_single_path_is_as_in_the_merge_of_whole_layers(layers: list[list[Memb
     assert compare(kept, ALL)
 
 
+@pytest.mark.sampled(2)
 def test_a_single_path_of_each_case_is_as_in_the_merge_of_whole_layers() -> None:
     plain = 0
     for case in merge_cases.names():

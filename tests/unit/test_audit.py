@@ -388,6 +388,7 @@ def test_libraries_of_python_and_node_are_packages(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.sampled(3)
 def test_a_database_cannot_take_all_memory_or_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [*(("d/f", b"1" * 10), ("d/g", b"2" * 20))]
     lists = (

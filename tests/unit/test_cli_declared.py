@@ -100,7 +100,7 @@ def clicked(declared: Declared, words: list[str], variables: Mapping[str, str]) 
             return None
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", DIFFERENT)
 @settings(max_examples=30)
 @given(data=st.data())

@@ -252,6 +252,7 @@ class _Undone(Exception):
     """Ends a write whose changes nobody is to see."""
 
 
+@pytest.mark.sampled(2)
 @settings(max_examples=60, deadline=None)
 @given(world=worlds())
 def test_the_server_tells_what_the_graph_tells(one_database: Any, world: Any) -> None:
@@ -328,6 +329,7 @@ def filling(first: int, last: int, *, depth: int = 50) -> Iterator[str]:
     yield f"INSERT INTO top SELECT 'r.test/a', ':' || number, {manifest}, 1 {series}"
 
 
+@pytest.mark.sampled(3)
 def test_a_collection_takes_memory_for_what_goes_and_not_for_what_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes from the server is the same, however many images stay."""
     url = StoreURL.parse(engines.new_url(), engines.variables())

@@ -44,7 +44,8 @@ def half_tar(size: int, files: int, seed: int) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
+@pytest.mark.sampled(4, daily=False)
 @pytest.mark.parametrize(("size", "files"), [(8, 1), (24, 10_000)])
 def test_a_pull_of_several_layers_takes_little_memory(size: int, files: int, tmp_path: Path):
     layout, tars = Layout(), [half_tar(size * MIB, files, seed) for seed in range(6)]

@@ -292,7 +292,7 @@ def naming(config: bytes, *layers: dict[str, Any], **more: Any) -> bytes:
     return written(document | {"layers": [described(config, EMPTY), *layers]} | more)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "way", ["elsewhere", "foreign", "address", "member", "index", "after", "config", "manifest", "deleted"]
 )

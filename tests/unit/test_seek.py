@@ -447,6 +447,7 @@ def test_a_damaged_blob_is_noticed_where_there_is_an_index(tmp_path: Path) -> No
             files.read(_LAST)
 
 
+@pytest.mark.sampled(2)
 def test_fsck_finds_a_damaged_index_and_makes_the_table_again(tmp_path: Path) -> None:
     with loaded(tmp_path / "root") as images:
         with images.files("made:1") as files:

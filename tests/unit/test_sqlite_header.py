@@ -36,7 +36,7 @@ def flip_bit(root: Path, whole: bytes, at: int, bit: int) -> None:
     (root / "metadata.db").write_bytes(damaged)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10, daily=False)
 @pytest.mark.parametrize("begin", range(0, HEADER, 20))
 def test_a_bit_of_the_header_is_told_or_changes_nothing(store, tmp_path, begin):
     root = copied(store, tmp_path / "root")

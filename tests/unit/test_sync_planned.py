@@ -125,7 +125,7 @@ def test_of_tags_that_are_new_moved_and_the_same(planned: Planned, kind: str, *,
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("platforms", [None, ["linux/amd64"], ["linux/amd64", "linux/arm64"]])
 @pytest.mark.parametrize("state", [True, False])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_of_indexes(planned: Planned, kind: str, platforms: list[str] | None, *, state: bool):
     planned.index("1")
     more = {} if platforms is None else {"platforms": platforms}
@@ -137,7 +137,7 @@ def test_of_indexes(planned: Planned, kind: str, platforms: list[str] | None, *,
     assert planned.agreed(text, state=state) == ["copied"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", KEEPS_REFERRERS)
 @pytest.mark.parametrize("state", [True, False])
 def test_of_what_refers_to_an_image_that_is_there(planned: Planned, kind: str, *, state: bool):
@@ -166,7 +166,7 @@ def test_of_what_refers_to_an_image_that_was_copied_without(planned: Planned, *,
 
 @pytest.mark.parametrize("kind", KEEPS_REFERRERS)
 @pytest.mark.parametrize("referrers", [True, False])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_of_tags_that_attach_something(planned: Planned, kind: str, *, referrers: bool):
     subject = planned.image("team/app", "1", "1")
     tags = [f"{subject.replace(':', '-')}.{one}" for one in ("sig", "sbom")]
@@ -225,7 +225,7 @@ def test_of_entries_that_share_a_target(planned: Planned, kind: str):
 
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("delete", [True, False])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_of_a_mirror_whose_source_has_dropped_tags(planned: Planned, kind: str, *, delete: bool):
     for tag in ("1", "2", "3"):
         planned.image("team/app", tag, tag)
