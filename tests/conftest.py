@@ -35,7 +35,11 @@ HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 # How long an example takes says nothing about the code: machines are busy. In CI the examples are the same every time.
 settings.register_profile(
-    "orlop", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+    "orlop",
+    max_examples=pace.examples(100),
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("orlop")
 

@@ -106,7 +106,7 @@ def _wrong(root: Path) -> list[str]:
     return [one for one in broken(root) if one != HELD and not one.startswith("lease of")]
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_read_that_fails_is_told_in_one_sentence_and_loses_nothing(bench, command, lasting):

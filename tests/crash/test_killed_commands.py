@@ -54,7 +54,7 @@ FileBlobStore._set_aside = lambda self, rows, file, kind: file.unlink()
 """
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(name, record_property):
     ((_, count),) = run("kills", name, tell=record_property)

@@ -44,7 +44,7 @@ SQLiteMetadata._connect = unsafe
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_loss_of_power_leaves_the_old_state_or_the_new_and_what_has_ended_stays_done(name, record_property):
     ((_, count),) = run("losses", name, tell=record_property)

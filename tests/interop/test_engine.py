@@ -142,7 +142,7 @@ def test_docker_loads_an_image_that_orlop_saved_by_its_id(
     assert docker.lines("images", "-q", "--no-trunc") == [image_id]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10)
 @ARCHIVES
 def test_what_an_archive_holds_is_told_as_docker_tells_it_and_survives_a_round_trip(
     daemon: Daemon, docker: Docker, orlop: Orlop, data: Path, tmp_path: Path, archive: str

@@ -461,6 +461,7 @@ def answers(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     daemon.docker.wipe()
 
 
+@pytest.mark.sampled(3)
 def test_requests_are_answered_as_by_an_engine(answers: list[tuple[Request, Said, Said]]) -> None:
     unexplained = [
         f"{request.key}\n  engine: {theirs.status} {theirs.message}\n  orlop:  {ours.status} {ours.message}"
@@ -471,6 +472,7 @@ def test_requests_are_answered_as_by_an_engine(answers: list[tuple[Request, Said
         pytest.fail("\n".join(unexplained), pytrace=False)
 
 
+@pytest.mark.sampled(3)
 def test_every_listed_difference_is_one(answers: list[tuple[Request, Said, Said]]) -> None:
     needed = {row_of(request, theirs, ours) for request, theirs, ours in answers if theirs != ours}
     assert differences()

@@ -29,6 +29,7 @@ from orlop.store.rows.metadata import (
 )
 from orlop.store.rows.speaking import SPOKEN_OF
 from orlop.store.rows.sqlite.memory import MemoryMetadata
+from tests.crash import pace
 
 if TYPE_CHECKING:
     from orlop.store.rows.metadata import Rows, WritableRows
@@ -184,7 +185,7 @@ def found_in(rows: Rows) -> dict[str, set[str]]:
     }
 
 
-EXAMPLES = settings(max_examples=100, deadline=None)
+EXAMPLES = settings(max_examples=pace.examples(100), deadline=None)
 
 
 @EXAMPLES

@@ -537,6 +537,7 @@ def test_the_head_of_a_key_and_many_empty_lines_take_no_time() -> None:
     assert growth(worked, 1 << 18, 1 << 20, below=20) < 20
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", [b"eyJ", b".eyJ", b"eyJaaaaaaaaaa.", b"Q~", b"abc8Q~", b"dapi", b"dapi0"])
 def test_what_only_begins_like_a_secret_takes_no_time(text: bytes) -> None:
     def worked(size: int) -> float:

@@ -71,6 +71,7 @@ def flip_bit(path: Path, at: int, bit: int) -> None:
 class TestWhatDoesNotBelongThere:
     TRIGGER = "CREATE TRIGGER evil AFTER UPDATE ON reference BEGIN UPDATE reference SET image = old.image; END"
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize(
         "statement",
         [

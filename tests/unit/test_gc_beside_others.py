@@ -28,6 +28,7 @@ from orlop.store.upkeep import gc
 from orlop.store.upkeep.gc import collect_garbage
 from orlop.store.upkeep.lost_rows import has_lost_rows, hold_for_lost_rows
 from tests import engines
+from tests.crash import pace
 from tests.postgres import opened, sql
 from tests.property.test_graph import INDEX, MANIFEST, fill, found_in, kept, worlds
 
@@ -253,7 +254,7 @@ class _Undone(Exception):
 
 
 @pytest.mark.sampled(2)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=pace.examples(60), deadline=None)
 @given(world=worlds())
 def test_the_server_tells_what_the_graph_tells(one_database: Any, world: Any) -> None:
     with suppress(_Undone), one_database.write() as rows:
