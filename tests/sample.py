@@ -41,7 +41,7 @@ def taken(
 
 
 def has_turn(test: str, *, one_in: int, day: int = pace.DAY) -> bool:
-    """Return whether a day takes a test without cases, by its node ID.
+    """Return whether a day takes a test without cases, by the node ID of what has the mark.
 
     The lowest bits of the same sum decide what a slow pace takes (`pace.chosen`): by them, some machines would have the
     test each day and others never.
@@ -61,7 +61,7 @@ def left_out(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     shares: dict[str, tuple[int, bool]] = {}
     left: set[pytest.Item] = set()
     for item in items:
-        mark = item.get_closest_marker(MARK)
+        node, mark = next(item.iter_markers_with_node(MARK), (item, None))
         if mark is None:
             continue
         days = spread(mark.args[0], at=pace.PACE)
@@ -70,7 +70,7 @@ def left_out(items: Iterable[pytest.Item]) -> set[pytest.Item]:
             tests[name].append(item)
             places[name].append(tuple(item.callspec.indices.values()))
             shares[name] = days, mark.kwargs.get("daily", True)
-        elif not has_turn(item.nodeid, one_in=days):
+        elif not has_turn(node.nodeid, one_in=days):
             left.add(item)
     for name, cases in tests.items():
         own = apart(places[name])

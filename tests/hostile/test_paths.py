@@ -60,6 +60,10 @@ def asked(trace: str) -> list[tuple[str, str, bool]]:
     return found
 
 
+#: What they share, a run of all hostile archives under strace, takes all the time.
+pytestmark = pytest.mark.sampled(2)
+
+
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     need_tracing()
@@ -98,7 +102,6 @@ def test_only_the_store_is_written_and_only_under_digests_and_names_of_leases(tr
     assert any(path.startswith("blobs/sha256/") for path in inside)
 
 
-@pytest.mark.sampled(2)
 def test_nothing_that_an_archive_names_is_even_read(trace: tuple[Path, Path, str]) -> None:
     root, folder, text = trace
     read = {path for _, path, changes in asked(text) if not changes}

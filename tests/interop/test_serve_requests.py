@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from tests.interop.programs import Daemon
 
-pytestmark = pytest.mark.interop
+#: What they share, an engine that is asked everything, takes all the time.
+pytestmark = [pytest.mark.interop, pytest.mark.sampled(3)]
 
 TABLE: Final = Path(__file__).parents[2] / "docs" / "engine-api.md"
 _HEAD: Final = "| request | engine | orlop | why |"
@@ -461,7 +462,6 @@ def answers(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     daemon.docker.wipe()
 
 
-@pytest.mark.sampled(3)
 def test_requests_are_answered_as_by_an_engine(answers: list[tuple[Request, Said, Said]]) -> None:
     unexplained = [
         f"{request.key}\n  engine: {theirs.status} {theirs.message}\n  orlop:  {ours.status} {ours.message}"
@@ -472,7 +472,6 @@ def test_requests_are_answered_as_by_an_engine(answers: list[tuple[Request, Said
         pytest.fail("\n".join(unexplained), pytrace=False)
 
 
-@pytest.mark.sampled(3)
 def test_every_listed_difference_is_one(answers: list[tuple[Request, Said, Said]]) -> None:
     needed = {row_of(request, theirs, ours) for request, theirs, ours in answers if theirs != ours}
     assert differences()

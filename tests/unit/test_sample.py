@@ -113,6 +113,8 @@ def test_alone():
 class TestTogether:
     def test_once(self):
         pass
+    def test_another(self):
+        pass
     @pytest.mark.sampled(1)
     def test_each_day(self):
         pass
@@ -125,10 +127,10 @@ def test_cheap(number):
 @pytest.mark.parametrize(
     ("words", "pace", "day", "passed"),
     [
-        (("-n2",), "8", "1", 3 + 4 + 0 + 1 + 2),
-        (("-n0",), "8", "2", 3 + 4 + 1 + 2 + 2),
-        (("-n0",), "1", "1", 6 + 12 + 2 + 1 + 2),
-        (("-n0", "test_many.py"), "8", "1", 6 + 12 + 2 + 1 + 2),
+        (("-n2",), "8", "1", 3 + 4 + 0 + 3 + 2),
+        (("-n0",), "8", "2", 3 + 4 + 1 + 1 + 2),
+        (("-n0",), "1", "1", 6 + 12 + 1 + 3 + 2),
+        (("-n0", "test_many.py"), "8", "1", 6 + 12 + 1 + 3 + 2),
     ],
     ids=["the whole suite", "on another day", "at the pace of one", "a file that is named"],
 )
