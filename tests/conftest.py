@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -34,7 +35,11 @@ HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 # How long an example takes says nothing about the code: machines are busy. In CI the examples are the same every time.
 settings.register_profile(
-    "orlop", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+    "orlop",
+    max_examples=pace.examples(100),
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("orlop")
 
@@ -112,6 +117,8 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     the first test begins, and keeps what it made. In a new checkout all workers would do the same at the same time; so
     each finds most of it done by the others.
     """
+    # Of what is imported and collected nothing is garbage: to search it would take a third of the time.
+    gc.disable()
     config = collector.config
     worker = getattr(config, "workerinput", None)
     is_ours = config.rootpath == HERE.parent and is_whole(config)
@@ -125,19 +132,34 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
             importlib.import_module(".".join(path.relative_to(HERE.parent).with_suffix("").parts))
 
 
+def pytest_collection_finish() -> None:
+    """Have searches for garbage, and processes that are forked, leave alone what was imported and collected.
+
+    It is half a million objects in a whole run: to look at them all takes a second.
+    """
+    gc.freeze()
+    gc.enable()
+
+
 def is_whole(config: pytest.Config) -> bool:
     """Return whether a run is of the whole suite, and not of files that were named."""
     return config.args_source is pytest.Config.ArgsSource.TESTPATHS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what other days take, or what is too much for a slow pace; files that are named are run whole."""
+    """Leave out what other days take, or what is too much for a slow pace; files that are named are run whole.
+
+    What is slow comes first.
+    """
     if not is_whole(config):
         return
     left = {item for item in items if not pace.chosen(item.nodeid)} | sample.left_out(items)
     if left:
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        items[:] = sample.slow_first(items, worker["workercount"])
 
 
 def pytest_report_header() -> str:

@@ -45,6 +45,8 @@ _PHRASES: Final = (
 )
 _FRAGMENT: Final = re.compile(r"(?:\d+|\+[a-z0-9]+(?:-[a-z0-9]+)*)\.(?:added|changed|fixed|removed|security)\.md")
 
+_DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_LITERALS: Final = (ast.Constant, ast.JoinedStr)
 #: What gives wrong words on purpose.
 EXEMPT: Final = ("tests/arch/test_language.py", "tests/language.py")
 
@@ -64,18 +66,18 @@ def of_python(source: str, *, messages: bool) -> Iterator[Text]:
     nodes = list(ast.walk(tree) if messages or "help" in source else statements(tree))
     seen = set()
     for node in nodes:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, _DOCUMENTED):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and _literal(first.value):
                 seen.add(first.value)
                 yield Text(first.lineno, ast.get_docstring(node) or "", acts=True)
-        if isinstance(node, ast.keyword) and node.arg in {"help", "short_help"} and _literal(node.value):
+        elif isinstance(node, ast.keyword) and node.arg in {"help", "short_help"} and _literal(node.value):
             seen.add(node.value)
             yield Text(node.value.lineno, _literal(node.value), acts=True)
     for node in nodes if messages else ():
         if isinstance(node, ast.JoinedStr):
             seen.update(node.values)
-        if isinstance(node, ast.Constant | ast.JoinedStr) and node not in seen:
+        if isinstance(node, _LITERALS) and node not in seen:
             words = _literal(node)
             if words.count(" ") > 1:
                 yield Text(node.lineno, words)

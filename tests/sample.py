@@ -9,6 +9,7 @@ as many values as days. Whoever names files or folders gets every case, and so d
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -22,18 +23,30 @@ if TYPE_CHECKING:
 MARK = "sampled"
 
 
-def taken(places: Sequence[tuple[int, ...]], test: str, *, one_in: int, day: int = pace.DAY) -> set[tuple[int, ...]]:
-    """Return the cases of a test that a day takes, at least one.
+def taken(
+    places: Sequence[tuple[int, ...]], test: str, *, one_in: int, day: int = pace.DAY, daily: bool = True
+) -> set[tuple[int, ...]]:
+    """Return the cases of a test that a day takes.
 
     Args:
         places: of the cases: for each parameter the number of its value, counted from 0.
         test: its node ID, without the case.
         one_in: how many days it takes to see all.
         day: any number, that of the next day one more.
+        daily: whether it is at least one.
     """
     start = crc32(test.encode()) + day
     found = {place for place in places if (sum(place) + start) % one_in == 0}
-    return found or {sorted(places)[start % len(places)]}
+    return found or ({sorted(places)[start % len(places)]} if daily else set())
+
+
+def has_turn(test: str, *, one_in: int, day: int = pace.DAY) -> bool:
+    """Return whether a day takes a test without cases, by the node ID of what has the mark.
+
+    The lowest bits of the same sum decide what a slow pace takes (`pace.chosen`): by them, some machines would have the
+    test each day and others never.
+    """
+    return ((crc32(test.encode()) >> 8) + day) % one_in == 0
 
 
 def spread(mark: int, *, at: int) -> int:
@@ -45,18 +58,24 @@ def left_out(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     """Return the tests that today's whole suite does without."""
     tests: dict[str, list[pytest.Item]] = defaultdict(list)
     places: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-    shares: dict[str, int] = {}
+    shares: dict[str, tuple[int, bool]] = {}
+    left: set[pytest.Item] = set()
     for item in items:
-        mark = item.get_closest_marker(MARK)
-        if mark is not None and hasattr(item, "callspec"):
+        node, mark = next(item.iter_markers_with_node(MARK), (item, None))
+        if mark is None:
+            continue
+        days = spread(mark.args[0], at=pace.PACE)
+        if hasattr(item, "callspec"):
             name = item.nodeid.partition("[")[0]
             tests[name].append(item)
             places[name].append(tuple(item.callspec.indices.values()))
-            shares[name] = spread(mark.args[0], at=pace.PACE)
-    left: set[pytest.Item] = set()
+            shares[name] = days, mark.kwargs.get("daily", True)
+        elif not has_turn(node.nodeid, one_in=days):
+            left.add(item)
     for name, cases in tests.items():
         own = apart(places[name])
-        kept = taken(own, name, one_in=shares[name])
+        one_in, daily = shares[name]
+        kept = taken(own, name, one_in=one_in, daily=daily)
         left |= {item for place, item in zip(own, cases, strict=True) if place not in kept}
     return left
 
@@ -69,3 +88,19 @@ def apart(places: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """
     columns = dict.fromkeys(zip(*places, strict=True))
     return list(zip(*columns, strict=True))
+
+
+def slow_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Return tests in an order in which no worker begins with a slow one when the others have ended.
+
+    Each worker is given as long a part of the list as the others, and takes from others when it has done its own (the
+    distribution ``worksteal``), so each part begins with slow tests.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow") is not None]
+    others = iter([item for item in items if item.get_closest_marker("slow") is None])
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        size = (len(items) - len(ordered)) // (workers - worker)
+        head = slow[worker::workers]
+        ordered += [*head, *islice(others, max(size - len(head), 0))]
+    return [*ordered, *others]

@@ -9,6 +9,7 @@ import tomllib
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,21 +22,9 @@ PACKAGE = TOP / "src" / "orlop"
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-@cache
 def tree(path: Path) -> ast.Module:
+    """Return a module as it is parsed; to keep all of them takes longer than to parse some of them again."""
     return ast.parse(path.read_bytes(), str(path))
-
-
-@cache
-def imports(path: Path) -> frozenset[str]:
-    """Every module that this one imports, anywhere in it."""
-    found: set[str] = set()
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            found.update(name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return frozenset(found)
 
 
 def dotted(node: ast.expr) -> str:
@@ -46,15 +35,35 @@ def dotted(node: ast.expr) -> str:
     return f"{above}.{node.attr}" if isinstance(node, ast.Attribute) and above else ""
 
 
+class Names(NamedTuple):
+    """Every module that a module imports, anywhere in it, and every dotted name (`os.environ`) that it uses."""
+
+    imports: frozenset[str]
+    attributes: frozenset[str]
+
+
 @cache
-def attributes(path: Path) -> frozenset[str]:
-    """Every dotted name (`os.environ`) that this module uses."""
-    return frozenset(dotted(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)) - {""}
+def names(path: Path) -> Names:
+    """Return the names in a module."""
+    found, used = set[str](), set[str]()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute):
+            used.add(dotted(node))
+        elif isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return Names(frozenset(found), frozenset(used - {""}))
 
 
-def uses(path: Path, *names: str) -> set[str]:
+def imports(path: Path) -> frozenset[str]:
+    """Every module that this one imports, anywhere in it."""
+    return names(path).imports
+
+
+def uses(path: Path, *searched: str) -> set[str]:
     """Which of some dotted names this module uses."""
-    return {*names} & attributes(path)
+    return {*searched} & names(path).attributes
 
 
 def importers(module: str) -> set[str]:
@@ -152,6 +161,8 @@ def test_only_the_command_line_reads_the_environment() -> None:
 
 def joined_parts(path: Path) -> set[str]:
     """What of a digest this module puts into paths."""
+    if "path.join(" not in path.read_text():
+        return set()
     joins = [
         node
         for node in ast.walk(tree(path))

@@ -95,6 +95,7 @@ def ask_all(folder: Path, url: str, env: Mapping[str, str], *options: str, check
     assert "Tested: 21" in done.stdout, done.stdout
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_whatever_is_asked_the_registry_answers_as_it_is_described(tmp_path: Path, registry: RegistryClient) -> None:
     known = pushed(registry)
@@ -107,7 +108,7 @@ def test_whatever_is_asked_the_registry_answers_as_it_is_described(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.parametrize("tokens", [False, True], ids=["passwords", "tokens"])
 def test_whoever_asks_may_what_the_rules_say(tmp_path: Path, *, tokens: bool) -> None:
     root, folder = tmp_path / "root", tmp_path / "access"

@@ -47,6 +47,14 @@ def chosen(test: str, *, at: int = PACE, version: int = sys.version_info.minor) 
     return at < 16 or (crc32(test.encode()) + version) % 4 == 0
 
 
+def examples(many: int, *, at: int = PACE) -> int:
+    """Return how many examples hypothesis makes up in place of ``many`` that a test wants at the pace of 1.
+
+    They are others in each run.
+    """
+    return many if at == 1 else max(2 * many // 5, min(many, 10))
+
+
 def share(moments: Sequence[_T], name: str) -> list[_T]:
     """Return the share of a command's moments, with the first and the last of them."""
     last = len(moments) - 1

@@ -35,7 +35,8 @@ Directory.sync = careless
 """
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.slow
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_call_that_fails_is_told_in_one_sentence_and_loses_nothing(name, record_property):
     ((_, count),) = run("failures", name, tell=record_property)
@@ -43,6 +44,8 @@ def test_a_call_that_fails_is_told_in_one_sentence_and_loses_nothing(name, recor
     assert count["well"] < count["failed"] or PACE > 2
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(4)
 def test_an_error_that_is_swallowed_shows():
     with pytest.raises(AssertionError, match=r"was swallowed in fsync .*/sha256"):
         run("failures", "load, left open", patch=SWALLOWED)
@@ -82,6 +85,7 @@ except orlop.errors.StorageError as error:
 """
 
 
+@pytest.mark.sampled(4, daily=False)
 @pytest.mark.parametrize("lasting", [False, True])
 def test_a_commit_that_could_not_be_synced_never_comes_back_without_its_bytes(tmp_path, lasting):
     root = tmp_path / "root"

@@ -10,7 +10,7 @@ from tests.crash.pace import DAY, LONG
 STEPS = {"database": 1 if LONG else 800, "log": 1 if LONG else 1500}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", STEPS)
 def test_a_flipped_bit_loses_no_blob_and_makes_no_answer_wrong(kind, record_property):

@@ -137,6 +137,7 @@ def test_a_save_that_fills_the_disk_leaves_no_file_and_an_old_one(half_full: Pat
     assert sorted(path.name for path in disk.iterdir()) == ["root", "saved.tar"]
 
 
+@pytest.mark.sampled(3)
 def test_a_layout_that_fills_the_disk_leaves_nothing_and_an_old_one(half_full: Path, disk: Path) -> None:
     old = disk / "old"
     assert command(half_full, "save", "--format", "oci-dir", "-o", old, "example/tiny:1.0")[0] == 0
@@ -198,7 +199,7 @@ def test_a_store_is_copied_from_a_disk_that_others_have_filled(
     assert broken(tmp_path / "copy") == broken(root) == []
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -221,6 +222,7 @@ def test_a_store_is_read_on_a_disk_that_others_have_filled(root: Path, disk: Pat
     assert broken(root) == []
 
 
+@pytest.mark.sampled(3)
 def test_room_is_made_on_a_disk_that_others_have_filled(half_full: Path, disk: Path) -> None:
     for number, arguments in enumerate(
         [("gc",), ("rmi", "example/imported"), ("image", "prune", "-f"), ("rmi", "large:1"), ("prune", "-a", "-f")]
@@ -238,6 +240,7 @@ def test_room_is_made_on_a_disk_that_others_have_filled(half_full: Path, disk: P
     assert (half_full / "metadata.db.reserve").stat().st_blocks * 512 >= MIB
 
 
+@pytest.mark.sampled(3)
 def test_a_removal_of_many_images_needs_no_more_than_is_kept_for_it(root: Path, disk: Path) -> None:
     with orlop.open(root) as images, images._store.metadata.write():
         for number in range(1000):
@@ -289,7 +292,7 @@ def test_a_store_that_cannot_be_made_on_a_full_disk_is_told_so_and_made_later(di
     assert command(disk / "root", "fsck") == (0, "")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("leave", [0, 64 << 10, 160 << 10])
 def test_a_database_is_not_repaired_on_a_full_disk_and_is_as_it_was(root: Path, disk: Path, leave: int) -> None:
     before = holds(root)

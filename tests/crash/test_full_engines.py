@@ -80,6 +80,7 @@ def send(opened: Opened, content: bytes) -> None:
         ingest.sync()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_a_database_whose_disk_is_full_is_one_error_until_there_is_room(tmp_path: Path, data: Path) -> None:
     """What is there is read meanwhile."""
@@ -114,6 +115,7 @@ def test_a_database_whose_disk_is_full_is_one_error_until_there_is_room(tmp_path
             server.stop()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_an_object_store_whose_disk_is_full_is_one_error_until_there_is_room(tmp_path: Path) -> None:
     with small(tmp_path / "disk", 160 * _MIB) as disk:

@@ -99,7 +99,7 @@ def contents(url: StoreURL) -> list[dict[str, bytes]]:
     return found
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10, daily=False)
 @pytest.mark.parametrize("command", [collected, loaded, removed, pruned, repaired])
 def test_a_command_that_hangs_and_goes_on_takes_nothing_that_came_meanwhile(
     data: Path, command: Callable[[StoreURL, Path], object]

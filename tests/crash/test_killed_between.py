@@ -119,7 +119,8 @@ def leave_garbage(url: StoreURL) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.slow
+@pytest.mark.sampled(12, daily=False)
 @pytest.mark.parametrize("command", [loaded, removed, tagged, pruned, collected, repaired])
 def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(
     data: Path, command: Callable[[StoreURL, Path], object]
@@ -151,7 +152,7 @@ def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(
         moment += STEP
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8, daily=False)
 @pytest.mark.parametrize("verb", ["copy", "move"])
 @pytest.mark.parametrize("way", ["there", "back"])
 def test_killed_and_repeated(data: Path, tmp_path: Path, verb: str, way: str) -> None:
@@ -179,6 +180,8 @@ def test_killed_and_repeated(data: Path, tmp_path: Path, verb: str, way: str) ->
         moment += STEP
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(4)
 def test_a_backup_that_is_killed_is_the_old_one_or_the_new_one(data: Path, tmp_path: Path) -> None:
     """A backup in a directory, which is brought up to date, of a store beyond one machine."""
     moment = 1 + first("backup", STEP)
@@ -206,6 +209,8 @@ def test_a_backup_that_is_killed_is_the_old_one_or_the_new_one(data: Path, tmp_p
         moment += STEP
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(4)
 def test_a_sync_that_is_killed_is_repeated(tmp_path: Path) -> None:
     """From a registry into a store beyond one machine."""
     tags = ["1", "2", "3"]

@@ -143,7 +143,7 @@ print(moments, interrupted, both)
 """
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.parametrize("verb", ["copy", "backup", "refresh", "move", "move far"])
 def test_killed_at_any_moment(data, tmp_path, verb):
     # A move within a file system touches few files.

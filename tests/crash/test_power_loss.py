@@ -43,14 +43,16 @@ SQLiteMetadata._connect = unsafe
 """
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.slow
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_loss_of_power_leaves_the_old_state_or_the_new_and_what_has_ended_stays_done(name, record_property):
     ((_, count),) = run("losses", name, tell=record_property)
     assert 0 < count["old"] <= count["seen"]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
+@pytest.mark.sampled(9, daily=False)
 @pytest.mark.parametrize(
     ("patch", "told"),
     [(NO_SYNC, "has 0 bytes"), (NO_NAMES, "is missing|not there"), (NO_COMMIT, "power lost after step")],

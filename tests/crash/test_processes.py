@@ -15,6 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 import orlop
 from orlop import stores
 from tests.invariants import broken
@@ -48,6 +50,7 @@ def go(member: subprocess.Popen[str]) -> None:
     member.stdin.flush()
 
 
+@pytest.mark.sampled(2)
 def test_eight_processes_at_once_leave_a_store_that_is_right(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

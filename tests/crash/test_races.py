@@ -19,7 +19,8 @@ _Commit._known = lambda self, layers: Unheld(known(self, layers))
 """
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.slow
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", races())
 def test_it_does_not_matter_where_two_commands_meet(name, record_property):
     ((_, count),) = run("races", name, tell=record_property)

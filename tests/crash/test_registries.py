@@ -83,7 +83,8 @@ def test_a_push_from_a_full_disk_is_whole_or_refused(
     assert broken(disk / "root") == []
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
+@pytest.mark.sampled(8, daily=False)
 @pytest.mark.parametrize("after", [3, 11, 23, 40])
 def test_a_sync_that_is_killed_is_gone_on_with(there: FakeRegistry, tmp_path: Path, after: int):
     for number in range(12):

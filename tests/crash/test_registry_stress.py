@@ -204,6 +204,7 @@ class Crowd:
         return "0"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_fifty_clients_of_a_registry_harm_neither_each_other_nor_the_store(tmp_path, record_property):
     with serve(tmp_path / "root", "--registry", tcp=True) as server:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("damage", [damaged.log, damaged.database], ids=["log", "database"])
 def test_a_database_that_another_repair_has_mended_is_not_mended_again(
     damage: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ from tests.crash.pace import DAY, LONG
 STEP = 1 if LONG else 80
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_a_lost_row_loses_no_blob_and_makes_no_answer_wrong(record_property):
     ((_, counted),) = run("rows", f"{STEP}:{DAY}", tell=record_property)

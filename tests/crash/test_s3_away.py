@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import BlobRow
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_what_was_kept_is_there_when_the_server_comes_back(tmp_path: Path) -> None:
     """What is under way when it dies ends right or with one clear error, and succeeds when it is repeated."""

@@ -159,6 +159,7 @@ def settled(what: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
     return found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_fifty_clients_at_once_harm_neither_each_other_nor_the_store(tmp_path, record_property):
     shared = [layer(number) for number in range(4)]

@@ -98,7 +98,7 @@ def check(error: orlop.OrlopError, kind: type[orlop.OrlopError], words: str, way
     assert len(text) <= 600, way
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_archive_is_refused_in_the_same_way_wherever_it_comes_from(
     place: Place, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], name: str
@@ -138,7 +138,7 @@ def test_a_hostile_archive_is_refused_through_a_pipe_of_the_system(
     assert place.state() == place.before
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_odd_is_loaded_and_nothing_else_happens(tmp_path: Path, name: str) -> None:
     for number, (_, source) in enumerate(ways(HARMLESS[name](), tmp_path)):
@@ -170,6 +170,7 @@ def test_the_archives_that_cases_change_are_good() -> None:
     read(io.BytesIO(content(made.both_lists(others=False))))
 
 
+@pytest.mark.sampled(3)
 def test_a_directory_that_is_too_deep_is_refused(place: Place, tmp_path: Path) -> None:
     folder = unpack(docker(), tmp_path / "deep")
     before = os.open(".", os.O_RDONLY)

@@ -135,7 +135,7 @@ def test_no_database_makes_a_repair_read_more_than_it_holds(root, attack, way):
     assert {one.name for one in (root / "blobs" / "sha256").iterdir()} == blobs
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, daily=False)
 @pytest.mark.parametrize("look", [lay_out, lambda path, page: stray_rows(path, page, tree_roots(path, page))])
 def test_twice_as_many_trees_take_twice_as_long(root, look):
     """SQLite reads the schema once, "so that many trees are looked at with one connection"."""

@@ -283,7 +283,7 @@ def tried(base: Path, words: tuple[str, ...]) -> tuple[int, str]:
     return status, out.read_text(encoding="utf-8", errors="replace")
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(32)
 @pytest.mark.parametrize(("number", "name", "kind"), [(number, *case) for number, case in enumerate(CASES)])
 def test_nothing_outside_changes_whatever_has_the_place_of_a_stores_own(place, number, name, kind):
     path = where(place / "root", name)

@@ -175,6 +175,7 @@ def collected() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("collected")
 def test_twice_the_names_in_one_directory_take_about_twice_the_work() -> None:
     layers = {count: many(count) for count in (10_000, 40_000)}
@@ -190,6 +191,7 @@ def test_twice_the_names_in_one_directory_take_about_twice_the_work() -> None:
     assert growth(worked, *layers, below=12) < 12
 
 
+@pytest.mark.sampled(3)
 def test_a_name_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
     count = 20_000
     load(tmp_path / "root", many(count))
@@ -205,6 +207,7 @@ def test_a_name_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
     assert peak < 1000 * count
 
 
+@pytest.mark.sampled(3)
 def test_a_path_of_a_page_takes_less_than_a_kilobyte_with_the_view(tmp_path: Path) -> None:
     count = 20_000
     load(tmp_path / "root", many(count))

@@ -107,7 +107,7 @@ FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], str]] = {
 SLOW = {"a layer of zeros in xz", "a layer of zeros in bzip2"}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_is_refused_within_bounds(root: Path, name: str) -> None:
     make, limit = FLOODS[name]
@@ -149,7 +149,7 @@ def documents(values: int) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", [*documents(100), "a config", "a large config"])
 def test_json_just_within_the_limits_stays_within_bounds_of_memory(root: Path, kind: str) -> None:
     if kind == "a config":
@@ -208,6 +208,8 @@ def test_documents_that_refer_to_one_another_very_often_are_refused(root: Path, 
     assert everything(root) == before
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(3)
 def test_many_names_are_loaded_within_bounds(tmp_path: Path) -> None:
     files = docker(manifest__json=json.dumps([entry(RepoTags=[f"a:{number}" for number in range(100_000)])]).encode())
     done = measured("--root", tmp_path / "root", "load", feed=[content(files)])
@@ -215,6 +217,7 @@ def test_many_names_are_loaded_within_bounds(tmp_path: Path) -> None:
     assert done.peak < BOUND
 
 
+@pytest.mark.sampled(3)
 def test_a_layer_of_more_members_than_an_archive_may_have_is_loaded_within_bounds(tmp_path: Path) -> None:
     feed = packed(members(4 * 275_000 if LONG else 275_000))
     done = measured("--root", tmp_path / "root", "import", "-", "a:1", feed=feed)
@@ -225,6 +228,7 @@ def test_a_layer_of_more_members_than_an_archive_may_have_is_loaded_within_bound
     assert "but the limit layer-entries is 1000" in done.err
 
 
+@pytest.mark.sampled(3)
 def test_very_many_layers_need_few_descriptors(tmp_path: Path) -> None:
     files: dict[str, bytes] = {}
     listed = []
@@ -241,6 +245,7 @@ def test_very_many_layers_need_few_descriptors(tmp_path: Path) -> None:
     assert broken(tmp_path / "pipe") == broken(tmp_path / "file") == []
 
 
+@pytest.mark.sampled(3)
 def test_what_links_leave_on_their_way_is_not_kept(tmp_path: Path) -> None:
     """A link of 4 KiB may leave hundreds of folders again."""
     text = b"/" + b"ab/../" * 680 + b"c.json"

@@ -60,6 +60,10 @@ def asked(trace: str) -> list[tuple[str, str, bool]]:
     return found
 
 
+#: What they share, a run of all hostile archives under strace, takes all the time.
+pytestmark = pytest.mark.sampled(2)
+
+
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     need_tracing()

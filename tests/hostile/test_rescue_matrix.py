@@ -128,7 +128,7 @@ def damage(path: Path, way: str, outside: Path) -> None:
             file.truncate(1 << 40)
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(80)
 @pytest.mark.parametrize(("name", "pattern", "way"), CASES)
 def test_whatever_happens_to_a_file_the_rest_comes_out(tmp_path, name, pattern, way):
     whole = expected(name)

@@ -66,6 +66,7 @@ def test_what_the_engine_kept_is_read_as_it_lists_it(daemon: Daemon, loaded: Doc
     assert all_ids(loaded) == ids
 
 
+@pytest.mark.sampled(2)
 def test_what_orlop_writes_the_engine_shows(daemon: Daemon, loaded: Docker) -> None:
     ids = all_ids(loaded)
     tiny = loaded.inspect(TINY)
@@ -89,6 +90,7 @@ def test_what_orlop_writes_the_engine_shows(daemon: Daemon, loaded: Docker) -> N
     assert loaded.run("save", "new:1").returncode == 0
 
 
+@pytest.mark.sampled(2)
 def test_what_orlop_deletes_the_engine_misses_nothing_of(daemon: Daemon, loaded: Docker) -> None:
     ids = all_ids(loaded)
     parents = {image: loaded.inspect(image)["Parent"] for image in ids}

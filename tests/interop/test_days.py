@@ -66,7 +66,7 @@ def passes(wrapper: list[str], folder: Path, changed: Mapping[str, str | None], 
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-10_000:]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8, daily=False)
 @pytest.mark.parametrize("day", DAYS.values(), ids=DAYS)
 def test_what_deals_with_times_passes_on_another_day(day: str, tmp_path: Path) -> None:
     # A moved monotonic clock would be one that locks and the kernel do not know: waits would last for 400 days.
@@ -74,7 +74,7 @@ def test_what_deals_with_times_passes_on_another_day(day: str, tmp_path: Path) -
     passes([need("faketime"), "-f", day], tmp_path, moved)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.parametrize(("changed", "umask"), SURROUNDINGS.values(), ids=SURROUNDINGS)
 def test_what_deals_with_times_passes_in_other_surroundings(
     changed: dict[str, str | None], umask: int, tmp_path: Path

@@ -75,6 +75,7 @@ def load_in_both(docker: Docker, orlop: Orlop, archive: Path) -> None:
     assert orlop("load", "-i", archive) == docker("load", "-i", archive)
 
 
+@pytest.mark.sampled(3)
 def test_a_wiped_engine_has_nothing_left(docker: Docker, data: Path) -> None:
     docker("load", "-i", data / "dockerd-20.10-overlay2" / "tiny.tar")
     docker("create", "--volume", "/of-the-container", TINY)
@@ -129,7 +130,7 @@ def test_docker_loads_what_orlop_saved(docker: Docker, orlop: Orlop, data: Path,
     assert docker.inspect(COMMITTED)["Parent"] == references(orlop)[TINY]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @FORMATS
 def test_docker_loads_an_image_that_orlop_saved_by_its_id(
     docker: Docker, orlop: Orlop, data: Path, tmp_path: Path, form: str
@@ -141,7 +142,7 @@ def test_docker_loads_an_image_that_orlop_saved_by_its_id(
     assert docker.lines("images", "-q", "--no-trunc") == [image_id]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10)
 @ARCHIVES
 def test_what_an_archive_holds_is_told_as_docker_tells_it_and_survives_a_round_trip(
     daemon: Daemon, docker: Docker, orlop: Orlop, data: Path, tmp_path: Path, archive: str
@@ -273,6 +274,7 @@ def check_inspects(daemon: Daemon, docker: Docker, orlop: Orlop, ids: list[str])
             assert our[key] == their[key], key
 
 
+@pytest.mark.sampled(2)
 def test_remove_prints_the_same_lines(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "multi.tar")
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "dup.tar")
@@ -292,12 +294,14 @@ def test_remove_prints_the_same_lines(docker: Docker, orlop: Orlop, data: Path) 
     assert orlop.lines("images", "-aq") == docker.lines("images", "-aq") == []
 
 
+@pytest.mark.sampled(2)
 def test_remove_without_pruning_keeps_the_parent(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "parent-child.tar")
     assert orlop("rmi", "--no-prune", TINY) == docker("rmi", "--no-prune", TINY)
     assert orlop.lines("images", "-aq") == docker.lines("images", "-aq") != []
 
 
+@pytest.mark.sampled(2)
 def test_remove_by_id_and_by_force(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "dup.tar")
     for program in (docker, orlop):
@@ -312,6 +316,7 @@ def test_remove_by_id_and_by_force(docker: Docker, orlop: Orlop, data: Path) -> 
     assert references(orlop) == references(docker) == {}
 
 
+@pytest.mark.sampled(2)
 def test_remove_refuses_what_docker_refuses(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "parent-child.tar")
     parent = docker.inspect(TINY)["Parent"]
@@ -325,6 +330,7 @@ def test_remove_refuses_what_docker_refuses(docker: Docker, orlop: Orlop, data: 
     assert sorted(orlop.lines("images", "-aq")) == sorted(docker.lines("images", "-aq"))
 
 
+@pytest.mark.sampled(2)
 def test_a_tag_moves_with_dockers_message(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-20.10-overlay2" / "tiny.tar")
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "tiny.tar")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.interop
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(3)
 def test_every_form_moves_over_under_its_digest(orlop: Orlop, skopeo: Program, tmp_path: Path) -> None:
     folder = tmp_path / "registry"
     folder.mkdir()

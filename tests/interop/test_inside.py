@@ -198,7 +198,7 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
     assert without_times_of_folders(copied) == without_times_of_folders(bare)
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(18, daily=False)
 @pytest.mark.parametrize("mix", MIXES)
 def test_what_umoci_does_otherwise_with_wild_layers_is_told(
     mix: str, orlop: Orlop, umoci: Program, tmp_path: Path
@@ -246,7 +246,7 @@ def test_a_layer_that_is_read_alike_is_what_umoci_unpacks_and_docker_exports(
     assert as_exported(ours) == as_exported(theirs)
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(32)
 @pytest.mark.parametrize("name", CASES)
 def test_a_disputed_layer_is_what_umoci_unpacks(name: str, orlop: Orlop, umoci: Program, tmp_path: Path) -> None:
     case = CASES[name]
@@ -263,7 +263,7 @@ def test_a_disputed_layer_is_what_umoci_unpacks(name: str, orlop: Orlop, umoci: 
     assert shown(ours) == " ".join(sorted(f"{path[1:]}{LETTERS.get(facts[0], '')}" for path, facts in theirs.items()))
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(32)
 @pytest.mark.parametrize("name", CASES)
 def test_what_an_engine_does_otherwise_is_told(name: str, docker: Docker, tmp_path: Path) -> None:
     case = CASES[name]

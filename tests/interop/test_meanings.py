@@ -63,6 +63,7 @@ MARKED = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("mark", MARKED)
 def test_marks_keep_nobody_from_reading_another_image(
     docker: Docker, skopeo: Program, orlop: Orlop, archive: Path, tmp_path: Path, mark: str
@@ -97,6 +98,7 @@ def test_podman_unpacks_layers_of_any_type(podman: Program, orlop: Orlop, archiv
     assert orlop.run("load", "-i", archive).returncode == 3
 
 
+@pytest.mark.sampled(3)
 def test_of_a_name_twice_docker_takes_the_last_and_skopeo_the_first(
     docker: Docker, skopeo: Program, orlop: Orlop, archive: Path, tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ def test_docker_follows_links_as_files_and_skopeo_as_text(
     assert orlop.run("load", "-i", archive).returncode == 3
 
 
+@pytest.mark.sampled(3)
 def test_a_hard_link_to_a_symbolic_one_leads_docker_elsewhere(docker: Docker, orlop: Orlop, archive: Path) -> None:
     archive.write_bytes(moved_link(b"f/h"))
     docker("load", "-i", archive)
@@ -182,6 +185,7 @@ def test_a_hard_link_to_a_symbolic_one_leads_docker_elsewhere(docker: Docker, or
     assert docker.inspect("a:1")["Author"] == orlop.json("inspect", "a:1")[0]["Author"] == "a"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "made",
     [moved_by_folder(), moved_by_folder(b"k/../c.json"), linked_between(b"c.json", b"../e/c.json")],
@@ -196,6 +200,7 @@ def test_where_a_hard_link_leads_depends_on_what_is_around_it(
     assert orlop.run("load", "-i", archive).returncode == 3
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "made", [hidden_list(), hidden_list(b"a/../m.json"), hidden_names()], ids=["behind", "above", "names"]
 )

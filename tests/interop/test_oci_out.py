@@ -72,6 +72,7 @@ def test_skopeo_copies_an_index_with_all_its_platforms(
     assert skopeo.json("inspect", f"oci-archive:{tmp_path}/one.tar")["Digest"] == children[1]["digest"]
 
 
+@pytest.mark.sampled(2)
 def test_a_layout_that_skopeo_wrote_is_added_to_and_skopeo_reads_both(
     orlop: Orlop, skopeo: Program, made: dict[str, str], data: Path, tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_layout_that_skopeo_wrote_is_added_to_and_skopeo_reads_both(
     assert not walked(tmp_path / "mine").absent
 
 
+@pytest.mark.sampled(2)
 def test_two_images_of_one_tag_are_found_by_their_whole_names(
     orlop: Orlop, skopeo: Program, made: dict[str, str], tmp_path: Path
 ) -> None:

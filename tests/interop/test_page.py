@@ -191,6 +191,7 @@ def areas_of(page: Browser) -> dict[str, float]:
     return areas
 
 
+@pytest.mark.sampled(2)
 def test_what_is_left_out_of_the_map_makes_room_and_comes_back(page: Browser) -> None:
     whole = areas_of(page)
     assert page.run("return document.getElementById('leave').disabled")
@@ -565,6 +566,7 @@ def test_only_rows_that_can_be_seen_exist_and_they_fill_the_tree(page: Browser) 
         assert page.run("return document.querySelectorAll('.row').length") <= 80
 
 
+@pytest.mark.sampled(3)
 def test_searches_and_zooms_leave_nothing_in_memory(page: Browser) -> None:
     def used() -> int:
         for _ in range(2):

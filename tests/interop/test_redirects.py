@@ -74,7 +74,7 @@ def by_url(s3: StrictS3) -> list[Asked]:
     return found
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, daily=False)
 @pytest.mark.parametrize("how", ["password", "token"])
 def test_clients_follow_redirects_and_keep_their_credentials(
     docker: Docker, podman: Program, skopeo: Program, tmp_path: Path, how: str

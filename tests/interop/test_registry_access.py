@@ -105,6 +105,7 @@ def test_skopeo_copies_with_credentials_and_lists_what_it_may(skopeo: Program, g
     skopeo("delete", INSECURE, "--creds", "anna:secret-a", team)
 
 
+@pytest.mark.sampled(2)
 def test_what_is_public_is_pulled_without_credentials(skopeo: Program, podman: Program, docker: Docker, tmp_path: Path):
     (tmp_path / "access").mkdir()
     public = RULES + '[[allow]]\nusers = ["anna"]\nrepositories = ["public/**"]\nactions = ["pull", "push"]\n'

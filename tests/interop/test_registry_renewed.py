@@ -89,6 +89,7 @@ def changes(folder: Path, pairs: list[Keys], chance: random.Random) -> list[Call
     ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_no_renewal_opens_the_registry_or_stops_it(tmp_path: Path, record_property: Any) -> None:
     folder, chance = tmp_path / "access", random.Random(5)

@@ -14,6 +14,8 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from orlop.model.manifest import OCI_MANIFEST
 from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Quirks
@@ -83,6 +85,7 @@ def whole(port: int, target: str) -> bytes:
         return bytes(found.read())
 
 
+@pytest.mark.sampled(2)
 def test_clients_go_on_at_the_next_server_where_they_were(tmp_path: Path) -> None:
     chance = random.Random(11)
     pushed, quick, pulled = (chance.randbytes(3 * MIB) for _ in range(3))

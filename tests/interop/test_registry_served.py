@@ -89,6 +89,7 @@ def test_docker_pushes_and_pulls_what_it_built(docker: Docker, context: Path, se
     fine(served)
 
 
+@pytest.mark.sampled(2)
 def test_docker_pulls_what_was_loaded_or_comes_from_elsewhere(docker: Docker, context: Path, served: Served):
     name = f"{local(served)}/loaded:1"
     docker("build", "-q", "-t", name, context / "tiny")

@@ -84,7 +84,7 @@ def source(tmp_path: Path) -> str:
     return f"oci:{tmp_path}/in"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, daily=False)
 def test_skopeo_checks_the_certificate_and_copies(skopeo: Program, secure: Secure, source: str, tmp_path: Path) -> None:
     name = f"docker://{secure.place}/team/app:1"
     copy = ["copy", "-q", "--all", "--preserve-digests", "--dest-creds", "anna:secret-a"]
@@ -102,7 +102,7 @@ def test_skopeo_checks_the_certificate_and_copies(skopeo: Program, secure: Secur
     ).read_bytes()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, daily=False)
 def test_podman_checks_the_certificate_logs_in_pushes_and_pulls(
     podman: Program, secure: Secure, tmp_path: Path
 ) -> None:
@@ -128,7 +128,7 @@ def buildah() -> Iterator[Program]:
         yield Program([program, "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, daily=False)
 def test_buildah_checks_the_certificate_pushes_and_pulls(buildah: Program, secure: Secure, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content\n")
     container = buildah("from", "scratch").strip()
@@ -143,7 +143,7 @@ def test_buildah_checks_the_certificate_pushes_and_pulls(buildah: Program, secur
     buildah("pull", "-q", *trust, name)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, daily=False)
 def test_docker_logs_in_pushes_and_pulls(docker: Docker, context: Path, secure: Secure) -> None:
     """Docker asks by TLS first at an address of this machine, and does not check a certificate there."""
     name = f"{secure.place}/team/app:1"

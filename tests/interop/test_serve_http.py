@@ -156,6 +156,7 @@ def expected() -> dict[str, tuple[str, str]]:
     return {name: (engine, own) for name, engine, own, _ in rows}
 
 
+@pytest.mark.sampled(2)
 def test_requests_are_answered_as_an_engine_answers_them(tmp_path: Path, daemon: Daemon, docker: Docker) -> None:
     del docker
     engine = Path(daemon.docker.env["DOCKER_HOST"].removeprefix("unix://"))

@@ -216,6 +216,7 @@ def whales(server: Served) -> DockerClient:
     return DockerClient(host=server.host, client_call=[need("docker")])
 
 
+@pytest.mark.sampled(2)
 # It leaves the pipes to docker open when it streams, which Python tells when it collects them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_python_on_whales_works_with_images(whales, archive, data, tmp_path):

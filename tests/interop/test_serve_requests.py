@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from tests.interop.programs import Daemon
 
-pytestmark = pytest.mark.interop
+#: What they share, an engine that is asked everything, takes all the time.
+pytestmark = [pytest.mark.interop, pytest.mark.sampled(3)]
 
 TABLE: Final = Path(__file__).parents[2] / "docs" / "engine-api.md"
 _HEAD: Final = "| request | engine | orlop | why |"

@@ -189,13 +189,13 @@ def ask_both(filled: tuple[Docker, Docker], command: str, key: str) -> None:
     tell(faults(key, theirs, ours))
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("command", [*LISTS, *OTHERS])
 def test_docker_prints_what_it_prints_before_an_engine(filled: tuple[Docker, Docker], command: str) -> None:
     ask_both(filled, command, command)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("command", ONE_IMAGE)
 def test_docker_tells_the_same_about_an_image(filled: tuple[Docker, Docker], command: str) -> None:
     for image in (TINY, COMMITTED, IMPORTED):
@@ -339,7 +339,7 @@ def on_screen(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", STEPS)
 def test_docker_prints_the_same_while_it_changes_images(docker: Docker, tmp_path: Path, name: str) -> None:
     with serve(tmp_path / "root") as server:
@@ -381,6 +381,7 @@ def test_every_listed_difference_is_compared() -> None:
 # Newer commands
 
 
+@pytest.mark.sampled(2)
 def test_the_newest_command_on_this_machine_works_too(tmp_path: Path) -> None:
     # The first on the user's own PATH may be newer than the distribution's.
     program = newest("docker")
@@ -416,6 +417,7 @@ EVENTS: Final = "events --filter type=image"
 LAST: Final = "the-last:1"
 
 
+@pytest.mark.sampled(2)
 def test_docker_hears_the_same_of_what_another_client_does(docker: Docker, tmp_path: Path) -> None:
     def work(program: Docker) -> None:
         program("load", "-q", "-i", MULTI)

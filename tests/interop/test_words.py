@@ -270,14 +270,14 @@ def test_lists_are_docker_s(filled: tuple[Docker, Orlop], command: str) -> None:
     compare(filled, command, command)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("command", ONE_IMAGE)
 def test_an_image_is_told_as_docker_tells_it(filled: tuple[Docker, Orlop], command: str) -> None:
     for image in (TINY, COMMITTED, IMPORTED):
         compare(filled, command.replace("IMAGE", image), command)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_templates_are_filled_as_docker_fills_them(filled: tuple[Docker, Orlop], template: str) -> None:
     docker, orlop = filled

@@ -268,7 +268,7 @@ def beside(monkeypatch: pytest.MonkeyPatch, chosen: random.Random, others: Other
     monkeypatch.setattr(PassingRows, "rows", between)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_what_is_needed_stays_whatever_others_do(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = random.Random(seed)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import orlop
 from orlop.store.local import local_store
+from tests.crash import pace
 from tests.layout_walk import walked
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -120,7 +121,7 @@ def kept(root: Path) -> tuple[set[str], set[str]]:
     return documents, blobs
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=pace.examples(25), deadline=None)
 @given(graphs(), st.data())
 def test_a_graph_survives_and_what_nothing_reaches_goes(graph: Graph, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as place:

@@ -65,7 +65,7 @@ def test_seeds_are_what_they_are_meant_to_be(target: str, seed: str):
     )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("target", "seed"), SEEDS)
 def test_targets_hold_for_changed_seeds(target: str, seed: str):
     module = loaded(f"fuzz_{target}")

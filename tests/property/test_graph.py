@@ -30,6 +30,7 @@ from orlop.store.rows.metadata import (
 )
 from orlop.store.rows.speaking import SPOKEN_OF
 from orlop.store.rows.sqlite.memory import MemoryMetadata
+from tests.crash import pace
 
 if TYPE_CHECKING:
     from orlop.store.rows.metadata import Rows, WritableRows
@@ -185,7 +186,7 @@ def found_in(rows: Rows) -> dict[str, set[str]]:
     }
 
 
-EXAMPLES = settings(max_examples=100, deadline=None)
+EXAMPLES = settings(max_examples=pace.examples(100), deadline=None)
 
 
 @EXAMPLES
@@ -207,6 +208,7 @@ def test_what_is_unneeded_goes_and_leaves_just_what_is_needed(world: World) -> N
             assert unneeded(rows) == type(garbage)()
 
 
+@pytest.mark.sampled(2)
 @EXAMPLES
 @given(worlds(), st.data())
 def test_what_would_be_left_is_what_the_rows_leave(world: World, data: st.DataObject) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.objects_model import LOST, TORN, TWICE, Cast, Rules, explore, without
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "cast",
     [
@@ -27,6 +27,7 @@ def test_with_all_rules_no_promise_is_ever_broken(cast: Cast) -> None:
     assert outcome.states > 1000, "the search went nowhere"
 
 
+@pytest.mark.sampled(3)
 def test_a_collection_and_a_sweep_leave_nothing_behind_whatever_happened() -> None:
     assert explore(Rules(), Cast(writers=2, sweeps=True)).collectable
     late = explore(Rules(), Cast(writers=2))

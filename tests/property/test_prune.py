@@ -26,6 +26,7 @@ from orlop.model.reference import Reference
 from orlop.service.image_service import ImageService
 from orlop.store.leases import EVERYTHING
 from orlop.store.local import local_store
+from tests.crash import pace
 
 if TYPE_CHECKING:
     from orlop.model.digest import ChainID, ImageID
@@ -262,7 +263,7 @@ def world_of(sketches: list[Sketch], holds: list[tuple[bool, str, int]], stack: 
 
 
 EXAMPLES = settings(
-    max_examples=2000 if LONG else 30,
+    max_examples=2000 if LONG else pace.examples(30),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

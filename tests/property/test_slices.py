@@ -18,6 +18,7 @@ from orlop.inside.trail import Allowance
 from orlop.streams import path_table as module
 from orlop.streams.path_table import read_path_table
 from orlop.streams.tar_read import TarReader
+from tests.crash import pace
 from tests.unit import merge_cases
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def paths_of(tars: Iterable[bytes]) -> list[str]:
 @example(layers=[[("symlink", "a", "b", 0o777)], [("whiteout", "a/c", "", 0o600)]])
 @example(layers=[[("file", "a", "", 0o600)], [("opaque", "a/b", "", 0o600)], [("file", "a/c", "", 0o600)]])
 @example(layers=[[("file", "a", "", 0o640)], [("whiteout", "a", "", 0o600), ("hardlink", "b", "a", 0o600)]])
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=pace.examples(60))
 def test_a_single_path_is_as_in_the_merge_of_whole_layers(layers: list[list[Member]]) -> None:
     # Each layer with only such members as leave it plain is compared too, since few layers are plain by chance.
     compare([tar(members) for members in layers], ALL)
@@ -139,6 +140,7 @@ def test_a_single_path_is_as_in_the_merge_of_whole_layers(layers: list[list[Memb
     assert compare(kept, ALL)
 
 
+@pytest.mark.sampled(2)
 def test_a_single_path_of_each_case_is_as_in_the_merge_of_whole_layers() -> None:
     plain = 0
     for case in merge_cases.names():

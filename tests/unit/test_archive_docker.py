@@ -215,7 +215,7 @@ def content_of_a_layer(archive: bytes) -> bytes:
         return next(content_of(tar, m) for m in tar if m.name.endswith("layer.tar") and m.isreg())
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @every_archive
 def test_a_pipe_is_as_good_as_a_file(data, tmp_path, engine, name):
     archive = data / engine / f"{name}.tar"

@@ -388,6 +388,7 @@ def test_libraries_of_python_and_node_are_packages(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.sampled(3)
 def test_a_database_cannot_take_all_memory_or_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [*(("d/f", b"1" * 10), ("d/g", b"2" * 20))]
     lists = (
@@ -536,6 +537,7 @@ def test_the_head_of_a_key_and_many_empty_lines_take_no_time() -> None:
     assert growth(worked, 1 << 18, 1 << 20, below=20) < 20
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", [b"eyJ", b".eyJ", b"eyJaaaaaaaaaa.", b"Q~", b"abc8Q~", b"dapi", b"dapi0"])
 def test_what_only_begins_like_a_secret_takes_no_time(text: bytes) -> None:
     def worked(size: int) -> float:

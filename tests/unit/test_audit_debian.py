@@ -61,6 +61,7 @@ def is_taken(file: Path) -> bool:
     return file.is_file() and os.access(file, os.R_OK) and file.stat().st_size <= MOST
 
 
+@pytest.mark.sampled(3)
 def test_no_rule_fires_on_what_debian_ships(debian: Path) -> None:
     with orlop.ArchiveService(debian) as service, service.files(None) as files:
         found = audit(files)

@@ -437,6 +437,7 @@ BAD: dict[str, tuple[Callable[[], Files], type[orlop.OrlopError], str]] = {
 }
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", BAD)
 @pytest.mark.parametrize("way", ["file", "stream", "directory"])
 def test_a_bad_layout_is_refused_and_changes_nothing(data, tmp_path, case, way):

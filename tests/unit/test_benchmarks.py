@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 TOP: Final = Path(__file__).parents[2]
 PATIENCE: Final = 120
 # As Python does for a script, in a process of its own; the folder of the script comes first.
@@ -25,6 +27,7 @@ for script in sys.argv[1:]:
 """
 
 
+@pytest.mark.sampled(3)
 def test_every_benchmark_and_script_of_fuzzing_tells_how_it_is_used(tmp_path: Path) -> None:
     others = [TOP / "benchmarks" / "inputs.py", TOP / "fuzz" / "run.py", TOP / "fuzz" / "make_seeds.py"]
     scripts = sorted(map(str, [*(TOP / "benchmarks").glob("bench_*.py"), *others]))

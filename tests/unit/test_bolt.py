@@ -55,6 +55,7 @@ def test_all_keys_and_values_are_read(raw):
     assert len({row[1] for row in rows if row[:1] == (b"v1",) and len(row) > 3}) == 2
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("fill", [b"\0", b"\xff", None])
 def test_every_page_in_turn_is_damaged(raw, fill):
     """What is whole comes out, what is not is noted, and nothing else than what was there comes out."""

@@ -106,7 +106,7 @@ def test_load_of_one_platform_from_a_directory_says_what_it_found(tmp_path):
     assert second.endswith(f"(linux/arm64, new): app:1, app@{top['digest']}")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm64"])
 def test_an_image_of_one_platform_is_looked_at(tmp_path, platform):
     layout = Layout()

@@ -77,6 +77,7 @@ def test_an_archive_of_several_images_is_copied_whole(shell: Shell, there: Holdi
     assert len(json.loads((tmp_path / "out" / "index.json").read_text())["manifests"]) == 2
 
 
+@pytest.mark.sampled(2)
 def test_a_copy_that_was_killed_goes_on(shell: Shell, there: Holding, tmp_path: Path):
     size = int(os.environ.get("ORLOP_LAYER_MIB", "60")) * MIB
     unpacked(large("docker.io/example/app:1", size).files, tmp_path / "in")

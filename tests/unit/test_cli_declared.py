@@ -17,6 +17,7 @@ from orlop.cli import plain
 from orlop.cli.clicked import command_of
 from orlop.cli.declared import DeclaredGroup, WrongUsage
 from orlop.cli.root import orlop
+from tests.crash import pace
 from tests.interop.programs import environment
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ def clicked(declared: Declared, words: list[str], variables: Mapping[str, str]) 
             return None
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", DIFFERENT)
-@settings(max_examples=30)
+@settings(max_examples=pace.examples(30))
 @given(data=st.data())
 def test_plain_words_mean_what_click_reads(name, data):
     declared = ALL[name]

@@ -142,7 +142,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, daily=False)
 def test_every_command_says_and_does_the_same(
     url: str, archive: Path, here: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -76,7 +76,7 @@ def image(there: Silent) -> tuple[Layout, dict[str, object], str]:
     return layout, top, f"{there.authority}/app:1"
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("answers", range(2 + LAYERS))
 def test_a_pull_ends_at_any_request_and_the_next_one_goes_on(tmp_path: Path, there: Silent, answers: int):
     layout, top, name = image(there)
@@ -92,7 +92,7 @@ def test_a_pull_ends_at_any_request_and_the_next_one_goes_on(tmp_path: Path, the
     assert json.loads(shell.run("fsck", "-q", "--format", "json").stdout)["State"] == "clean"
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("answers", range(0, 4 + 3 * LAYERS, 2))
 def test_a_push_ends_at_any_request_and_the_next_one_goes_on(tmp_path: Path, there: Silent, answers: int):
     layout, top, name = image(there)
@@ -113,7 +113,7 @@ def test_a_push_ends_at_any_request_and_the_next_one_goes_on(tmp_path: Path, the
     assert [one for one in puts if any(digest.rpartition(":")[2] in one for digest in done)] == []
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("answers", range(0, 4 + 3 * LAYERS, 3))
 @pytest.mark.parametrize("command", ["copy", "sync"])
 def test_a_copy_and_a_sync_end_at_any_request_and_the_next_one_goes_on(

@@ -108,6 +108,7 @@ def test_a_registry_that_refuses_is_named(shell: Shell, there: Holding):
     assert there.authority in line
 
 
+@pytest.mark.sampled(2)
 def test_after_a_kill_at_half_of_a_layer_half_of_it_is_sent(shell: Shell, there: Holding):
     size = LAYER
     name = f"{there.authority}/app:1"

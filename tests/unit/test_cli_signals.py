@@ -97,7 +97,7 @@ def is_alone(group: int) -> bool:
     return False
 
 
-@pytest.mark.sampled(18)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("request_number", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("number", SIGNALS)

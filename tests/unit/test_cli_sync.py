@@ -77,6 +77,7 @@ def test_a_file_that_cannot_be_used_is_one_sentence(shell: Shell, tmp_path: Path
     assert "bad.toml" in result.stderr.decode()
 
 
+@pytest.mark.sampled(2)
 def test_a_sync_that_is_stopped_ends_soon_and_goes_on(shell: Shell, there: FakeRegistry, file: Path, tmp_path: Path):
     for number in range(40):
         add_image(there, "app", f"3.{number}", f"{number}")

@@ -44,6 +44,7 @@ each = pytest.mark.parametrize("told", TOLD, ids=lambda one: one.name)
 # Registries.
 
 
+@pytest.mark.sampled(3)
 @each
 def test_the_registry_for_tests_answers_as_distribution_did(told: Conversation):
     with FakeRegistry(Quirks(auth=told.auth, **DISTRIBUTION), users=USERS) as there:
@@ -69,7 +70,7 @@ def check(replayed: Replayed, step: Step, wanted: int) -> None:
 
 
 @each
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_the_registry_of_orlop_answers_as_distribution_did_where_that_could(told: Conversation, tmp_path: Path):
     with orlop.open(tmp_path / "root") as images, hosting(images, tmp_path) as there:
         replayed = Replayed(told, there.authority)
@@ -171,7 +172,7 @@ def test_a_pull_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
         assert len(found.image.rootfs.diff_ids) == (1 if is_index else 3)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("told", [one for one in PUSHES if not one.exit], ids=lambda one: one.name)
 def test_a_push_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
     with working(told, tmp_path / "root") as work:

@@ -68,7 +68,7 @@ def run_console(block: Block, place: str) -> None:
         assert checker.check_output(expected, got, _LOOSE), f"{place}: $ {command}\nprints\n{got}\nand not\n{expected}"
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", sorted(name for name, path in DOCUMENTS.items() if any(blocks(path))))
 def test_examples_run_and_print_what_they_say(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -33,6 +33,7 @@ def test_every_module_in_the_reference_is_there(name: str) -> None:
     assert importlib.import_module(name).__doc__
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.needs("terminals")
 def test_pictures_show_what_the_commands_print() -> None:
     script = DOCS / "generate_pictures.py"

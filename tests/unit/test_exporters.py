@@ -37,6 +37,7 @@ def tar_of(made: Made) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("way", ["file", "stream", "compressed", "directory"])
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_a_program_writes_is_loaded(tmp_path: Path, name: str, way: str) -> None:

@@ -71,6 +71,7 @@ def flip_bit(path: Path, at: int, bit: int) -> None:
 class TestWhatDoesNotBelongThere:
     TRIGGER = "CREATE TRIGGER evil AFTER UPDATE ON reference BEGIN UPDATE reference SET image = old.image; END"
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize(
         "statement",
         [
@@ -285,11 +286,13 @@ def brought_back(
     assert count["found"] > len(flips) // 20
 
 
+@pytest.mark.sampled(3)
 def test_after_a_flip_in_any_page_of_the_database_everything_comes_back(store, tmp_path, record_property):
     flips = pages(store / "metadata.db", Random(DAY), _FLIPS)
     brought_back(store, tmp_path, "metadata.db", flips[:: 1 if LONG else 4], record_property)
 
 
+@pytest.mark.sampled(3)
 def test_after_a_flip_in_any_frame_of_the_log_everything_comes_back(data, tmp_path, record_property):
     root = tmp_path / "root"
     archive = data / "dockerd-20.10-overlay2" / "parent-child.tar"

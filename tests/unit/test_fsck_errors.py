@@ -150,6 +150,7 @@ def bad(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None]:
     return failing
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("good", [0, 64, 200])
 @pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG])
 def test_a_table_of_contents_that_the_disk_cannot_read_may_be_right_and_stays(

@@ -179,7 +179,7 @@ ROWS = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_that_follow_from_content_are_as_they_were(whole, root, name):
     kind, statements = ROWS[name]
@@ -216,7 +216,7 @@ def test_what_is_in_the_place_of_a_table_goes_aside(whole, root):
 
 
 class TestBlobs:
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("damage", [flip, flip_first, truncate, empty, lengthen])
     def test_a_bad_one_is_set_aside_and_kept(self, root, damage):
         path = single_form(root)

@@ -28,6 +28,7 @@ from orlop.store.upkeep import gc
 from orlop.store.upkeep.gc import collect_garbage
 from orlop.store.upkeep.lost_rows import has_lost_rows, hold_for_lost_rows
 from tests import engines
+from tests.crash import pace
 from tests.postgres import opened, sql
 from tests.property.test_graph import INDEX, MANIFEST, fill, found_in, kept, worlds
 
@@ -252,7 +253,8 @@ class _Undone(Exception):
     """Ends a write whose changes nobody is to see."""
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.sampled(2)
+@settings(max_examples=pace.examples(60), deadline=None)
 @given(world=worlds())
 def test_the_server_tells_what_the_graph_tells(one_database: Any, world: Any) -> None:
     with suppress(_Undone), one_database.write() as rows:
@@ -328,6 +330,7 @@ def filling(first: int, last: int, *, depth: int = 50) -> Iterator[str]:
     yield f"INSERT INTO top SELECT 'r.test/a', ':' || number, {manifest}, 1 {series}"
 
 
+@pytest.mark.sampled(3)
 def test_a_collection_takes_memory_for_what_goes_and_not_for_what_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes from the server is the same, however many images stay."""
     url = StoreURL.parse(engines.new_url(), engines.variables())

@@ -135,6 +135,7 @@ def images(opened: orlop.ImageService, archive: Path) -> orlop.ImageService:
     return opened
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("verb", "parameter"), verbs(orlop.ImageService))
 def test_a_store_takes_or_refuses_anything(
     images: orlop.ImageService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, parameter: str

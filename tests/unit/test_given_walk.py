@@ -136,6 +136,7 @@ def test_a_layer_takes_or_refuses_anything(images: orlop.ImageService) -> None:
     assert faults_of(layer, {}) == []
 
 
+@pytest.mark.sampled(3)
 def test_the_functions_of_stores_take_or_refuse_anything(
     images: orlop.ImageService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -250,6 +250,7 @@ class TestImagesThatAreNotRight:
             with pytest.raises(errors.ImageInUse):
                 service.remove(str(ids[0]), force=True)
 
+    @pytest.mark.sampled(3)
     def test_a_config_with_forty_thousand_steps_is_one_like_others(self, tmp_path):
         steps = [{"created_by": f"step {number}", "empty_layer": True} for number in range(40_000)]
         with orlop.open(tmp_path / "root") as service:

@@ -205,7 +205,7 @@ def test_files_are_copied_out(files: ImageFiles, tmp_path: Path) -> None:
     assert str((out / "lib").readlink()) == "usr/lib"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("resolve_links", [False, True], ids=["engines", "resolve-links"])
 @pytest.mark.parametrize("case", merge_cases.names())
 def test_a_stored_case_is_exported_as_it_is_seen(case: str, tmp_path: Path, *, resolve_links: bool) -> None:

@@ -40,11 +40,13 @@ def peak_of(work: Callable[[], object]) -> float:
         tracemalloc.stop()
 
 
+@pytest.mark.sampled(3)
 def test_a_path_takes_half_a_kilobyte_while_layers_are_merged(images: orlop.ImageService) -> None:
     with images.files("made:1") as files:
         assert peak_of(lambda: files.node("/")) < 490
 
 
+@pytest.mark.sampled(4)
 def test_an_audit_takes_little_more(images: orlop.ImageService) -> None:
     with images.files("made:1") as files:
         files.node("/")
@@ -52,6 +54,7 @@ def test_an_audit_takes_little_more(images: orlop.ImageService) -> None:
         assert peak_of(lambda: size_below(files.node("/"))) < 20
 
 
+@pytest.mark.sampled(3)
 def test_an_audit_takes_little_more_for_directories(tmp_path: Path) -> None:
     with orlop.open(tmp_path / "store") as service:
         made = layer(*(f"d{number // 100}/e{number}/" for number in range(COUNT)))

@@ -178,6 +178,7 @@ INSIDE = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("schema", "words"), [(schema, words) for schema in INSIDE for words in INSIDE[schema]], ids=str
 )

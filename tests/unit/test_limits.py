@@ -116,7 +116,7 @@ def test_every_limit_is_tried_here() -> None:
     assert list(CASES) == [field.name for field in fields(orlop.Limits)]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("way", ["file", "pipe", "reader", "reader of a pipe"])
 def test_a_limit_is_felt_and_can_be_raised(tmp_path: Path, name: str, way: str) -> None:

@@ -88,7 +88,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list[
     return sent
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("put", "remove"),
     [

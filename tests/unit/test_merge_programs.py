@@ -77,6 +77,7 @@ def view(case: str, program: str, *, resolve_links: bool) -> set[Seen]:
     return seen("\n".join(merge_cases.expected(case, resolve_links=resolve_links)), program)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", merge_cases.names())
 def test_what_a_program_answers_otherwise_is_told(case: str) -> None:
     merge = merge_cases.merged(merge_cases.layers_of(case))

@@ -146,7 +146,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", [TINY, "is/not:there", "0", "Not/Valid"])
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_a_request_reads_a_name_once(

@@ -63,7 +63,7 @@ def kept(name: str) -> tuple[dict[str, tuple[str, int]], list[dict[str, Any]]]:
     return found, [entry for entry in EXPECTED[name]["names"] if told[entry["digest"]].get("kind", "blob") != "blob"]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", sorted(EXPECTED.keys() - {"podman-multi-archive", "podman-docker-dir", "empty"}))
 def test_every_descriptor_and_name_survives_a_way_through_a_store(tmp_path: Path, name: str) -> None:
     wanted, entries = kept(name)

@@ -40,6 +40,7 @@ def all_paths(root: PathRecord) -> Iterator[tuple[str, PathRecord]]:
         stack += [(f"{path}/{name}", child) for name, child in (record.children or {}).items()]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("resolve_links", [False, True])
 @pytest.mark.parametrize("case", merge_cases.names())
 def test_paths_are_those_of_the_view_with_the_history_that_trace_tells(

@@ -238,6 +238,7 @@ def test_a_child_leaves_the_connections_and_the_session_to_its_parent(metadata: 
 # A server that goes, and connections that break.
 
 
+@pytest.mark.sampled(2)
 def test_a_server_that_was_killed_is_used_again(own: Postgres) -> None:
     with opened(own.database()) as metadata:
         tag(metadata, "1")

@@ -141,6 +141,7 @@ def test_who_asks_waits_for_the_end_of_what_is_still_at_work(
     os.close(ends.pop())
 
 
+@pytest.mark.sampled(3)
 def test_a_commit_that_a_crash_takes_back_is_not_taken_for_another(
     public: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

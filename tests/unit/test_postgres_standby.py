@@ -93,6 +93,7 @@ class Pair:
             until(False, connection, "SELECT pg_is_in_recovery()")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_a_standby_that_takes_over_loses_nothing(place: Path, data: Path) -> None:
     """Machines that work meanwhile end right or with one clear error, and find each image that they were told of."""
@@ -163,6 +164,7 @@ def read(images: orlop.ImageService, name: str) -> bytes:
     return saved.getvalue()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 def test_a_standby_that_takes_over_without_the_last_commits_says_what_is_missing(place: Path) -> None:
     """A removal that is lost names bytes that are gone, and a load that is lost leaves bytes that nobody names."""

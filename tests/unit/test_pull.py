@@ -411,6 +411,7 @@ def test_two_processes_that_pull_at_once_fetch_each_layer_once(tmp_path: Path):
         assert there.partial() == []
 
 
+@pytest.mark.sampled(2)
 def test_a_pull_that_is_killed_at_half_of_a_layer_fetches_the_other_half(tmp_path: Path):
     layout, tar = Layout(), big_tar(LARGE)
     with pulling(tmp_path, stall=LARGE // 2) as there:

@@ -31,10 +31,10 @@ sys.exit(status)
 """
 
 
-def half_tar(size: int, files: int, seed: int) -> bytes:
+def half_tar(size: int, files: int) -> bytes:
     """Return a tar that gets about half as large: what is compressed and what comes out are both held."""
     digits = bytes(byte & 15 for byte in range(256))
-    content = random.Random(seed).randbytes(size).translate(digits)
+    content = random.Random(0).randbytes(size).translate(digits)
     out, each = io.BytesIO(), size // files
     with tarfile.open(fileobj=out, mode="w") as tar:
         for number in range(files):
@@ -44,10 +44,13 @@ def half_tar(size: int, files: int, seed: int) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
+@pytest.mark.sampled(4, daily=False)
 @pytest.mark.parametrize(("size", "files"), [(8, 1), (24, 10_000)])
 def test_a_pull_of_several_layers_takes_little_memory(size: int, files: int, tmp_path: Path):
-    layout, tars = Layout(), [half_tar(size * MIB, files, seed) for seed in range(6)]
+    layout, tar = Layout(), half_tar(size * MIB, files)
+    # They differ in the first byte of the first file alone: to make each of them anew takes seconds.
+    tars = [tar[:512] + bytes([number]) + tar[513:] for number in range(6)]
     with pulling(tmp_path) as there:
         push(there.registry, layout, image_of(layout, *tars), "1")
         done = subprocess.run(

@@ -145,6 +145,7 @@ def test_a_tag_is_believed_for_a_while_and_then_only_looked_at(tmp_path: Path, m
         assert cached.asked() == []
 
 
+@pytest.mark.sampled(2)
 def test_a_hundred_who_ask_at_once_cost_one_request_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with caching(tmp_path, monkeypatch) as (cached, _):
         top, layer = cached.push("1")

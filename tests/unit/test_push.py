@@ -296,7 +296,7 @@ def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
     assert list((tmp_path / "root" / "uploads").iterdir()) == []
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("content", [b"", b"{", b"[]\n", b'{"location": 1}\n', b'{"location":"/v2/x","offset":-1}\n'])
 def test_a_kept_upload_that_cannot_be_read_begins_anew(place: Place, tmp_path: Path, content: bytes):
     size = 36 * MIB
@@ -395,7 +395,7 @@ def test_a_connection_that_breaks_at_any_byte_is_made_up_for(place: Place, cut: 
     assert list(place.there.repository("app").tags) == ["1"]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "quirks",
     [

@@ -162,6 +162,7 @@ def test_quick_runs_the_tests_of_what_git_says_has_changed(quick: Callable[..., 
     assert (status, "1 passed" in said, "test_hold" in said) == (0, True, False), said
 
 
+@pytest.mark.sampled(3)
 def test_on_the_main_branch_what_was_committed_since_it_was_cloned_has_changed(
     quick: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_on_the_main_branch_what_was_committed_since_it_was_cloned_has_changed(
     assert (status, "fine (1 of 1 tests ran)" in said) == (0, True), said
 
 
+@pytest.mark.sampled(3)
 def test_quick_takes_files_by_name_from_where_it_is_called(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick("orlop/hold.py")
     assert (status, "tests: tests/unit/test_hold.py\n" in said, "1 passed" in said) == (0, True, True), said
@@ -187,22 +189,26 @@ def test_quick_takes_files_by_name_from_where_it_is_called(quick: Callable[..., 
     assert (status, said) == (1, "./dev quick: orlop/keel.py is not a file of this checkout\n")
 
 
+@pytest.mark.sampled(3)
 def test_quick_fails_by_a_test_alone(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick(hold="CARGO = 1\n")
     assert (status, "1 failed" in said, "Success: no issues" in said, "1 kept" in said) == (1, True, True, True), said
 
 
+@pytest.mark.sampled(3)
 def test_quick_fails_by_a_word_alone(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick(hold='"""Cargo, which is no sail."""\n\nCARGO = 2\n')
     assert (status, "src/orlop/hold.py:1: write" in said, "FAILED: words (" in said) == (1, True, True), said
 
 
+@pytest.mark.sampled(2)
 def test_quick_shows_all_that_is_wrong_at_once(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick(hold="import os\n\nfrom orlop.deck import SAILS\n\nCARGO: str   = SAILS\n", deck="SAILS = 2\n")
     words = ("F401", "hold.py", "1 passed", "Incompatible types in assignment", "BROKEN", "FAILED: ruff check, ")
     assert (status, [word for word in words if word not in said]) == (1, []), said
 
 
+@pytest.mark.sampled(3)
 def test_arguments_of_dev_test_go_to_pytest_alone(quick: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     env = {**os.environ, "ORLOP_DEV_READY": "1", "ORLOP_DEV_VENV": sys.prefix}
     argv = [f"{tmp_path}/checkout/dev", "test", "-k", "sails", "-q", "-p", "no:cacheprovider"]

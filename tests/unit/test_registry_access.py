@@ -57,7 +57,7 @@ def use(fake: Faked, *, push: bool = True) -> None:
         assert fake.client.has_blob(REPOSITORY, DIGEST)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("credentials", [ME, TOKEN, ACR], ids=["password", "identity token", "both"])
 @pytest.mark.parametrize(
     "quirks",

@@ -119,6 +119,7 @@ def test_a_condition_counts_in_the_moment_of_the_write(
     del images
 
 
+@pytest.mark.sampled(3)
 def test_of_many_who_put_at_once_one_does(client: RegistryClient):
     first = client.push_image(NAME)
     many = [index_of(first, annotations={"of": str(number)}) for number in range(6)]

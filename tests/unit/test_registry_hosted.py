@@ -292,7 +292,7 @@ def naming(config: bytes, *layers: dict[str, Any], **more: Any) -> bytes:
     return written(document | {"layers": [described(config, EMPTY), *layers]} | more)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "way", ["elsewhere", "foreign", "address", "member", "index", "after", "config", "manifest", "deleted"]
 )
@@ -744,7 +744,7 @@ def test_a_blob_whose_file_is_gone_is_not_there_until_it_is_pushed_again(registr
     assert registry.get(f"/v2/a/blobs/{digest}").body == A
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("sent", [0, 1, 99, 101, 3 << 20])
 def test_a_chunk_that_is_not_as_long_as_its_range_is_refused_and_nothing_of_it_is_kept(registry, method, sent):

@@ -107,6 +107,7 @@ def push(shell: Shell, name: str) -> None:
         images.push([full], registries)
 
 
+@pytest.mark.sampled(2)
 def test_a_private_registry(shell: Shell):
     push(shell, "team/app:1.0")
     shell.there.quirks = Quirks(auth="bearer")
@@ -134,6 +135,7 @@ def test_certificates_and_settings_of_a_private_registry(shell: Shell):
     assert "1.0" in shell.run("orlop tags docker://registry.example.com/team/app")
 
 
+@pytest.mark.sampled(2)
 def test_a_mirror(shell: Shell):
     plan, first, _ = blocks("mirror.md", "toml")
     (shell.home / "mirrors.toml").write_text(plan)
@@ -156,6 +158,7 @@ def test_a_mirror(shell: Shell):
     assert {one.path.split("/")[2] for one in shell.there.requests if "/manifests/" in one.path} == {"mirror"}
 
 
+@pytest.mark.sampled(2)
 def test_continuous_integration(shell: Shell):
     push(shell, "hub/library/alpine:3.20")
     push(shell, "team/app:1.0")

@@ -119,6 +119,7 @@ def test_what_the_object_store_would_answer_otherwise_comes_from_here(
         assert answer.body == content
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("seen_at", "host", "headers", "status"),
     [

@@ -33,7 +33,7 @@ def test_blobs_in_every_way(replay, algorithm):
     replay.blobs(algorithm)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", KINDS)
 def test_content_of_every_kind_is_pushed_found_read_and_deleted(replay, kind):
     replay.round(made(kind))

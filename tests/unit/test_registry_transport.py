@@ -659,6 +659,7 @@ def test_what_surrounds_a_body_is_not_progress():
         surround()
 
 
+@pytest.mark.sampled(3)
 def test_a_large_body_is_not_limited():
     content = b"x" * (5 << 20)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content)

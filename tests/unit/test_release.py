@@ -61,6 +61,8 @@ def state(repository: Path) -> tuple[str, ...]:
     return tuple(git(repository, *words) for words in (("rev-parse", "HEAD"), ("tag",), ("status", "--porcelain")))
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(5)
 @pytest.mark.needs("terminals", "chromium", "chromedriver")
 def test_a_dry_run_does_all_of_a_release_and_changes_nothing(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = state(checkout)
@@ -70,6 +72,7 @@ def test_a_dry_run_does_all_of_a_release_and_changes_nothing(checkout: Path, cap
     assert not (checkout / "dist").exists()
 
 
+@pytest.mark.sampled(2)
 def test_wheel_and_sdist_hold_what_users_need_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
     wheel, sdist = release.build(checkout, tmp_path)
     assert (wheel.suffix, sdist.suffix) == (".whl", ".gz")

@@ -103,6 +103,7 @@ def _until_clean(blobs: S3BlobStore) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.sampled(3)
 def test_machines_with_wrong_clocks_lose_nothing(archives: list[Path]) -> None:
     """Two processes load, save, remove and collect at once."""
     url = StoreURL.parse(engines.new_url(), engines.variables())
@@ -112,7 +113,7 @@ def test_machines_with_wrong_clocks_lose_nothing(archives: list[Path]) -> None:
     assert not done["cut"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.slow
 @pytest.mark.needs("root", "ip")
 @pytest.mark.parametrize("count", [2, 8])

@@ -211,6 +211,7 @@ def test_a_store_of_the_first_version_is_brought_on_and_learns_its_place(url: St
         orlop.open(replace(url, prefix="elsewhere"))
 
 
+@pytest.mark.sampled(2)
 def test_bytes_that_were_moved_are_adopted_where_they_are(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
@@ -316,6 +317,7 @@ def test_no_secret_is_logged(url: StoreURL, archives: list[Path], caplog: pytest
         assert not [secret for secret in secrets if secret in record.getMessage() + str(record.exc_info)]
 
 
+@pytest.mark.sampled(2)
 def test_stores_share_a_bucket_below_each_other(archives: list[Path]) -> None:
     """A prefix may be the beginning of another one, or lie in it; no store takes objects of another for its own."""
     urls = []
@@ -556,6 +558,8 @@ def test_without_the_database_everything_is_one_error(url: StoreURL) -> None:
     assert caught.value.http_status == 503  # clients and load balancers of a server try again, or elsewhere
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(3)
 def test_engines_that_crash_cost_commands_and_nothing_else(archives: list[Path], tmp_path: Path) -> None:
     """Commands end right or with one error while an engine is killed and started; repeated, they succeed."""
     with ExitStack() as stack:

@@ -49,6 +49,7 @@ def states(root: Path | str) -> dict[str, str]:
     return {image.image.id: image.state for image in look(root, verify=True).images}
 
 
+@pytest.mark.sampled(3)
 def test_with_each_page_of_the_database_damaged_in_turn_every_image_comes_out(data, tmp_path):
     root = unpack(data, CONTAINERD, tmp_path / "disk") / "containerd" / "daemon"
     path = root / "io.containerd.metadata.v1.bolt" / "meta.db"

@@ -76,7 +76,7 @@ def test_every_layer_comes_out_that_can_and_the_others_are_named(data, engine, r
     assert len(seen) == {"overlay2": 163, "fuse-overlayfs": 21}.get(engine.removeprefix("engine-20.10-"), 20)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_a_rescue_leaves_the_root_as_it_is(root, tmp_path):
     before = snapshot(root)
     look(root, verify=True)
@@ -159,6 +159,7 @@ def test_the_command_prints_records_and_ends_with_6_where_something_is_lost(over
     assert b"1 image: 1 damaged" in capsysbinary.readouterr().out
 
 
+@pytest.mark.sampled(3)
 def test_twice_as_many_images_take_about_twice_the_work_to_list(tmp_path):
     calls = []
     for count in (75, 150):

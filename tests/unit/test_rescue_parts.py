@@ -122,6 +122,7 @@ def test_without_a_list_the_files_are_had_as_they_lie_there_and_are_called_so(ov
     assert {name.strip("/").split("/")[0] for name in found} == {path.name for path in files.iterdir()}
 
 
+@pytest.mark.sampled(2)
 def test_the_command_takes_apart_what_is_damaged_and_says_what_is_lost(overlay2, tmp_path, capfd):
     assert run(["rescue", str(overlay2), "--parts", str(tmp_path / "parts")]) == 6
     shown = capfd.readouterr().out

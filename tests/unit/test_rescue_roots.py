@@ -86,7 +86,7 @@ def test_a_rescue_leaves_podmans_root_as_it_is(data, podman, tmp_path):
     assert snapshot(root) == before
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("lists", [("layers",), ("images",), ("images", "layers")], ids="+".join)
 @pytest.mark.parametrize("left", [b"", bytes(100), b'[{"id":"cut'], ids=["empty", "zeros", "cut"])
 def test_lists_that_a_power_loss_has_emptied_are_not_needed(data, podman, tmp_path, lists, left):
@@ -221,7 +221,7 @@ def test_a_root_that_has_lost_its_content_still_tells_its_names(containerd):
         assert all("is missing" in image.problems[0] for image in report.images)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("which", ["containerd", "engine29"])
 @pytest.mark.parametrize("left", [None, b"", b"{", "a link"])
 def test_without_its_manifest_an_image_is_made_of_its_config_and_layers(which, left, request, tmp_path):

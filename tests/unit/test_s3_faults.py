@@ -122,7 +122,7 @@ _PASSING = [
 _NAMES = [f"{one.status}-{one.code}-{'done' if one.done else 'undone'}" for one in _PASSING]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("data", [b"", _SMALL, _DATA], ids=["nothing", "one-request", "parts"])
 @pytest.mark.parametrize("trouble", _PASSING, ids=_NAMES)
 def test_what_passes_is_not_noticed_when_writing(rig: Rig, trouble: Trouble, data: bytes) -> None:
@@ -146,6 +146,7 @@ def test_what_passes_is_not_noticed_when_reading(rig: Rig, trouble: Trouble) -> 
     assert rig.blobs.read_range(row, 100, 2_000_000) == _DATA[100:2_000_100]
 
 
+@pytest.mark.sampled(3)
 def test_a_connection_that_ends_at_any_byte_is_not_noticed(rig: Rig) -> None:
     row = rig.opened.keep(_DATA)
     dice = random.Random(2)

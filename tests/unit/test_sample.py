@@ -6,11 +6,14 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.sample import apart, spread, taken
+from tests.crash.pace import chosen
+from tests.sample import apart, has_turn, slow_first, spread, taken
 
 TOP = Path(__file__).parents[2]
 GRIDS: list[list[tuple[int, ...]]] = [[(number,) for number in range(size)] for size in (1, 2, 3, 7, 42)]
@@ -24,6 +27,12 @@ def test_each_day_takes_some_cases_and_days_on_end_take_all(places: list[tuple[i
     assert set().union(*shares) == set(places)
     assert all(1 <= len(share) <= max(1, len(places) // days + len(places) // 2) for share in shares)
     assert taken(places, "test", one_in=1) == set(places)
+
+
+def test_few_cases_that_cost_much_have_days_without_any() -> None:
+    shares = [taken([(0,), (1,)], "test", one_in=6, day=day, daily=False) for day in range(100, 106)]
+    assert sorted(map(len, shares)) == [0, 0, 0, 0, 1, 1]
+    assert set().union(*shares) == {(0,), (1,)}
 
 
 def test_each_value_comes_up_where_another_parameter_has_as_many_values_as_days() -> None:
@@ -46,6 +55,42 @@ def test_parameters_apart_stay_apart() -> None:
     assert apart([(first, first, second) for first, second in grid]) == grid
 
 
+@pytest.mark.parametrize("days", [2, 3, 4, 6])
+def test_a_test_without_cases_has_its_turn_on_one_day_in_so_many(days: int) -> None:
+    names = [f"tests/unit/test_a.py::test_{number}" for number in range(600)]
+    shares = [{name for name in names if has_turn(name, one_in=days, day=day)} for day in range(100, 100 + days)]
+    assert sorted(name for share in shares for name in share) == sorted(names)
+    assert all(0.7 < len(share) * days / len(names) < 1.3 for share in shares)
+    # Of machines that take a quarter of the tests each has a share of those whose turn it is.
+    for version, share in itertools.product((11, 12, 13, 14), shares):
+        quarter = {name for name in share if chosen(name, at=16, version=version)}
+        assert 0.5 < 4 * len(quarter) / len(share) < 1.5
+
+
+@dataclass
+class Item:
+    """A test as far as its order depends on it."""
+
+    name: str
+    slow: bool
+
+    def get_closest_marker(self, name: str) -> bool | None:
+        return name == "slow" if self.slow else None
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+@pytest.mark.parametrize(("count", "slow"), [(0, 0), (3, 3), (11, 4), (100, 9), (100, 95)])
+def test_what_is_slow_begins_in_each_worker_s_part(workers: int, count: int, slow: int) -> None:
+    items = [Item(str(number), number >= count - slow) for number in range(count)]
+    ordered = slow_first(items, workers)  # type: ignore[arg-type]
+    assert sorted(item.name for item in ordered) == sorted(item.name for item in items)
+    left: list[Any] = list(ordered)
+    for worker in range(workers):  # as the distribution takes them
+        part = [left.pop(0).slow for _ in range(len(left) // (workers - worker))]
+        assert part == sorted(part, reverse=True) or slow > 50
+        assert sum(part) in {slow // workers, slow // workers + 1} or slow > 50
+
+
 def test_a_mark_says_all_at_the_usual_pace_and_a_closer_one_takes_more() -> None:
     assert [spread(20, at=at) for at in (1, 4, 8, 16)] == [1, 4, 20, 20]
     assert [spread(3, at=at) for at in (1, 4, 8, 16)] == [1, 3, 3, 3]
@@ -64,6 +109,15 @@ def test_many(number):
 @pytest.mark.sampled(3)
 def test_alone():
     pass
+@pytest.mark.sampled(3)
+class TestTogether:
+    def test_once(self):
+        pass
+    def test_another(self):
+        pass
+    @pytest.mark.sampled(1)
+    def test_each_day(self):
+        pass
 @pytest.mark.parametrize("number", range(2))
 def test_cheap(number):
     pass
@@ -71,12 +125,17 @@ def test_cheap(number):
 
 
 @pytest.mark.parametrize(
-    ("words", "pace", "passed"),
-    [(("-n2",), "8", 4 + 3 + 3), (("-n0",), "1", 12 + 3 + 6), (("-n0", "test_many.py"), "8", 12 + 3 + 6)],
-    ids=["the whole suite", "at the pace of one", "a file that is named"],
+    ("words", "pace", "day", "passed"),
+    [
+        (("-n2",), "8", "1", 3 + 4 + 0 + 3 + 2),
+        (("-n0",), "8", "2", 3 + 4 + 1 + 1 + 2),
+        (("-n0",), "1", "1", 6 + 12 + 1 + 3 + 2),
+        (("-n0", "test_many.py"), "8", "1", 6 + 12 + 1 + 3 + 2),
+    ],
+    ids=["the whole suite", "on another day", "at the pace of one", "a file that is named"],
 )
 def test_the_whole_suite_takes_a_share_in_each_worker(
-    tmp_path: Path, words: tuple[str, ...], pace: str, passed: int
+    tmp_path: Path, words: tuple[str, ...], pace: str, day: str, passed: int
 ) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = .\nmarkers = sampled\n")
     (tmp_path / "test_many.py").write_text(MANY)
@@ -84,11 +143,11 @@ def test_the_whole_suite_takes_a_share_in_each_worker(
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:schemathesis", *words],
         cwd=tmp_path,
-        env=surroundings | {"ORLOP_PACE": pace, "PYTHONPATH": str(TOP)},
+        env=surroundings | {"ORLOP_PACE": pace, "ORLOP_DAY": day, "PYTHONPATH": str(TOP)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f" {passed} passed" in done.stdout, done.stdout
-    assert "samples of day " in done.stdout
+    assert f"samples of day {day}: " in done.stdout

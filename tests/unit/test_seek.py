@@ -25,6 +25,7 @@ from orlop.streams.seek_index import MAX_POINTS, Borders, packed, read_seek_inde
 from orlop.streams.seek_points import gzip_index
 from orlop.streams.seek_read import chunks_from
 from orlop.streams.toc import read_toc
+from tests.crash import pace
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ _PLAIN = text(400_000, 7)
 _BLOB = gzip.compress(_PLAIN, 6, mtime=0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=pace.examples(300), deadline=None)
 @given(st.data())
 def test_a_damaged_index_never_gives_wrong_bytes(data: st.DataObject) -> None:
     raw = bytearray(dense())
@@ -447,6 +448,7 @@ def test_a_damaged_blob_is_noticed_where_there_is_an_index(tmp_path: Path) -> No
             files.read(_LAST)
 
 
+@pytest.mark.sampled(2)
 def test_fsck_finds_a_damaged_index_and_makes_the_table_again(tmp_path: Path) -> None:
     with loaded(tmp_path / "root") as images:
         with images.files("made:1") as files:

@@ -65,7 +65,7 @@ def run(user, root, script, *, umask=0o077, groups=(GROUP,)):
     return done.stdout.strip()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("umask", [0o077, 0o000])
 def test_members_of_a_group_share_a_store(public, umask):
@@ -107,6 +107,7 @@ def test_nobody_else_gets_in(public):
     assert str(root) in answer
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.needs("root")
 def test_both_work_while_the_other_has_the_store_open(public):
     root = public / "root"

@@ -94,6 +94,7 @@ def curious(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
 # A client that hangs.
 
 
+@pytest.mark.sampled(2)
 def test_a_client_that_hangs_in_a_write_loses_the_lock_and_commits_nothing() -> None:
     url = database()
     child = subprocess.Popen([sys.executable, "-c", HANGING, url], stdout=subprocess.PIPE, text=True)
@@ -143,6 +144,7 @@ def test_a_write_goes_on_as_long_as_it_says_something(monkeypatch: pytest.Monkey
 # A server that hangs.
 
 
+@pytest.mark.sampled(2)
 def test_a_database_that_hangs_is_one_error_and_works_when_it_goes_on(hasty: None) -> None:
     server, url = the_server(), database()
     with opened(url) as metadata:
@@ -161,6 +163,7 @@ def test_a_database_that_hangs_is_one_error_and_works_when_it_goes_on(hasty: Non
     assert tags(url) == ["1", "3"]
 
 
+@pytest.mark.sampled(2)
 def test_a_database_that_hangs_at_a_commit_leaves_it_unknown(hasty: None) -> None:
     server, url = the_server(), database()
     with opened(url) as metadata:

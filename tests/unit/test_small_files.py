@@ -261,6 +261,7 @@ def test_the_other_process_ends_with_this_one(root: Path) -> None:
             os.close(watched)
 
 
+@pytest.mark.sampled(2)
 def test_a_layer_of_very_many_files_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[object] = []
     real = ahead._begun

@@ -108,7 +108,7 @@ def sql_outside(root: Path, *statements: str) -> list[tuple[Any, ...]]:
     return answers[-1]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("keeps_header", [True, False])
 @pytest.mark.parametrize("page", [None, 512, 1024, 65536])
 @pytest.mark.parametrize("change", [vacuum, upgrade, remove], ids=lambda change: change.__name__)

@@ -36,7 +36,7 @@ def flip_bit(root: Path, whole: bytes, at: int, bit: int) -> None:
     (root / "metadata.db").write_bytes(damaged)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10, daily=False)
 @pytest.mark.parametrize("begin", range(0, HEADER, 20))
 def test_a_bit_of_the_header_is_told_or_changes_nothing(store, tmp_path, begin):
     root = copied(store, tmp_path / "root")
@@ -56,7 +56,7 @@ def test_a_bit_of_the_header_is_told_or_changes_nothing(store, tmp_path, begin):
     assert told or begin == 80
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("at", USER_VERSION)
 @pytest.mark.parametrize("bit", range(8))
 def test_a_version_that_the_tables_contradict_is_damage_and_repaired(store, tmp_path, at, bit):

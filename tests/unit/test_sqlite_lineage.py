@@ -239,7 +239,7 @@ class TestAJournal:
         )
         refused(root)
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4, daily=False)
     @pytest.mark.needs("tracing")
     @pytest.mark.parametrize("change", [["WAL", "DELETE"], ["DELETE", "WAL"]])
     def test_that_of_the_change_of_the_mode_is_its_own(self, root, change, tmp_path):

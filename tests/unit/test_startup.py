@@ -232,6 +232,7 @@ BEFORE: Final = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("before", "word"), list(product(BEFORE, WORDS)), ids=repr)
 def test_plain_words_are_completed_as_click_completes_them(
     before: tuple[str, ...], word: str, root: str, monkeypatch: pytest.MonkeyPatch

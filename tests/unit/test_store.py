@@ -596,6 +596,7 @@ class TestWrites:
         assert (done.stdout, done.stderr) == ("child 2\nparent 2\n", "")
         assert b"".join(layer.tar_chunks()) == ONE
 
+    @pytest.mark.sampled(2)
     def test_processes_load_tag_and_remove_at_once(self, data, tmp_path):
         root = tmp_path / "root"
         archives = [data / engine / "multi.tar" for engine in ("dockerd-20.10-overlay2", "dockerd-29-overlay2")]

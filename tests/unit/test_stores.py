@@ -299,6 +299,7 @@ class TestCopy:
         assert [path.name for path in tmp_path.iterdir()] == ["root"]
         assert broken(root) == []
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("verb", [stores.copy, stores.backup, stores.move])
     @pytest.mark.parametrize("there", ["file", "link", "full", "store", "inside", "nowhere", "mount"])
     def test_a_target_that_cannot_be(self, root, tmp_path, verb, there):
@@ -441,6 +442,7 @@ class TestBackup:
         assert holds(tmp_path / "restored") == before
         assert stores.info(tmp_path / "restored").backup_of is None
 
+    @pytest.mark.sampled(3)
     def test_while_eight_processes_write(self, tmp_path):
         root = tmp_path / "root"
         stores.init(root)

@@ -79,6 +79,7 @@ def test_tags_are_chosen_by_list_pattern_and_version(
     assert set(other.repository("mirror/app").tags) == set(wanted.split())
 
 
+@pytest.mark.sampled(3)
 def test_a_thousand_unchanged_tags_cost_looks_and_pages_only(place: Place, other: FakeRegistry, tmp_path: Path):
     for number in range(1000):
         digest = add_image(place.there, "team/app", f"1.{number}", f"{number % 7}")

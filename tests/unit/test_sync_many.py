@@ -91,6 +91,7 @@ def test_four_times_as_many_tags_cost_four_times_as_much(
     assert found[160]["put_file"] < 3 * found[40]["put_file"]
 
 
+@pytest.mark.sampled(2)
 def test_an_entry_for_each_repository_costs_no_more(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     counted = Counted(monkeypatch)
     counted.watch(oci_index._Entry, "read")

@@ -104,7 +104,7 @@ def list_of(planned: Planned, repository: str, subject: str, *signatures: str) -
     return planned.there.add_manifest(repository, raw, MANIFEST, tag=tag)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("state", [True, False])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_of_tags_that_are_new_moved_and_the_same(planned: Planned, kind: str, *, state: bool):
@@ -125,7 +125,7 @@ def test_of_tags_that_are_new_moved_and_the_same(planned: Planned, kind: str, *,
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("platforms", [None, ["linux/amd64"], ["linux/amd64", "linux/arm64"]])
 @pytest.mark.parametrize("state", [True, False])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_of_indexes(planned: Planned, kind: str, platforms: list[str] | None, *, state: bool):
     planned.index("1")
     more = {} if platforms is None else {"platforms": platforms}
@@ -137,7 +137,7 @@ def test_of_indexes(planned: Planned, kind: str, platforms: list[str] | None, *,
     assert planned.agreed(text, state=state) == ["copied"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", KEEPS_REFERRERS)
 @pytest.mark.parametrize("state", [True, False])
 def test_of_what_refers_to_an_image_that_is_there(planned: Planned, kind: str, *, state: bool):
@@ -154,6 +154,7 @@ def test_of_what_refers_to_an_image_that_is_there(planned: Planned, kind: str, *
     assert planned.agreed(text, state=state) == ["unchanged" if is_known else "copied"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("state", [True, False])
 def test_of_what_refers_to_an_image_that_was_copied_without(planned: Planned, *, state: bool):
     subject = planned.image("team/app", "1", "1")
@@ -166,7 +167,7 @@ def test_of_what_refers_to_an_image_that_was_copied_without(planned: Planned, *,
 
 @pytest.mark.parametrize("kind", KEEPS_REFERRERS)
 @pytest.mark.parametrize("referrers", [True, False])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_of_tags_that_attach_something(planned: Planned, kind: str, *, referrers: bool):
     subject = planned.image("team/app", "1", "1")
     tags = [f"{subject.replace(':', '-')}.{one}" for one in ("sig", "sbom")]
@@ -212,6 +213,7 @@ def test_of_a_list_of_signatures_that_cannot_be_joined(planned: Planned):
     ) == ["failed"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["docker", "store", "oci"])
 def test_of_entries_that_share_a_target(planned: Planned, kind: str):
     for repository in ("team/app", "team/other"):
@@ -225,7 +227,7 @@ def test_of_entries_that_share_a_target(planned: Planned, kind: str):
 
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("delete", [True, False])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_of_a_mirror_whose_source_has_dropped_tags(planned: Planned, kind: str, *, delete: bool):
     for tag in ("1", "2", "3"):
         planned.image("team/app", tag, tag)
@@ -237,6 +239,7 @@ def test_of_a_mirror_whose_source_has_dropped_tags(planned: Planned, kind: str, 
     planned.agreed(text, delete=delete)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_of_a_mirror_that_would_be_left_without_a_tag(planned: Planned, kind: str):
     planned.image("team/app", "1", "1")
@@ -281,6 +284,7 @@ def test_of_a_tag_that_is_not_there(planned: Planned, kind: str):
     planned.agreed(entry(planned.source(), planned.target(kind), tags=["1"], platforms=["linux/riscv64"]))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_of_tags_that_are_left_alone_where_they_are(planned: Planned, kind: str):
     planned.image("team/app", "1", "1")

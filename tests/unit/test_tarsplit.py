@@ -292,6 +292,7 @@ def test_very_many_chunks_of_no_bytes_take_no_memory():
         tracemalloc.stop()
 
 
+@pytest.mark.sampled(3)
 def test_lines_with_long_names_say_something():
     names = [f"{number:05}" + "<" * 4000 for number in range(2000)]
     # Go writes each of these characters as six; the name is in the segments, too.
