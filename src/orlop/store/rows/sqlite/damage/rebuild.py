@@ -19,7 +19,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
@@ -31,7 +31,9 @@ from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
 from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.lineage import number_of
 from orlop.store.rows.sqlite.unopened import BESIDE, DATABASE_HEADER, DATABASE_MAGIC, is_open
-from orlop.streams.files import CHUNK, explaining, fsync_directory
+from orlop.streams.directory import mark_of
+from orlop.streams.files import CHUNK, explaining, fsync_directory, has_name
+from orlop.streams.interruption import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,16 +108,12 @@ class DatabaseRepair:
         self._metadata.close()
         with explaining_sqlite(self._path), explaining("repair", self._path):
             is_sound, cut = self._mend_logs()
-            number = self._number()
-            if not is_sound and not self._put_in_order():
-                with self._alone() as database:
-                    # Another repair may have been faster.
-                    is_new = number != self._number()
-                    if not is_new:
-                        self._salvage(database)
-                if is_new:
-                    self.run()
-            elif cut:
+            with self._file.kept() as judged:
+                is_done = is_sound or self._put_in_order()
+                is_another = not is_done and not self._is_salvaged(judged)
+            if is_another:
+                self.run()
+            elif is_done and cut:
                 self._hold()
 
     def _mend_logs(self) -> tuple[bool, bool]:
@@ -133,15 +131,10 @@ class DatabaseRepair:
             if is_same:
                 return self._is_sound(), cut
 
-    def _moment(self) -> list[tuple[int, int, int] | None]:
+    def _moment(self) -> list[tuple[int, ...] | None]:
         """Return what changes when another log or journal is there, or something else in it."""
         states = [self._file.named(f"{self._file.name}{suffix}").state() for suffix in ("-wal", "-journal")]
-        return [None if state is None else (state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
-
-    def _number(self) -> int | None:
-        """Return what changes when another database takes the place of this one."""
-        state = self._file.state()
-        return None if state is None else state.st_ino
+        return [None if state is None else mark_of(state) for state in states]
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
@@ -269,6 +262,15 @@ class DatabaseRepair:
 
     # Rows.
 
+    def _is_salvaged(self, judged: int) -> bool:
+        """Make a new database of what can be read; return False where another one has the name than was judged."""
+        with self._alone() as database:
+            # Another repair may have been faster.
+            is_same = judged >= 0 and has_name(judged, self._file)
+            if is_same:
+                self._salvage(database)
+        return is_same
+
     def _salvage(self, database: int) -> None:
         """Make a new database of what can be read, and put it in the place of the old one."""
         from orlop.store.rows.sqlite.damage.salvage import salvage  # noqa: PLC0415 - few databases are so damaged
@@ -383,13 +385,9 @@ def _count_of(path: str) -> int:
     """Return how much is wrong with a database; one that cannot be read is worse than any other."""
     worst = _WORST
     try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-
-            @contextmanager
-            def reading() -> Iterator[sqlite3.Connection]:
-                yield connection
-
-            problems = [one for one in row_problems(reading, verify=True) if not one.harmless]
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection, interruptible(connection):
+            found = row_problems(lambda: nullcontext(connection), verify=True)
+            problems = [one for one in found if not one.harmless]
             if any(one.kind == "database" and one.subject == "metadata.db" for one in problems):
                 return worst // 2 + len(integrity_faults(connection)) + len(problems)
             return len(problems)
