@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -444,6 +445,29 @@ class TestBackup:
         assert sorted(path.name for path in tmp_path.iterdir() if "backup" in path.name or "orlop" in path.name) == [
             "backup"
         ]
+
+    @pytest.mark.parametrize("kind", ["file", "link", "directory"])
+    def test_what_has_the_name_of_a_store_to_come_is_not_in_the_way(self, root, tmp_path, kind):
+        names = []
+
+        def note(event: object) -> None:
+            names.extend(path.name for path in tmp_path.iterdir() if path.name.startswith(".orlop-store-"))
+
+        stores.backup(root, tmp_path / "backup", progress=note)
+        shutil.rmtree(tmp_path / "backup")
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "outside" / "write.lock").touch()
+        foreign = tmp_path / names[0]
+        if kind == "file":
+            foreign.touch()
+        elif kind == "link":
+            foreign.symlink_to("outside")
+        else:
+            (foreign / "kept").mkdir(parents=True)
+        stores.backup(root, tmp_path / "backup")
+        assert broken(tmp_path / "backup") == []
+        assert foreign.exists()
+        assert (tmp_path / "outside" / "write.lock").exists()
 
     def test_a_backup_that_another_one_has_begun_meanwhile_is_refreshed(self, root, tmp_path, monkeypatch):
         is_there = Directory.is_there

@@ -103,7 +103,7 @@ def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
         with explaining("write", target):
             for name in above.names():
                 if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
-                    _sweep(above.at(name))
+                    _is_at_work(above.at(name))
             directory, lock = _made(above, target, modes, group)
         place = above.at(os.path.basename(directory.path))
         try:
@@ -204,10 +204,12 @@ def _made(above: Directory, target: str, modes: Modes, group: int | None) -> tup
         try:
             os.mkdir(name, PRIVATE.directory, dir_fd=above.descriptor)
         except FileExistsError:
-            _sweep(above.at(name))
-            if above.at(name).state() is None:
-                continue
-            raise StoreInUse(f"another copy or backup to {target} is at work; wait until it has ended") from None
+            if _is_at_work(above.at(name)):
+                raise StoreInUse(f"another copy or backup to {target} is at work; wait until it has ended") from None
+            if above.at(name).state() is not None:
+                # It is not a store to come, or another user's.
+                name = part_name()
+            continue
         # Until it is locked, somebody may take it for what a dead process left.
         with suppress(FileNotFoundError):
             directory = above.below(name)
@@ -221,8 +223,8 @@ def _made(above: Directory, target: str, modes: Modes, group: int | None) -> tup
             lock.release()
 
 
-def _sweep(place: Entry) -> None:
-    """Remove what a process left that ended before its work was done."""
+def _is_at_work(place: Entry) -> bool:
+    """Return whether a process is at work there; what one left that ended before its work was done is removed."""
     with suppress(OSError):
         directory = place.directory.below(place.name)
         lock = FileLock(directory.at("write.lock"), create=False)
@@ -231,3 +233,6 @@ def _sweep(place: Entry) -> None:
         elif lock.try_acquire():
             remove_tree(place)
             lock.release()
+        else:
+            return True
+    return False
