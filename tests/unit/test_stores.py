@@ -448,7 +448,7 @@ class TestBackup:
 
     @pytest.mark.parametrize("kind", ["file", "link", "directory"])
     def test_what_has_the_name_of_a_store_to_come_is_not_in_the_way(self, root, tmp_path, kind):
-        names = []
+        names: list[str] = []
 
         def note(event: object) -> None:
             names.extend(path.name for path in tmp_path.iterdir() if path.name.startswith(".orlop-store-"))

@@ -4,7 +4,8 @@ The steps, each of which is whole or undone, so that a repair that was killed ca
 
 1. A log that is cut is made whole and takes the name of the old one; one of another database, or of another moment,
    goes where the database is worth more without it. Nobody may have the database open meanwhile: it is
-   locked as SQLite locks it, and is not opened before the log is whole.
+   locked as SQLite locks it, and is not opened before the log is whole. A whole log goes, too, where the database is
+   damaged with it and sound without it.
 2. Triggers, views and indexes that are not of this version go, those of this version are made again, in one
    transaction. It is undone where anything is still wrong with a row then: an index may know what the table has lost.
 3. A new database is made beside the old one from what can be read (`salvage`). The old one's log is
@@ -108,6 +109,8 @@ class DatabaseRepair:
         self._metadata.close()
         with explaining_sqlite(self._path), explaining("repair", self._path):
             is_sound, cut = self._mend_logs()
+            if not is_sound and self._is_rid_of_log():
+                is_sound = cut = True
             with self._file.kept() as judged:
                 is_done = is_sound or self._put_in_order()
                 is_another = not is_done and not self._is_salvaged(judged)
@@ -166,8 +169,8 @@ class DatabaseRepair:
 
     # The log.
 
-    def _mend_log(self, database: int, fault: str | None, journal: str | None) -> bool:
-        """Put the log in place with which the database is worth most; the old one is kept.
+    def _mend_log(self, database: int, fault: str | None, journal: str | None, *, best: bytes | None = None) -> bool:
+        """Put the log in place with which the database is worth most, if that is not known; the old one is kept.
 
         Returns:
             whether a part of the log is lost by that, if it is the database's own.
@@ -179,15 +182,33 @@ class DatabaseRepair:
                 os.unlink(f"{self._path}-journal")
         log = read_log(self._path)
         if log is not None and fault:
-            best, cut = self._best_log(database, log)
+            best, cut = self._best_log(database, log) if best is None else (best, True)
             self._place(f"{self._path}-wal", best)
         # It says how long the old one was.
         with suppress(FileNotFoundError):
             os.unlink(f"{self._path}-shm")
         fsync_directory(self._root)
-        message = f"{fault or journal}: what is whole of it was taken, and the old files are kept as {', '.join(aside)}"
+        taken = "what is whole of it was taken" if best is None else "that was put aside"
+        message = f"{fault or journal}: {taken}, and the old files are kept as {', '.join(aside)}"
         self._done(RowRepair("log-cut", "metadata.db-wal", message))
         return cut
+
+    def _is_rid_of_log(self) -> bool:
+        """Put a whole log aside with which the database is damaged, and without which it is sound.
+
+        One that another program wrote for another database has nothing in it by which that is known otherwise.
+        """
+        log = read_log(self._path)
+        if log is None or not log.committed:
+            return False
+        with self._alone() as database:
+            log = read_log(self._path)
+            if log is None or not log.committed or self._wrong_with(database, log.data)[0] == 0:
+                return False
+            if self._wrong_with(database, b"")[0] != 0:
+                return False
+            self._mend_log(database, "the database is sound without its log, and damaged with it", None, best=b"")
+        return True
 
     def _best_log(self, database: int, log: Log) -> tuple[bytes, bool]:
         """Return the log with which the database is worth most, and whether a part of its own log is lost by that."""
