@@ -214,10 +214,11 @@ def test_fifty_clients_of_a_registry_harm_neither_each_other_nor_the_store(tmp_p
             client.start()
         collecting = threading.Thread(target=crowd.collect, args=(server, clients))
         collecting.start()
-        samples: list[tuple[float, int, int]] = []
-        while any(client.is_alive() for client in clients):
+        # On one core this thread may get its turn a few times only.
+        samples: list[tuple[int, int]] = []
+        while any(client.is_alive() for client in clients) or len(samples) < 3:
             if crowd.until:
-                samples.append((time.monotonic(), server.resident(), len(server.descriptors())))
+                samples.append((server.resident(), len(server.descriptors())))
             time.sleep(SECONDS / 100)
         for client in (*clients, collecting):
             client.join()
@@ -236,16 +237,13 @@ def test_fifty_clients_of_a_registry_harm_neither_each_other_nor_the_store(tmp_p
         assert json.loads(server.orlop("fsck", "-q", "--format", "json"))["State"] == "clean"
 
 
-def _flat(samples: list[tuple[float, int, int]], record_property: Callable[[str, object], None]) -> None:
+def _flat(samples: list[tuple[int, int]], record_property: Callable[[str, object], None]) -> None:
     """Check that neither memory nor open files grow once all clients are at work."""
-    begin, end = samples[0][0], samples[-1][0]
-    parts = [
-        [one for one in samples if begin + (end - begin) * low <= one[0] <= begin + (end - begin) * high]
-        for low, high in ((1 / 3, 2 / 3), (2 / 3, 1))
-    ]
-    before, memory = (max(sample[1] for sample in part) for part in parts)
+    third = len(samples) // 3
+    parts = samples[third : 2 * third], samples[2 * third :]
+    before, memory = (max(sample[0] for sample in part) for part in parts)
     record_property("counted", f"{CLIENTS} clients: {memory >> 20} MiB, {before >> 20} MiB in the third before")
     assert memory < before + BREATH, samples
-    before, files = (max(sample[2] for sample in part) for part in parts)
+    before, files = (max(sample[1] for sample in part) for part in parts)
     # Sockets, files that are read, and a database for each thread.
     assert files < before + CLIENTS, samples

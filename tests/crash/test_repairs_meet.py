@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,4 +56,31 @@ def test_a_database_that_another_repair_has_mended_is_not_mended_again(
     with orlop.open(root) as images:
         names = {str(name): image.id for image in images.images() for name in image.references}
     assert names["docker.io/library/new:1"] == names["docker.io/example/tiny:1.0"]
+    assert [line for line in broken(root) if HELD not in line] == []
+
+
+def test_a_database_that_is_put_back_with_the_number_of_the_damaged_one_is_not_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, backup = tmp_path / "root", tmp_path / "metadata.db"
+    damaged.shape(tmp_path)
+    with closing(sqlite3.connect(root / "metadata.db")) as database, database:
+        database.execute("DROP TRIGGER foreign_one")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(root / "metadata.db", backup)
+    damaged.spoil_table(root)
+    alone = DatabaseRepair._alone
+
+    def after_another(repair: DatabaseRepair) -> AbstractContextManager[int]:
+        monkeypatch.setattr(DatabaseRepair, "_alone", alone)
+        repair._metadata.close()
+        (root / "metadata.db").unlink()
+        # Most file systems give the number to the next file.
+        (root / "metadata.db").write_bytes(backup.read_bytes())
+        return alone(repair)
+
+    monkeypatch.setattr(DatabaseRepair, "_alone", after_another)
+    run(["--root", str(root), "fsck", "--repair"])
+    out, _ = capsys.readouterr()
+    assert "was made of what could be read" not in out
     assert [line for line in broken(root) if HELD not in line] == []

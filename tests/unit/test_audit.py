@@ -410,6 +410,25 @@ def test_a_database_cannot_take_all_memory_or_time(tmp_path: Path, monkeypatch: 
     assert found.packages == {"a": 10}
 
 
+def test_oddities_that_are_too_many_to_be_listed_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orlop.inside.merge._FINDINGS", 3)
+
+    def told(*odd: str) -> list[tuple[str, str, str]]:
+        found = audited(tmp_path, layer(*((f"{name}/.wh.x", b"") for name in (*"abc", *odd)), (".wh..", b"")))
+        return [
+            (one.rule, one.path, one.fingerprint)
+            for one in found.findings
+            if one.rule in {"layer-marker-without-directory", "layer-whiteout-of-nothing"}
+        ]
+
+    first, second, third = told("d", "e"), told("d", "f"), told("d", "e")
+    assert [(rule, path) for rule, path, _ in first if not path] == [
+        ("layer-marker-without-directory", ""),
+    ]
+    assert first == third
+    assert first != second
+
+
 def test_a_line_that_is_no_path_takes_little_memory(tmp_path: Path) -> None:
     size = 4 << 20
     with orlop.open(tmp_path / "root") as images:

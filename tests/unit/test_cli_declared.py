@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from orlop.cli import plain
 from orlop.cli.clicked import command_of
 from orlop.cli.declared import DeclaredGroup, WrongUsage
+from orlop.cli.flagged import Switch, rewritten
 from orlop.cli.root import orlop
 from tests.crash import pace
 from tests.interop.programs import environment
@@ -78,12 +79,31 @@ def words_of(declared: Declared) -> st.SearchStrategy[list[str]]:
         "--format=json",
         "--filter=a=b",
         "-fjson",
+        "-f=json",
+        "-q=false",
+        "-qf",
+        "-qaf=x=y",
+        "-aq=false",
+        "-n5",
+        "--no-tr",
+        "--no-trunc=maybe",
+        "\udcff",
+        "--filter=\udcff",
+        "x" * (1 << 20),
+        "---",
+        "-=",
+        "--=",
         "--help",
         "-h",
         "--root=/a",
     ]
-    several = st.sampled_from([*options, *(f"{word}=true" for word in options), *VALUES, *odd])
-    pairs = st.tuples(st.sampled_from(options or ["-q"]), st.sampled_from(VALUES)).map(list)
+    short = [word[1] for word in options if len(word) == 2]
+    joined = [f"-{one}{other}{end}" for one in short for other in short for end in ("", "x", "=", "=x", "=0")]
+    cut = [word[:-1] for word in options if len(word) > 4]
+    given = [f"{word}={value}" for word in options for value in ("true", "", "--", "=", "-q", "\udcff")]
+    several = st.sampled_from([*options, *VALUES, *odd, *joined, *cut, *given])
+    values = st.sampled_from([*VALUES, *options, *given])
+    pairs = st.tuples(st.sampled_from(options or ["-q"]), values).map(list)
     return st.lists(st.one_of(several.map(lambda word: [word]), pairs), max_size=6).map(lambda many: [*chain(*many)])
 
 
@@ -121,6 +141,42 @@ def test_plain_words_mean_what_click_reads(name, data):
         return
     if read is not None:
         assert read == clicked(declared, words, variables)
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_what_looks_like_a_flag_is_left_as_it_is_where_it_is_a_value(name: str) -> None:
+    options = {word: Switch(None) if one.is_flag else None for one in ALL[name].parameters for word in one.words}
+    flags = [word for word, flag in options.items() if flag]
+    for option in options.keys() - flags:
+        for word in (*(f"{flag}=false" for flag in flags), "--", "-", ""):
+            assert [*rewritten([option, word, "a"], options)] == [option, word, "a"]
+        if not option.startswith("--"):
+            assert [*rewritten([f"{option}=a=b"], options)] == [option, "a=b"]
+            assert [*rewritten([f"{option}a=b"], options)] == [option, "a=b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("-aq=false", "-a"),
+        ("-aq=1", "-a -q"),
+        ("-q=false", ""),
+        ("-qaf=x", "-qaf x"),
+        ("-qf x=y", "-qf x=y"),
+        ("-qf --quiet=false --quiet=true", "-qf --quiet=false --quiet"),
+        ("-- --quiet=false", "-- --quiet=false"),
+        ("a --quiet=false -b=1", "a -b=1"),
+    ],
+)
+def test_flags_and_short_options_take_values_as_with_docker(words: str, expected: str) -> None:
+    options = {"-a": Switch(None), "-q": Switch(None), "--quiet": Switch(None), "-f": None}
+    assert [*rewritten(words.split(), options)] == expected.split()
+
+
+def test_a_group_takes_such_words_before_a_command_alone() -> None:
+    options = {"--quiet": Switch(None), "--root": None}
+    words = ["--root", "--quiet=false", "--quiet=false", "images", "--quiet=false"]
+    assert [*rewritten(words, options, only_first=True)] == ["--root", "--quiet=false", "images", "--quiet=false"]
 
 
 @pytest.mark.parametrize("name", ALL)

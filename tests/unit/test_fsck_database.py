@@ -337,3 +337,33 @@ def test_an_image_gets_back_the_manifest_that_its_name_means(tmp_path: Path, kin
     assert set() < set(found) <= set(links)
     assert kind == "index" or found == links
     assert stores.fsck(root).damage == ()
+
+
+def kinds_of(root: Path) -> set[str]:
+    return {problem.kind for problem in stores.fsck(root).problems}
+
+
+SIZES = [(table, column.name) for table in COLUMNS for column in COLUMNS[table] if column.kind in {"size", "count"}]
+
+
+@pytest.mark.parametrize(("table", "column"), SIZES, ids=[".".join(one) for one in SIZES])
+def test_a_number_below_zero_is_damage_that_a_repair_mends(root: Path, tmp_path: Path, table: str, column: str) -> None:
+    before = images(root)
+    which = "WHERE number = (SELECT min(number) FROM event)" if table == "event" else ""
+    sql(root, f"UPDATE {table} SET {column} = -1 - {column} {which}")
+    assert "value-invalid" in kinds_of(root)
+    with pytest.raises(errors.DatabaseDamaged):
+        stores.copy(root, tmp_path / "copy")
+    stores.fsck(root, repair=True)
+    assert images(root) == before
+    assert kinds_of(root) <= {"held", "quarantined"}
+
+
+def test_labels_that_are_nested_too_deeply_are_damage_that_a_repair_mends(root: Path) -> None:
+    before = images(root)
+    with orlop.open(root) as store:
+        image = str(next(iter(store.image_store.ids())))
+    sql(root, f"INSERT OR REPLACE INTO image_labels VALUES ('{image}', '{'[' * 5000}')")
+    assert "image-wrong" in kinds_of(root) or "value-invalid" in kinds_of(root)
+    stores.fsck(root, repair=True)
+    assert images(root) == before

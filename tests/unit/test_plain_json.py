@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,3 +81,18 @@ def test_texts_are_written_as_json_does() -> None:
         assert plain_json.dumps(texts) == json.dumps(texts)
 
     check()
+
+
+@pytest.mark.parametrize("text", ["{", "[", '"', "[1,", "nul", '{"a"', '"\\u12'])
+def test_a_mistake_is_told_where_nobody_has_imported_json(text: str) -> None:
+    code = f"""
+import sys
+from orlop.model import plain_json
+assert "json" not in sys.modules
+try:
+    plain_json.loads({text!r})
+except ValueError as error:
+    print(type(error).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("JSONDecodeError\n", "")

@@ -16,12 +16,14 @@ import pytest
 
 import orlop
 from orlop import errors
+from orlop.cli.main import run
 from orlop.store.rows.sqlite import unopened
 from orlop.store.rows.sqlite.damage import log as wal
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.damage.log import Log, read_log, read_witness
 from orlop.store.rows.sqlite.open import connect
 from orlop.streams.directory import Directory, Entry
+from tests.invariants import HELD, broken
 from tests.unit.damage import copied
 
 if TYPE_CHECKING:
@@ -356,3 +358,27 @@ def test_an_open_database_is_known_without_proc_where_very_many_descriptors_are_
             assert unopened.is_open(path)
         finally:
             os.close(held)
+
+
+def test_a_repair_puts_a_log_aside_that_another_program_wrote_for_another_database(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    for place, archive in ((root, "dockerd-29-overlay2/multi.tar"), (other, "dockerd-20.10-overlay2/tiny.tar")):
+        with orlop.open(place) as images:
+            images.load(data / archive)
+    before = names(root)
+    with closing(sqlite3.connect(other / "metadata.db", isolation_level=None)) as database:
+        database.execute("PRAGMA wal_autocheckpoint=0")
+        database.execute("INSERT INTO lease VALUES ('x', '*')")
+        shutil.copy(other / "metadata.db-wal", root / "metadata.db-wal")
+    # Nothing in it says whose it is.
+    assert log_fault(str(root / "metadata.db")) is None
+    with pytest.raises(errors.DatabaseDamaged):
+        names(root)
+    assert run(["--root", str(root), "fsck", "--repair"]) == 8
+    assert "sound without its log" in capsys.readouterr().out
+    assert names(root) == before
+    assert [line for line in broken(root) if HELD not in line] == []
+    kept = [path.name for path in (root / "quarantine").iterdir()]
+    assert any(name.startswith("metadata.db-wal.") for name in kept)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.store.local import local_store
 from orlop.store.rows.sqlite import doubts, snapshot
 from orlop.store.rows.sqlite.database import SQLiteMetadata
+from orlop.streams.directory import Directory
 from orlop.streams.filesystems import FileSystem
 from tests.crash.test_processes import PROCESSES, go, join
 from tests.invariants import broken
@@ -423,6 +426,62 @@ class TestBackup:
         stores.backup(tmp_path / "other", tmp_path / "backup")
         with pytest.raises(errors.TargetExists, match="other"):
             stores.backup(root, tmp_path / "backup")
+
+    def test_whoever_backs_up_to_a_place_beside_another_is_told_so(self, root, tmp_path):
+        first = threading.Lock()
+        told: list[object] = []
+
+        def another(event: object) -> None:
+            # Several threads copy.
+            if first.acquire(blocking=False):
+                for make in (stores.backup, stores.copy):
+                    with pytest.raises(errors.StoreInUse, match=r"copy or backup to .*/backup is at work") as error:
+                        make(root, tmp_path / "backup")
+                    told.append(error)
+                stores.backup(root, tmp_path / "elsewhere")
+
+        stores.backup(root, tmp_path / "backup", progress=another)
+        assert len(told) == 2
+        assert broken(tmp_path / "backup") == []
+        assert sorted(path.name for path in tmp_path.iterdir() if "backup" in path.name or "orlop" in path.name) == [
+            "backup"
+        ]
+
+    @pytest.mark.parametrize("kind", ["file", "link", "directory"])
+    def test_what_has_the_name_of_a_store_to_come_is_not_in_the_way(self, root, tmp_path, kind):
+        names: list[str] = []
+
+        def note(event: object) -> None:
+            names.extend(path.name for path in tmp_path.iterdir() if path.name.startswith(".orlop-store-"))
+
+        stores.backup(root, tmp_path / "backup", progress=note)
+        shutil.rmtree(tmp_path / "backup")
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "outside" / "write.lock").touch()
+        foreign = tmp_path / names[0]
+        if kind == "file":
+            foreign.touch()
+        elif kind == "link":
+            foreign.symlink_to("outside")
+        else:
+            (foreign / "kept").mkdir(parents=True)
+        stores.backup(root, tmp_path / "backup")
+        assert broken(tmp_path / "backup") == []
+        assert foreign.exists()
+        assert (tmp_path / "outside" / "write.lock").exists()
+
+    def test_a_backup_that_another_one_has_begun_meanwhile_is_refreshed(self, root, tmp_path, monkeypatch):
+        is_there = Directory.is_there
+
+        def before_another(directory: Directory, name: str) -> bool:
+            monkeypatch.setattr(Directory, "is_there", is_there)
+            found = is_there(directory, name)
+            stores.backup(root, tmp_path / "backup")
+            return found
+
+        monkeypatch.setattr(Directory, "is_there", before_another)
+        assert stores.backup(root, tmp_path / "backup").added == 0
+        assert broken(tmp_path / "backup") == []
 
     def test_a_blob_that_a_backup_has_lost_comes_again(self, root, tmp_path):
         stores.backup(root, tmp_path / "backup")

@@ -41,7 +41,7 @@ from orlop.model import gojson
 from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.progress import LayerExists
-from orlop.streams.directory import Directory, ForeignFile, kind_of, permissions
+from orlop.streams.directory import Directory, ForeignFile, kind_of, mark_of, permissions
 from orlop.streams.files import CHUNK, Giving, NewFile, explaining
 from orlop.streams.part_directory import DirectoryLock, PartDirectory, is_part, subdirectory
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.streams.directory import Entry
 
-Seen: TypeAlias = tuple[int, int, int]
+Seen: TypeAlias = tuple[int, ...]
 """What tells a file from one that was written in its place: its number, its size, and its time."""
 _MODE: Final = 0o644
 _RESTING: Final = 32
@@ -240,7 +240,7 @@ class LayoutTarget:
         state = _replaceable(entry := layout.place(blob_path(blob.digest)))
         if state is None or not stat.S_ISREG(state.st_mode) or state.st_size != blob.size:
             return False
-        seen = _seen(state)
+        seen = mark_of(state)
         found = self._known.get(blob.digest) == seen or self._is_right(entry, blob.digest)
         if found:
             self._known[blob.digest] = seen
@@ -350,7 +350,7 @@ class LayoutTarget:
             if blob.digest not in relied:
                 part.place(blob_path(blob.digest)).rename(place)
                 if (placed := place.state()) is not None:
-                    self._known[blob.digest] = _seen(placed)
+                    self._known[blob.digest] = mark_of(placed)
             elif state is None or state.st_size != blob.size:
                 msg = f"the layout {self._shown} was changed while it was written: {place.path} is gone; try again"
                 raise WriteFailed(msg)
@@ -415,10 +415,6 @@ def _sync_name(above: Directory) -> None:
         # A descriptor that was opened for looking names up only is a bad one for all else.
         if error.errno not in {errno.EBADF, errno.EACCES, errno.EPERM}:
             raise
-
-
-def _seen(state: os.stat_result) -> Seen:
-    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _replaceable(entry: Entry) -> os.stat_result | None:

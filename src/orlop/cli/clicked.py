@@ -8,6 +8,7 @@ import click
 
 from orlop.cli.completed import COMPLETIONS
 from orlop.cli.declared import DeclaredGroup, WrongUsage
+from orlop.cli.flagged import NoBoolean, Switch, rewritten
 from orlop.cli.plain import call
 
 TYPE_CHECKING = False
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from orlop.cli.declared import Declared, Parameter
-
-# What Go's strconv.ParseBool takes.
-_WORDS: Final = {
-    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
-}
-
 
 _HYPHEN: Final = "\u2011"
 """A hyphen at which no line is broken."""
@@ -51,16 +45,13 @@ class Context(click.Context):
 
 
 class Command(click.Command):
-    """A command whose flags may be given with a value: ``--human=false`` and ``--no-trunc=true`` mean what they say."""
+    """A command whose words are read as Docker's parser reads them, see `flagged`."""
 
     context_class = Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the flag without a value, or none, in place of each that has one; then parse."""
-        flags = {name: option for option in self.params for name in option.opts if _is_flag(option)}
-        end = args.index("--") if "--" in args else len(args)
-        plain = (_without_value(ctx, arg, flags) for arg in args[:end])
-        return super().parse_args(ctx, [arg for arg in plain if arg is not None] + args[end:])
+        """Put words that click knows in the place of those that it does not; then parse."""
+        return super().parse_args(ctx, _rewritten(self, ctx, args))
 
 
 class Group(click.Group):
@@ -71,6 +62,10 @@ class Group(click.Group):
     def __init__(self, *args: Any, declared: DeclaredGroup, **options: Any) -> None:
         super().__init__(*args, **options)
         self._declared = declared
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Do the same as a command, with what comes before the name of one."""
+        return super().parse_args(ctx, _rewritten(self, ctx, args, only_first=True))
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of the commands that help lists, sorted."""
@@ -155,17 +150,16 @@ def _reading(one: Parameter) -> Callable[[click.Context, click.Parameter, Any], 
     return reading
 
 
-def _is_flag(parameter: click.Parameter) -> bool:
-    return isinstance(parameter, click.Option) and parameter.is_flag
-
-
-def _without_value(context: click.Context, arg: str, flags: dict[str, click.Parameter]) -> str | None:
-    name, equals, word = arg.partition("=")
-    if not equals or name not in flags:
-        return arg
-    if word not in _WORDS:
-        raise click.BadParameter(f"{word!r} is neither true nor false", context, param_hint=f"'{name}'")
-    if _WORDS[word]:
-        return name
-    # A flag that is set by default has a second name that takes it away.
-    return next(iter(flags[name].secondary_opts), None)
+def _rewritten(
+    command: click.Command, context: click.Context, words: list[str], *, only_first: bool = False
+) -> list[str]:
+    options: dict[str, Switch | None] = {}
+    for one in command.get_params(context):
+        if isinstance(one, click.Option):
+            # A flag that is set by default has a second name that takes it away.
+            flag = Switch(next(iter(one.secondary_opts), None)) if one.is_flag else None
+            options.update(dict.fromkeys(one.opts, flag))
+    try:
+        return list(rewritten(words, options, only_first=only_first))
+    except NoBoolean as wrong:
+        raise click.BadParameter(str(wrong), context, param_hint=f"'{wrong.flag}'") from wrong

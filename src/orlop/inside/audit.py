@@ -146,6 +146,9 @@ def audit(
         found.findings.append(
             AuditFinding(f"layer-{one.kind}", "risk", "info", text, one.layer + 1, "/" + clean(one.path))
         )
+    for kind, rest in files.more_findings.items():
+        text = f"{KINDS.get(kind, kind)}; so it is {rest.count:,} times more than are listed"
+        found.findings.append(AuditFinding(f"layer-{kind}", "risk", "info", text, fingerprint=rest.fingerprint))
     for cache in chain(caches_in(files.below()), archives_in(files)):
         text = f"files with {cache.size:,} bytes {cache.text}"
         found.findings.append(

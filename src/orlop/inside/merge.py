@@ -18,7 +18,7 @@ or that the work grows faster than the entries. The place of the last parent dir
 long as nothing was replaced that could lie on a path. Recursion is avoided; a path may be as deep as the limits of the
 layer allow.
 
-What programs disagree on is recorded as a `Finding`, and never changes the view.
+What programs disagree on is recorded as a `Finding`, and never changes the view. Of very many, some are only counted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import posixpath
 from orlop.inside.markers import OPAQUE, WHITEOUT, again, is_marked, marker_of
 from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
 from orlop.inside.oddities import leads_up, oddities
+from orlop.inside.rest import Rest
 from orlop.inside.trail import Allowance, Trail
 from orlop.inside.walk import NO_NAMES, Walk
 from orlop.streams.tar_entry import TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
@@ -67,7 +68,9 @@ class Merge:
         self.root = Node(IMPLICIT, NO_LAYER)
         """The directory that all others are in."""
         self.findings: list[Finding] = []
-        """What programs disagree on, of the first `_FINDINGS` of which are kept."""
+        """What programs disagree on, of which the first `_FINDINGS` are kept."""
+        self.more: dict[str, Rest] = {}
+        """What is beyond these, by kinds."""
         self.layers = 0
         """How many layers were applied."""
         self._resolve_links = resolve_links
@@ -132,6 +135,8 @@ class Merge:
     def _find(self, kind: str, path: str) -> None:
         if len(self.findings) < _FINDINGS:
             self.findings.append(Finding(self._layer, kind, path))
+        else:
+            self.more.setdefault(kind, Rest()).add(f"{self._layer}\0{path}")
 
     def _mark(self, path: str, markers: list[Marker], place: int) -> None:
         """Note a whiteout or an opaque marker, and how many members come before it."""

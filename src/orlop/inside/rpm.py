@@ -13,6 +13,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from orlop.streams.interruption import OFTEN, interruptible
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,7 +29,7 @@ _SLOT: Final = struct.Struct("<4sIII")  # magic, number of the package, first bl
 _BLOB: Final = struct.Struct("<4sIII")  # magic, number of the package, generation, bytes
 _BLOCK: Final = 16
 _PAGE: Final = 4096
-_STEPS: Final = 50_000  # times 1000 instructions of SQLite's machine
+_TURNS: Final = 50_000_000 // OFTEN  # of so many instructions of SQLite's machine
 
 
 def package_files(header: bytes) -> Iterator[tuple[str, str]]:
@@ -52,17 +54,16 @@ def sqlite_headers(database: bytes) -> Iterator[bytes]:
     # rpm leaves the file in the mode of a write-ahead log, which one in memory cannot have.
     plain = database[:18] + b"\x01\x01" + database[20:]
     connection = sqlite3.connect(":memory:")
-    steps = iter(range(_STEPS))
     try:
         connection.deserialize(plain)
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.set_progress_handler(lambda: next(steps, None) is None, 1000)
         query = (
             "SELECT count(*) FROM sqlite_master WHERE name = 'Packages' AND type = 'table' AND sql LIKE 'CREATE TABLE%'"
         )
-        if connection.execute(query).fetchone() != (1,):
-            return
-        yield from (blob for (blob,) in connection.execute("SELECT blob FROM Packages") if isinstance(blob, bytes))
+        with interruptible(connection, range(_TURNS)):
+            if connection.execute(query).fetchone() != (1,):
+                return
+            yield from (blob for (blob,) in connection.execute("SELECT blob FROM Packages") if isinstance(blob, bytes))
     except (sqlite3.Error, OverflowError):
         return
     finally:

@@ -17,7 +17,7 @@ from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Final, Literal, Self
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orlop.inside.info import FileInfo, ImageLayer
     from orlop.inside.layer import Layer
     from orlop.inside.node import Finding
+    from orlop.inside.rest import Rest
     from orlop.inside.slices import Slice
     from orlop.model.image import Image
     from orlop.streams.path_table import PathTable
@@ -81,6 +82,11 @@ class ImageFiles(Single):
     def findings(self) -> Sequence[Finding]:
         """What programs disagree on, see `orlop.inside.merge`."""
         return self._whole().findings
+
+    @property
+    def more_findings(self) -> Mapping[str, Rest]:
+        """How much more there is than these, by kinds."""
+        return self._whole().more
 
     def __iter__(self) -> Iterator[str]:
         return (path for path, _ in self._walk("/", self._whole().root))

@@ -65,8 +65,10 @@ def scanned(text: str, rules: Rules) -> tuple[Any] | None:
     plain = text.strip(_SPACE)
     try:
         value, end = make_scanner(rules)(plain, 0)
-    except (ValueError, StopIteration, AttributeError, TypeError):
-        return None  # it is not well-formed, or a scanner of another Python asks its decoder for more
+    except (ValueError, StopIteration, AttributeError, TypeError, SystemError):
+        # It is not well-formed, which before Python 3.12 the scanner cannot say as long as nobody has imported `json`;
+        # or the scanner of another Python asks its decoder for more.
+        return None
     return (value,) if end == len(plain) else None
 
 

@@ -345,6 +345,22 @@ class Entry(NamedTuple):
             os.chown(path, -1, group)
 
     @contextmanager
+    def kept(self) -> Iterator[int]:
+        """Keep the inode that has the name for a block, and return a descriptor of it, or -1 where there is none.
+
+        As long as it is kept, no other file gets its number. It cannot be read by the descriptor, and closing that ends
+        no locks.
+        """
+        descriptor = -1
+        with suppress(FileNotFoundError), self._at() as at:
+            descriptor = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        try:
+            yield descriptor
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    @contextmanager
     def _held(self) -> Iterator[str]:
         with self._at() as at:
             descriptor = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
@@ -376,6 +392,15 @@ def _single(name: str) -> str:
         msg = f"{name!r} is not one name"
         raise ValueError(msg)
     return name
+
+
+def mark_of(state: os.stat_result) -> tuple[int, ...]:
+    """Return what changes where another file gets a name, or something else comes to be in the file.
+
+    Numbers of inodes are used again, and programs set the time of a change to what they please, but not the time at
+    which the kernel noted it.
+    """
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _identity(state: os.stat_result) -> tuple[int, ...]:

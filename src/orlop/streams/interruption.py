@@ -15,10 +15,21 @@ import os
 import threading
 import time
 from contextlib import contextmanager, suppress
+from itertools import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Final, Protocol
+
+    class _Asking(Protocol):
+        """A connection of SQLite."""
+
+        def set_progress_handler(self, progress_handler: Callable[[], bool] | None, n: int, /) -> None: ...
+
+
+OFTEN: Final = 4000
+"""After how many steps SQLite asks: some tenths of a millisecond, or as many pages where it checks trees of pages."""
 
 
 class _OfThread(threading.local):
@@ -82,6 +93,54 @@ def interrupted_by(check: Callable[[], object] | None) -> Iterator[None]:
         yield
     finally:
         _here.checks = before
+
+
+@contextmanager
+def interruptible(connection: _Asking, turns: Iterable[object] | None = None) -> Iterator[None]:
+    """End what a connection of SQLite reads in a block where a signal comes, or something else ends this thread's work.
+
+    A statement is one call, in which Python does not look for signals: a check of a large database takes minutes. So
+    SQLite asks in between whether it is to go on. What is raised there it cannot carry further: that is kept, and
+    raised again at the end of the block. Where a change is ended, SQLite undoes its transaction by itself, and what
+    follows in the block would be committed alone: this is for what reads.
+
+    Args:
+        connection: one for which nothing else has asked to be called.
+        turns: how many times SQLite may ask, one for each of these; it ends what the connection does then.
+
+    Raises:
+        sqlite3.OperationalError: there was no turn left. Beside it, what `check_interruption` and handlers of signals
+        raise.
+    """
+    caught: list[BaseException] = []
+    asked = _asked(caught, count() if turns is None else turns)
+    next(asked)
+    connection.set_progress_handler(asked.__next__, OFTEN)
+    try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)
+        if caught:
+            raise caught[0] from None
+
+
+def _asked(caught: list[BaseException], turns: Iterable[object]) -> Iterator[bool]:
+    """Yield, each time that SQLite asks, whether it is to end.
+
+    A signal is heard as a function begins, or as a generator goes on: that is inside of the block, but for the first
+    time.
+    """
+    try:
+        yield False
+        for _ in turns:
+            check_interruption()
+            yield False
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is raised again
+        caught.append(error)
+    while True:
+        yield True
 
 
 @contextmanager

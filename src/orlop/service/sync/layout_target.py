@@ -15,6 +15,7 @@ from orlop.archive.oci_directory import check_layout
 from orlop.archive.oci_forget import forget_names
 from orlop.errors import OrlopError
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.streams.directory import mark_of
 from orlop.transfer.graph import Gathering
 from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import Kind, Place
@@ -158,7 +159,7 @@ class LayoutNames:
         except FileNotFoundError:
             self._seen, self._listed = (), _Listed()
             return self._listed
-        seen = state.st_ino, state.st_size, state.st_mtime_ns
+        seen = mark_of(state)
         if seen != self._seen:
             with opened_layout(self._path, self._limits) as layout:
                 self._listed = _listed(layout.tops(), layout.names())

@@ -68,17 +68,17 @@ class SyncState:
         Raises:
             Conflict: another run uses it.
         """
-        descriptor, lock, is_taken = -1, None, False
+        descriptor, lock, taken = -1, None, None
         try:
             if place is not None:
                 entry = place()
                 lock = FileLock(entry)
-                is_taken = not lock.try_acquire()
-                descriptor = -1 if is_taken else entry.open(os.O_RDWR | os.O_APPEND)
+                taken = None if lock.try_acquire() else entry.path
+                descriptor = entry.open(os.O_RDWR | os.O_APPEND) if taken is None else -1
         except (OSError, OrlopError) as error:
             _log.warning("this sync is not remembered, as its state cannot be kept: %s", error)
-        if is_taken:
-            raise Conflict("another sync of this file is at work; wait until it has ended")
+        if taken is not None:
+            raise Conflict(f"another sync keeps its state in {taken}; wait until it has ended, or name another file")
         try:
             state = cls(descriptor)
             state._read()

@@ -88,10 +88,15 @@ def back_up_store(
     """See `orlop.stores.backup`."""
     path = target_of(store.root, target)
     _require_safe(path, allow_network=allow_network)
-    if Directory(path).is_there(DATABASE):
-        kept = partial(local_store, path, create=False, allow_network=allow_network, allow_foreign=allow_foreign)
-        return _refreshed(store, path, kept, link=link, progress=progress)
-    return _copied(store, path, link=link, progress=progress, mark=True)
+    if not Directory(path).is_there(DATABASE):
+        try:
+            return _copied(store, path, link=link, progress=progress, mark=True)
+        except TargetExists:
+            # Another backup may have been faster.
+            if not Directory(path).is_there(DATABASE):
+                raise
+    kept = partial(local_store, path, create=False, allow_network=allow_network, allow_foreign=allow_foreign)
+    return _refreshed(store, path, kept, link=link, progress=progress)
 
 
 def move_store(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput, OrlopError, TargetExists
+from orlop.errors import InvalidInput, OrlopError, StoreInUse, TargetExists
 from orlop.model.logger import Logger
 from orlop.store.blobs.places import blob_folders
 from orlop.store.local import UNFINISHED
@@ -27,6 +28,7 @@ _log = Logger(__name__)
 
 _PREFIX: Final = ".orlop-store-"
 _SUFFIX: Final = ".part"
+_NAME: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
         group: whom it is for, besides its owner.
 
     Raises:
-        TargetExists: something is there. NotFound: the directory above it does not exist.
+        TargetExists: something is there. StoreInUse: another program makes a store there. NotFound: the directory above
+        it does not exist.
         PermissionDenied, ReadOnlyStore, NoSpace, StorageError: it cannot be written.
     """
     require_free(target)
@@ -100,8 +103,8 @@ def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
         with explaining("write", target):
             for name in above.names():
                 if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
-                    _sweep(above.at(name))
-            directory, lock = _made(above, modes, group)
+                    _is_at_work(above.at(name))
+            directory, lock = _made(above, target, modes, group)
         place = above.at(os.path.basename(directory.path))
         try:
             with explaining("write", target):
@@ -187,13 +190,26 @@ def remove_tree(place: Entry) -> OSError | None:
 
 def part_name() -> str:
     """Return a name that nobody has for what comes or goes in a directory."""
-    return f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}"
+    return _part_named(os.urandom(_NAME // 2).hex())
 
 
-def _made(above: Directory, modes: Modes, group: int | None) -> tuple[Directory, FileLock]:
+def _part_named(name: str) -> str:
+    return f"{_PREFIX}{name}{_SUFFIX}"
+
+
+def _made(above: Directory, target: str, modes: Modes, group: int | None) -> tuple[Directory, FileLock]:
+    # Whoever else makes a store for this target needs the same name.
+    name = _part_named(hashlib.sha256(os.fsencode(os.path.basename(target))).hexdigest()[:_NAME])
     while True:
-        name = part_name()
-        os.mkdir(name, PRIVATE.directory, dir_fd=above.descriptor)
+        try:
+            os.mkdir(name, PRIVATE.directory, dir_fd=above.descriptor)
+        except FileExistsError:
+            if _is_at_work(above.at(name)):
+                raise StoreInUse(f"another copy or backup to {target} is at work; wait until it has ended") from None
+            if above.at(name).state() is not None:
+                # It is not a store to come, or another user's.
+                name = part_name()
+            continue
         # Until it is locked, somebody may take it for what a dead process left.
         with suppress(FileNotFoundError):
             directory = above.below(name)
@@ -207,8 +223,8 @@ def _made(above: Directory, modes: Modes, group: int | None) -> tuple[Directory,
             lock.release()
 
 
-def _sweep(place: Entry) -> None:
-    """Remove what a process left that ended before its work was done."""
+def _is_at_work(place: Entry) -> bool:
+    """Return whether a process is at work there; what one left that ended before its work was done is removed."""
     with suppress(OSError):
         directory = place.directory.below(place.name)
         lock = FileLock(directory.at("write.lock"), create=False)
@@ -217,3 +233,6 @@ def _sweep(place: Entry) -> None:
         elif lock.try_acquire():
             remove_tree(place)
             lock.release()
+        else:
+            return True
+    return False

@@ -227,5 +227,5 @@ def manifest_problem(digest: str, media_type: str, content: bytes, differ: Calla
 def _read_labels(text: str | None) -> object:
     try:
         return None if text is None else plain_json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -41,6 +41,7 @@ from orlop.store.rows.sqlite.sound import Soundness
 from orlop.store.rows.sqlite.unopened import close_all
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import PRIVATE, explaining
+from orlop.streams.interruption import interruptible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class SQLiteMetadata(Metadata):
                 raise full from None
         rows = SQLiteRows(connection, doubts=self._local.doubts)
         try:
-            with explaining_sqlite(self._path):
+            with explaining_sqlite(self._path), interruptible(connection):
                 connection.execute("BEGIN")
                 patiently(lambda: self._require_shape(connection))
                 self._local.rows = rows
@@ -443,15 +444,14 @@ class SQLiteMetadata(Metadata):
         """Replace all rows by those of another database. Atomic, durable."""
         if self._refusal is not None:
             raise self._refusal()
-        from orlop.store.rows.sqlite.snapshot import give_page_size, succeed  # noqa: PLC0415 - only for backups
+        from orlop.store.rows.sqlite.snapshot import give_page_size, take_rows  # noqa: PLC0415 - only for backups
 
         try:
             with BLOCKS.block(), explaining_sqlite(self._path), closing(connect(file)) as source:
                 connection = self._connection()
                 give_page_size(source, connection)
                 with self.lock():
-                    succeed(source, connection)
-                    source.backup(connection)
+                    take_rows(source, connection)
                     self._last_write.note(connection)
         finally:
             self._leave()

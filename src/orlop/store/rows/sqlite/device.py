@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from orlop.store.rows.sqlite.unopened import BESIDE, FLAGS, descriptors_of, in_turn
 from orlop.streams.files import CHUNK, is_unreadable
+from orlop.streams.interruption import interruptible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ def _is_sound(path: str) -> bool:
         if options is None:
             return False
         place = f"file://{quote(os.path.realpath(path))}?{options}"
-        with closing(sqlite3.connect(place, uri=True, timeout=0, isolation_level=None)) as connection:
+        with (
+            closing(sqlite3.connect(place, uri=True, timeout=0, isolation_level=None)) as connection,
+            interruptible(connection),
+        ):
             return connection.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
     except (OSError, sqlite3.Error, UnicodeDecodeError):
         return False

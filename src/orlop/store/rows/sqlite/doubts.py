@@ -17,6 +17,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from orlop.errors import DatabaseDamaged
+from orlop.streams.interruption import interruptible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,7 +177,9 @@ def first_look(connection: sqlite3.Connection, path: str) -> Doubts:
         return NO_DOUBTS
     connection.execute("BEGIN")
     try:
-        doubts = look_through(lambda: nullcontext(connection), path)
+        # Few pages may have very many rows.
+        with interruptible(connection):
+            doubts = look_through(lambda: nullcontext(connection), path)
         doubts.moment = moment_of(connection)
     finally:
         connection.execute("ROLLBACK")

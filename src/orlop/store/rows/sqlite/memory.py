@@ -19,6 +19,7 @@ from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.check import row_problems
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
 from orlop.store.rows.sqlite.errors import explaining_sqlite, require_sqlite
+from orlop.store.rows.sqlite.open import copy_pages
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, lay_out
 from orlop.store.rows.sqlite.snapshot import SQLiteSnapshot
@@ -161,7 +162,7 @@ class MemoryMetadata(Metadata):
                 if self._connection.in_transaction:
                     msg = "a snapshot cannot begin inside a block of the same thread"
                     raise RuntimeError(msg)
-                self._connection.backup(copy)
+                copy_pages(self._connection, copy)
             yield SQLiteSnapshot(copy, _NAME)
 
     def refusal(self) -> None:

@@ -46,6 +46,8 @@ PATIENCE: Final = 60.0
 _SLICE: Final = 0.25
 """Seconds for which SQLite waits by itself, when nothing can interrupt it."""
 _CODE: Final = 0xFF
+_PART: Final = 4096
+"""How many pages are copied at once."""
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
 
 
@@ -79,27 +81,27 @@ def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float = PATIE
         does.
     """
     while True:
-        before = file.state()
-        try:
-            connection = _connect_last(file, last_write, timeout)
-        except Exception:
-            # What lies beside a database that was replaced is of the new one, so SQLite may say anything of it.
-            if _is_named(file, before):
+        with file.kept() as before:
+            try:
+                connection = _connect_last(file, last_write, timeout)
+            except Exception:
+                # What lies beside a database that was replaced is of the new one, so SQLite may say anything of it.
+                if _is_named(file, before):
+                    raise
+                continue
+            try:
+                if _is_named(file, before):
+                    return connection
+            except BaseException:
+                close_all([connection], file.path, keeps_log=True)
                 raise
-            continue
-        try:
-            if _is_named(file, before):
-                return connection
-        except BaseException:
-            close_all([connection], file.path, keeps_log=True)
-            raise
-        connection.close()
+            connection.close()
 
 
-def _is_named(file: Entry, before: os.stat_result | None) -> bool:
+def _is_named(file: Entry, before: int) -> bool:
     """Return whether what had the database's name, if anything had, has it still."""
     after = file.state()
-    return before is None or after is None or os.path.samestat(before, after)
+    return before < 0 or after is None or os.path.samestat(os.fstat(before), after)
 
 
 def _connect_last(file: Entry, last_write: LastWrite, timeout: float) -> sqlite3.Connection:
@@ -157,6 +159,11 @@ def connect_reading(file: Entry) -> sqlite3.Connection:
         # Closing a descriptor of the database would end the locks that other connections of this process have.
         file.require_own(os.O_RDONLY)
     return _opened(file, "mode=ro&immutable=1", 0)
+
+
+def copy_pages(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Copy a database in parts, so that signals are heard. Raises what ends that, and the target is as it was then."""
+    source.backup(target, pages=_PART, progress=lambda *_: check_interruption())
 
 
 def end_log(connection: sqlite3.Connection) -> None:

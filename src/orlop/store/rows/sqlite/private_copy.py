@@ -10,7 +10,7 @@ from contextlib import suppress
 from orlop.model.logger import Logger
 from orlop.store.rows.sqlite.damage.gate import require_whole_log
 from orlop.store.rows.sqlite.unopened import BESIDE
-from orlop.streams.directory import Directory
+from orlop.streams.directory import Directory, mark_of
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import explained, explaining
 
@@ -66,7 +66,7 @@ class CurrentCopy:
         for suffix in ("", *BESIDE):
             state = self._root.at(f"{self._file.name}{suffix}").state()
             if state is not None:
-                moment += [state.st_ino, state.st_size, state.st_mtime_ns]
+                moment += mark_of(state)
         return tuple(moment)
 
     def drop(self) -> None:

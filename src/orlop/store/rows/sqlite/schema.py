@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from orlop.errors import StoreDamaged, StoreTooNew
 from orlop.model.values import dataclass, field
 from orlop.store.rows.sqlite.errors import damaged
-from orlop.store.rows.sqlite.open import beside, connect, end_log, make
+from orlop.store.rows.sqlite.open import beside, connect, copy_pages, end_log, make
 from orlop.store.rows.sqlite.shape import version_by_shape
 from orlop.store.rows.sqlite.tables import EDGE_TABLE, EDGES, PINNED_INDEX, SCHEMA, SCHEMA_VERSION, TOP_TABLE
 from orlop.streams.files import explaining, remove_leftover
@@ -176,7 +176,7 @@ def of_schema(connection: sqlite3.Connection, file: Entry, schema: Schema) -> sq
         raise StoreDamaged(msg)
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
-        connection.backup(copy)
+        copy_pages(connection, copy)
         migrate(copy, file, schema, is_copy=True)
     except BaseException:
         copy.close()
@@ -204,7 +204,7 @@ def _kept(connection: sqlite3.Connection, file: Entry, version: int) -> str:
         make(part, 0o600 if state is None else state.st_mode & 0o777)
     try:
         with closing(connect(part)) as copy:
-            connection.backup(copy)
+            copy_pages(connection, copy)
             # A single file, without a log beside it.
             end_log(copy)
         with explaining("write", kept.path):

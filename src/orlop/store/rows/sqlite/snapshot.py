@@ -13,16 +13,17 @@ from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.lineage import set_number, succeed
-from orlop.store.rows.sqlite.open import PATIENCE, connect, end_log, make, wait_by_itself
+from orlop.store.rows.sqlite.open import PATIENCE, connect, copy_pages, end_log, make, wait_by_itself
 from orlop.store.rows.sqlite.schema import version_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED, itself
 from orlop.store.rows.sqlite.values import blob_row, diff_row
 from orlop.streams.files import explaining
+from orlop.streams.interruption import interruptible
 
 if TYPE_CHECKING:
     from orlop.streams.directory import Entry
 
-__all__ = ["SQLiteSnapshot", "claim", "finish_rows", "give_page_size", "succeed"]
+__all__ = ["SQLiteSnapshot", "claim", "finish_rows", "give_page_size", "take_rows"]
 
 # What only an operation at work needs is not a part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
@@ -73,7 +74,7 @@ class SQLiteSnapshot(FileSnapshot):
             make(file, mode)
         try:
             with explaining_sqlite(file.path), closing(connect(file)) as copy:
-                self._connection.backup(copy)
+                copy_pages(self._connection, copy)
                 set_number(copy, 0)
                 # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not
                 # say.
@@ -84,7 +85,7 @@ class SQLiteSnapshot(FileSnapshot):
 
     def require_sound(self) -> None:
         """Raise `DatabaseDamaged` where anything is wrong with the rows, see `Snapshot.require_sound`."""
-        with explaining_sqlite(self._path):
+        with explaining_sqlite(self._path), interruptible(self._connection):
             version_of(self._connection, self._path)
             look_through(lambda: nullcontext(self._connection), self._path).require_none()
 
@@ -100,7 +101,14 @@ def give_page_size(copy: sqlite3.Connection, target: sqlite3.Connection) -> None
     if size != wanted:
         end_log(copy)
         copy.execute(f"PRAGMA page_size={wanted:d}")
-        copy.execute("VACUUM")
+        with interruptible(copy):
+            copy.execute("VACUUM")
+
+
+def take_rows(copy: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Replace the rows of a database by those of a copy, as those that were written last."""
+    succeed(copy, target)
+    copy_pages(copy, target)
 
 
 def finish_rows(file: Entry, source: str) -> SavedRows:
@@ -113,7 +121,7 @@ def finish_rows(file: Entry, source: str) -> SavedRows:
     try:
         before, after, found = _finished(file, source)
     except DatabaseDamaged as error:
-        with explaining_sqlite(file.path), closing(connect(file)) as copy:
+        with explaining_sqlite(file.path), closing(connect(file)) as copy, interruptible(copy):
             is_sound = not look_through(lambda: nullcontext(copy), source)
         # What a device could not read for a moment is right when it is looked at again.
         if is_sound:
@@ -130,7 +138,7 @@ def _misread(file: Entry) -> StorageError:
 
 def _finished(file: Entry, source: str) -> tuple[list[int], list[int], SavedRows]:
     """Trim a copy of rows, and return what it held before, and holds then, and what it needs."""
-    with explaining_sqlite(file.path), closing(connect(file)) as copy:
+    with explaining_sqlite(file.path), closing(connect(file)) as copy, interruptible(copy):
         copy.execute("PRAGMA synchronous=FULL")
         copy.execute("PRAGMA foreign_keys=ON")
         look_through(lambda: nullcontext(copy), source).require_none()

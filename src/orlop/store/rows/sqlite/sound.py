@@ -13,6 +13,7 @@ import time
 from contextlib import nullcontext
 
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
+from orlop.streams.interruption import interruptible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Soundness:
             self._asked += 1
             from orlop.store.rows.sqlite.going import require_unneeded  # noqa: PLC0415 - few commands remove anything
 
-            require_unneeded(going, self._connection)
+            with interruptible(self._connection):
+                require_unneeded(going, self._connection)
 
     def committed(self) -> None:
         """Note that the write is durable: what it left is as sound as what it found."""
@@ -65,7 +67,8 @@ class Soundness:
         self._asked = 0
         try:
             moment = moment_of(self._connection)
-            doubts = look_through(lambda: nullcontext(self._connection), self._path)
+            with interruptible(self._connection):
+                doubts = look_through(lambda: nullcontext(self._connection), self._path)
             if not doubts and moment == moment_of(self._connection):
                 self._moment, self._until = moment, time.monotonic() + _SECONDS
         except (sqlite3.Error, UnicodeDecodeError):

@@ -159,13 +159,14 @@ def _is_open_here(state: os.stat_result) -> bool:
 
 
 def descriptors_of(state: os.stat_result) -> Iterator[int]:
-    """Yield the descriptors that this process has of a file."""
+    """Yield the descriptors that this process has of a file, and can read it by."""
     return (descriptor for descriptor in _descriptors() if _is_same(descriptor, state))
 
 
 def _is_same(descriptor: int, state: os.stat_result) -> bool:
     with suppress(OSError):
-        return os.path.samestat(os.fstat(descriptor), state)
+        is_same = os.path.samestat(os.fstat(descriptor), state)
+        return is_same and not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_PATH
     return False
 
 

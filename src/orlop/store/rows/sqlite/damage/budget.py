@@ -10,13 +10,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from orlop.streams.interruption import OFTEN, interruptible
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
 _LEAST: Final = 4
 """The bytes that a row takes at least: where it begins, its size, and the size of its head."""
-_OFTEN: Final = 1000
 _STEPS: Final = 10
 """The steps of SQLite for each byte of a database: a row has tens of bytes, and takes tens of steps for each index."""
 
@@ -45,9 +46,5 @@ def bounded(connection: sqlite3.Connection) -> Iterator[None]:
         sqlite3.OperationalError: it was interrupted.
     """
     (pages,), (size,) = (connection.execute(f"PRAGMA {word}").fetchone() for word in ("page_count", "page_size"))
-    left = iter(range(_STEPS * pages * size // _OFTEN))
-    connection.set_progress_handler(lambda: next(left, None) is None, _OFTEN)
-    try:
+    with interruptible(connection, range(_STEPS * pages * size // OFTEN)):
         yield
-    finally:
-        connection.set_progress_handler(None, 0)

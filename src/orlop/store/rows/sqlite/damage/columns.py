@@ -38,6 +38,7 @@ kind of the problem by which a look at the rows or at the blobs names it.
 | `event` | all | a time, words, and an object of texts | |
 | | `number` | one to which many can be added, as that of the last event, beside the table | |
 
+No size, depth or position is below zero, wherever it stands: else it is a value that the column cannot hold.
 Entries of indexes are compared with their tables by `integrity_faults`.
 """
 
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
 
 _MOST: Final = (1 << 53) - 1
-"""The number of an event that no store comes to."""
+"""A number of events, or of layers, that no store comes to."""
 
 
 class Column(NamedTuple):
@@ -83,12 +84,12 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
         Column("image", "text"),
         Column("updated", "number"),
     ),
-    "blob": (Column("digest", "text"), Column("size", "number"), Column("compression", "text")),
+    "blob": (Column("digest", "text"), Column("size", "size"), Column("compression", "text")),
     "diff": (
         Column("id", "text"),
-        Column("size", "number"),
-        Column("content_size", "number"),
-        Column("entries", "number"),
+        Column("size", "size"),
+        Column("content_size", "size"),
+        Column("entries", "size"),
         Column("partial", "text", optional=True),
     ),
     "diff_blob": (Column("diff", "text"), Column("blob", "text")),
@@ -96,8 +97,8 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
         Column("id", "text"),
         Column("parent", "text", optional=True),
         Column("diff", "text"),
-        Column("size", "number"),
-        Column("depth", "number"),
+        Column("size", "size"),
+        Column("depth", "count"),
         Column("descriptor", "document", optional=True),
     ),
     "manifest": (Column("digest", "text"), Column("media_type", "text"), Column("content", "bytes")),
@@ -105,10 +106,10 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "edge": (
         Column("parent", "text"),
         Column("role", "text"),
-        Column("position", "number"),
+        Column("position", "size"),
         Column("child", "text"),
         Column("media_type", "text"),
-        Column("size", "number"),
+        Column("size", "size"),
     ),
     "top": (
         Column("name", "text"),
@@ -149,7 +150,7 @@ def _is_document(value: object) -> bool:
 
 
 def is_count(value: object) -> bool:
-    """Return whether something is the number of an event, after which others can come."""
+    """Return whether something is the number of an event or of a layer, after which others can come."""
     return isinstance(value, int) and 0 < value <= _MOST
 
 
@@ -159,9 +160,14 @@ _CHECKS: Final[dict[str, tuple[str, Callable[[object], bool]]]] = {
     "bytes": ("blob", lambda value: isinstance(value, bytes)),
     "document": ("blob", _is_document),
     "number": ("integer", lambda value: isinstance(value, int)),
+    "size": ("integer", lambda value: isinstance(value, int) and value >= 0),
     "count": ("integer", is_count),
 }
 """For each kind what SQLite calls the type of its values, and whether a value is one; of text, its bytes."""
+
+
+_BOUNDS: Final = {"count": f"NOT BETWEEN 1 AND {_MOST}", "size": "< 0"}
+"""The numbers that are no values of a kind, as a test."""
 
 
 def is_valid(column: Column, value: object) -> bool:
@@ -207,8 +213,8 @@ def _counters(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
 def _mistyped(column: Column) -> str:
     right = _CHECKS[column.kind][0]
     test = f"typeof({column.name}) <> '{right}'"
-    if column.kind == "count":
-        test = f"({test} OR {column.name} NOT BETWEEN 1 AND {_MOST})"
+    if column.kind in _BOUNDS:
+        test = f"({test} OR {column.name} {_BOUNDS[column.kind]})"
     return f"({column.name} IS NOT NULL AND {test})" if column.optional else test
 
 

@@ -13,6 +13,7 @@ from orlop.store.rows.sqlite.damage.budget import bounded
 from orlop.store.rows.sqlite.damage.check import has_lost_rows, integrity_faults, no_digest, parent_loops, row_problems
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import LOST_LINKS
+from orlop.streams.interruption import interruptible
 
 if TYPE_CHECKING:
     import sqlite3
@@ -96,7 +97,9 @@ class SQLiteMender(SQLMender):
                 self._run(LAID_OUT[version][kind, name].decode())
             word = {"missing": "was made again", "changed": "was made again", "foreign": "was removed"}[what]
             done.append((name, f"the {kind} {name!r} {word}"))
-        if faults := integrity_faults(self._connection):
+        with interruptible(self._connection):
+            faults = integrity_faults(self._connection)
+        if faults:
             with bounded(self._connection):
                 self._require_no_lost_rows()
                 self._run("REINDEX")
@@ -111,8 +114,9 @@ class SQLiteMender(SQLMender):
 
     def has_damaged_rows(self) -> bool:
         """Return whether anything is wrong with rows that a repair of rows could only guess at."""
-        found = row_problems(lambda: nullcontext(self._connection), verify=True)
-        return any(not one.harmless and one.kind not in _DERIVED for one in found)
+        with interruptible(self._connection):
+            found = row_problems(lambda: nullcontext(self._connection), verify=True)
+            return any(not one.harmless and one.kind not in _DERIVED for one in found)
 
     # Rows under a wrong name.
 

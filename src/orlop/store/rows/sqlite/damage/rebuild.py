@@ -4,7 +4,8 @@ The steps, each of which is whole or undone, so that a repair that was killed ca
 
 1. A log that is cut is made whole and takes the name of the old one; one of another database, or of another moment,
    goes where the database is worth more without it. Nobody may have the database open meanwhile: it is
-   locked as SQLite locks it, and is not opened before the log is whole.
+   locked as SQLite locks it, and is not opened before the log is whole. A whole log goes, too, where the database is
+   damaged with it and sound without it.
 2. Triggers, views and indexes that are not of this version go, those of this version are made again, in one
    transaction. It is undone where anything is still wrong with a row then: an index may know what the table has lost.
 3. A new database is made beside the old one from what can be read (`salvage`). The old one's log is
@@ -19,7 +20,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
@@ -31,7 +32,9 @@ from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
 from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.lineage import number_of
 from orlop.store.rows.sqlite.unopened import BESIDE, DATABASE_HEADER, DATABASE_MAGIC, is_open
-from orlop.streams.files import CHUNK, explaining, fsync_directory
+from orlop.streams.directory import mark_of
+from orlop.streams.files import CHUNK, explaining, fsync_directory, has_name
+from orlop.streams.interruption import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,16 +109,14 @@ class DatabaseRepair:
         self._metadata.close()
         with explaining_sqlite(self._path), explaining("repair", self._path):
             is_sound, cut = self._mend_logs()
-            number = self._number()
-            if not is_sound and not self._put_in_order():
-                with self._alone() as database:
-                    # Another repair may have been faster.
-                    is_new = number != self._number()
-                    if not is_new:
-                        self._salvage(database)
-                if is_new:
-                    self.run()
-            elif cut:
+            if not is_sound and self._is_rid_of_log():
+                is_sound = cut = True
+            with self._file.kept() as judged:
+                is_done = is_sound or self._put_in_order()
+                is_another = not is_done and not self._is_salvaged(judged)
+            if is_another:
+                self.run()
+            elif is_done and cut:
                 self._hold()
 
     def _mend_logs(self) -> tuple[bool, bool]:
@@ -133,15 +134,10 @@ class DatabaseRepair:
             if is_same:
                 return self._is_sound(), cut
 
-    def _moment(self) -> list[tuple[int, int, int] | None]:
+    def _moment(self) -> list[tuple[int, ...] | None]:
         """Return what changes when another log or journal is there, or something else in it."""
         states = [self._file.named(f"{self._file.name}{suffix}").state() for suffix in ("-wal", "-journal")]
-        return [None if state is None else (state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
-
-    def _number(self) -> int | None:
-        """Return what changes when another database takes the place of this one."""
-        state = self._file.state()
-        return None if state is None else state.st_ino
+        return [None if state is None else mark_of(state) for state in states]
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
@@ -173,8 +169,8 @@ class DatabaseRepair:
 
     # The log.
 
-    def _mend_log(self, database: int, fault: str | None, journal: str | None) -> bool:
-        """Put the log in place with which the database is worth most; the old one is kept.
+    def _mend_log(self, database: int, fault: str | None, journal: str | None, *, best: bytes | None = None) -> bool:
+        """Put the log in place with which the database is worth most, if that is not known; the old one is kept.
 
         Returns:
             whether a part of the log is lost by that, if it is the database's own.
@@ -186,15 +182,33 @@ class DatabaseRepair:
                 os.unlink(f"{self._path}-journal")
         log = read_log(self._path)
         if log is not None and fault:
-            best, cut = self._best_log(database, log)
+            best, cut = self._best_log(database, log) if best is None else (best, True)
             self._place(f"{self._path}-wal", best)
         # It says how long the old one was.
         with suppress(FileNotFoundError):
             os.unlink(f"{self._path}-shm")
         fsync_directory(self._root)
-        message = f"{fault or journal}: what is whole of it was taken, and the old files are kept as {', '.join(aside)}"
+        taken = "what is whole of it was taken" if best is None else "that was put aside"
+        message = f"{fault or journal}: {taken}, and the old files are kept as {', '.join(aside)}"
         self._done(RowRepair("log-cut", "metadata.db-wal", message))
         return cut
+
+    def _is_rid_of_log(self) -> bool:
+        """Put a whole log aside with which the database is damaged, and without which it is sound.
+
+        One that another program wrote for another database has nothing in it by which that is known otherwise.
+        """
+        log = read_log(self._path)
+        if log is None or not log.committed:
+            return False
+        with self._alone() as database:
+            log = read_log(self._path)
+            if log is None or not log.committed or self._wrong_with(database, log.data)[0] == 0:
+                return False
+            if self._wrong_with(database, b"")[0] != 0:
+                return False
+            self._mend_log(database, "the database is sound without its log, and damaged with it", None, best=b"")
+        return True
 
     def _best_log(self, database: int, log: Log) -> tuple[bytes, bool]:
         """Return the log with which the database is worth most, and whether a part of its own log is lost by that."""
@@ -268,6 +282,15 @@ class DatabaseRepair:
         return _count_of(self._path) == 0
 
     # Rows.
+
+    def _is_salvaged(self, judged: int) -> bool:
+        """Make a new database of what can be read; return False where another one has the name than was judged."""
+        with self._alone() as database:
+            # Another repair may have been faster.
+            is_same = judged >= 0 and has_name(judged, self._file)
+            if is_same:
+                self._salvage(database)
+        return is_same
 
     def _salvage(self, database: int) -> None:
         """Make a new database of what can be read, and put it in the place of the old one."""
@@ -383,13 +406,9 @@ def _count_of(path: str) -> int:
     """Return how much is wrong with a database; one that cannot be read is worse than any other."""
     worst = _WORST
     try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-
-            @contextmanager
-            def reading() -> Iterator[sqlite3.Connection]:
-                yield connection
-
-            problems = [one for one in row_problems(reading, verify=True) if not one.harmless]
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection, interruptible(connection):
+            found = row_problems(lambda: nullcontext(connection), verify=True)
+            problems = [one for one in found if not one.harmless]
             if any(one.kind == "database" and one.subject == "metadata.db" for one in problems):
                 return worst // 2 + len(integrity_faults(connection)) + len(problems)
             return len(problems)
