@@ -207,6 +207,33 @@ def test_differences_decide_the_status(orlop: Call, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--stat --format json",
+        "--config --content",
+        "--config --ignore time",
+        "--cause --ignore time",
+        "--cause --format json",
+    ],
+)
+def test_an_option_of_diff_that_would_do_nothing_is_refused(orlop: Call, words: str) -> None:
+    status, out, error = orlop("diff", *words.split(), "made:1#1", "made:1")
+    assert (status, out) == (2, b"")
+    assert "does nothing with" in error
+
+
+def test_text_differences_include_the_ends_of_lines(orlop: Call, tmp_path: Path) -> None:
+    for tag, text in (("old:1", b"one\ntwo\n"), ("new:1", b"one\r\ntwo")):
+        (tmp_path / "text.tar").write_bytes(image(layer(("t", text)), tag=tag))
+        assert orlop("load", "-q", "-i", tmp_path / "text.tar")[0] == 0
+    status, out, _ = orlop("diff", "--content", "old:1", "new:1")
+    assert (status, out.split(b"\n", 1)[1]) == (
+        8,
+        b"--- a/t\n+++ b/t\n@@ -1,2 +1,2 @@\n-one\n-two\n+one\r\n+two\n\\ No newline at end of file\n",
+    )
+
+
 def test_an_audit_can_fail(orlop: Call) -> None:
     status, out, _ = orlop("audit", "made:1")
     assert status == 0
