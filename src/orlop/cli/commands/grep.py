@@ -6,7 +6,7 @@ from collections import deque
 from itertools import groupby
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, look_options, looked_into
+from orlop.cli.inside import Complaints, image_and_paths, look_options, looked_into
 from orlop.cli.statuses import NO_MATCH
 
 TYPE_CHECKING = False
@@ -66,7 +66,8 @@ def grep(
     it matches is printed. Matching takes linear time: back references are not supported. With --archive, IMAGE can be
     omitted if the archive holds one image, and PATH must begin with a slash.
 
-    Exits with 1 if nothing matches.
+    A PATH that does not exist is reported and makes the command exit with an error; the others are still searched.
+    Otherwise exits with 1 if nothing matches.
     """
     if not words:
         raise WrongUsage("Missing argument 'PATTERN'.")
@@ -90,10 +91,12 @@ def grep(
         raise WrongUsage(str(error)) from error
     shown = _printed(form, list_only=list_only or lacking, count=count, numbers=line_number, layers=hidden)
     with looked_into(session, name, look) as files:
+        complaints = Complaints()
         found = found_in(
             files,
             search,
-            paths or ("/",),
+            # A path that no container sees may be in a layer.
+            paths or ["/"] if hidden else list(complaints.each(paths or ["/"], files.real_path)),
             hidden=hidden,
             max_size=most,
             once=list_only,
@@ -105,7 +108,7 @@ def grep(
         for match, number in _counted(found) if count else ((one, 1) for one in found):
             matched = True
             shown(match, number)
-    return 0 if matched else NO_MATCH
+    return complaints.status or (0 if matched else NO_MATCH)
 
 
 def _counted(found: Iterable[FileMatch]) -> Iterable[tuple[FileMatch, int]]:
