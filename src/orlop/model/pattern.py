@@ -141,7 +141,7 @@ class _Reader:
             return self._class()
         return self._escaped() if character == "\\" else character
 
-    def _class(self) -> _Class:
+    def _class(self) -> _Part:
         negated = self._text.startswith("^", self._at)
         self._at += negated
         ranges: list[tuple[str, str]] = []

@@ -142,9 +142,10 @@ def _conditions(
     from orlop.inside.find import Conditions  # noqa: PLC0415 - as in `find`
 
     try:
+        rows = [*zip_longest(names, types, sizes, perms, moments)] or [(None,) * 5]
         return [
             Conditions.parse(name=name, types=kinds, size=size, perm=perm, newer_ns=moment, layer=layer)
-            for name, kinds, size, perm, moment in zip_longest(names or [None], types, sizes, perms, moments)
+            for name, kinds, size, perm, moment in rows
         ]
     except InvalidFilter as error:
         raise WrongUsage(str(error)) from error
