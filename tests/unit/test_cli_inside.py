@@ -266,6 +266,33 @@ def test_lines_are_searched_for(orlop: Call, tmp_path: Path, monkeypatch: pytest
     assert shown == b"/e\xef\xbf\xbd[31m vil:1\n"
 
 
+def test_names_of_files_to_search_are_chosen(orlop: Call, tmp_path: Path) -> None:
+    made = layer(("a.conf", b"x\n"), ("b.txt", b"x\n"), "z.conf=>b.txt", ("c.md", b"x\n"), ("!d", b"x\n"))
+    (tmp_path / "names.tar").write_bytes(image(made, layer(".wh.a.conf")))
+    look = ("--archive", tmp_path / "names.tar")
+    for words, found in {
+        "--include *.conf": "/z.conf",  # by any name of a file
+        "--include *.conf --layers": "1:/a.conf",
+        "--include *.md --include [!a-z]*": "/c.md /!d",
+        "--include b.txt /c.md": "",
+        "--include *.none": "",
+    }.items():
+        where = [one for one in words.split() if one.startswith("/")] or ["/"]
+        options = [one for one in words.split() if not one.startswith("/")]
+        status, out, error = orlop("grep", "-l", *options, "x", *look, *where)
+        assert (out.decode().split(), error, status) == (found.split(), "", 0 if found else 1)
+    assert orlop("grep", "--include", "a\\", "x", *look)[0] == 2
+
+
+def test_a_quiet_search_only_has_a_status(orlop: Call) -> None:
+    assert orlop("grep", "-q", "root", "made:1") == (0, b"", "")
+    assert orlop("grep", "-q", "none of it", "made:1") == (1, b"", "")
+    assert orlop("grep", "-q", "root", "made:1", "/none")[:2] == (4, b"")
+    assert orlop("grep", "-q", "root", "made:1", "/none", "/etc")[:2] == (0, b"")  # as of other greps
+    for words in ("-l", "-c", "-L", "--format json"):
+        assert orlop("grep", "-q", *words.split(), "root", "made:1")[0] == 2
+
+
 def test_content_is_printed_to_the_byte(orlop: Call, tmp_path: Path) -> None:
     assert orlop("cat", "made:1", "/l/passwd", "/usr/big") == (0, b"root\nme\n" + b"x" * 20_000, "")
     assert orlop("cat", "--archive", tmp_path / "made.tar", "--verify", "/etc/passwd") == (0, b"root\nme\n", "")
