@@ -47,11 +47,12 @@ def encoded(claims: dict[str, str]) -> str:
     return urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
 
 
+WORD = "x1Y2" * 5
 PLANTED = {
     "github-token": checked("ghp", "A" * 30),
     "npm-token": checked("npm", "b" * 30),
     "github-fine-token": f"github_pat_{'a' * 22}_{'B' * 59}",
-    "gitlab-token": "glpat-" + "x" * 20,
+    "gitlab-token": "glpat-" + WORD[:20],
     "pypi-token": "pypi-AgEIcHlwaS5vcmc" + "a" * 60,
     "aws-access-key": "AKIAABCDEFGH23456777\naws_secret_access_key = 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",
     "slack-token": "xoxb-" + "1234567890-" + "a" * 24,
@@ -89,8 +90,8 @@ OTHER_FORMS = {
     f"ghs_123456_{JWT}": "github-token",
     openssh(b"none"): "private-key",
     json.dumps(openssh(b"none")): "private-key",
-    **{f"{prefix}-{'x' * 20}": "gitlab-token" for prefix in GITLAB},
-    f"glcbt-64_{'x' * 20}": "gitlab-token",
+    **{f"{prefix}-{WORD[:20]}": "gitlab-token" for prefix in GITLAB},
+    f"glcbt-64_{WORD[:20]}": "gitlab-token",
     **{
         f"{prefix}ABCDEFGH23456777\naws_secret_access_key = {'zK/7' * 10}": "aws-access-key"
         for prefix in ("ABIA", "ACCA")
@@ -113,19 +114,25 @@ NEAR = {
     ],
     "npm-token": ["npm_" + "b" * 36, checked("npm", "b" * 30) + "c"],
     "github-fine-token": [f"github_pat_{'a' * 22}_{'B' * 58}", f"github_pat_{'a' * 21}-_{'B' * 59}"],
-    "gitlab-token": ["glpat-" + "x" * 19, "a_glpat+" + "x" * 20, "glpab-" + "x" * 20],
+    "gitlab-token": [
+        "glpat-" + "x" * 20,
+        "glpat-your-access-token-here",
+        "glpat-" + WORD[:19],
+        "a_glpat+" + WORD[:20],
+        "glpab-" + WORD[:20],
+    ],
     "pypi-token": ["pypi-AgEIcHlwaS5vcmc" + "a" * 49, "pypi-AgEIcHlwaS5vcmb" + "a" * 60],
     "aws-access-key": [
         "AKIAIOSFODNN7EXAMPLE\n" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzKEY",
         "AKIA" + "ABCDEFGH23456777",
         "AKIAABCDEFGH23456777" + " " * 500 + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzKEY",
     ],
-    "slack-token": ["xoxb-" + "a" * 40, "xoxc-" + "1234567890-" + "a" * 24],
+    "slack-token": [f"xoxb-{0:012}-{0:012}-{'x' * 24}", "xoxb-" + "a" * 40, "xoxc-" + "1234567890-" + "a" * 24],
     "slack-webhook": [
         f"https://hooks.slack.com/services/T00000000/B00000000/{'X' * 24}",
         "https://hooks.slack.com/services/T01234567/a1b2c3d4e5f6g7h8i9j0k1l2",
     ],
-    "stripe-key": ["sk_test_" + "a1" * 12, "sk_live_" + "a1" * 11],
+    "stripe-key": ["sk_live_" + "x" * 30, "sk_test_" + "a1" * 12, "sk_live_" + "a1" * 11],
     "sendgrid-key": [f"SG.{'a' * 22}.{'b' * 42}", f"MSG.{'a' * 22}.{'b' * 43}"],
     "docker-hub-token": ["dckr_pat_" + "a" * 26, "dckr_pat_" + "a" * 28],
     "huggingface-token": ["xhf_" + "a" * 34, "hf_" + "a1" * 17, "hf_" + "a" * 35],
@@ -298,6 +305,19 @@ KEPT = {
     "root/.pypirc": ("[pypi]\nusername: me\npassword: hunter2\n", 1),
     "root/.npmrc": ("//r.example/:_authToken=hunter2\n_password = hunter2\n", 2),
     "root/.kube/config": (f"users:\n- user:\n    client-key-data: {'QUJD' * 20}\n", 1),
+    "home/b/.kube/config": (json.dumps({"users": [{"user": {"token": "QUJD" * 8, "password": "hunter2"}}]}), 2),
+    "etc/rancher/k3s/k3s.yaml": ("users:\n- user:\n    password: hunter2\n", 1),
+    "srv/.dockerconfigjson": ('{"auths": {"r": {"username": "me", "password": "hunter2"}}}', 1),
+    "home/c/.pgpass": ("\\:\\:1:5432:*:me:hunter2\n", 1),
+    "home/c/.netrc": ("# password of me\nmachine a # b\n  password hunter2\n", 1),
+    "root/pip/pip.ini": ("index-url = https://me:hunter2@index.example/simple\r\n", 1),
+    "root/.config/pypoetry/auth.toml": ('[http-basic.x]\nusername = "me"\npassword = "hunter2"\n', 1),
+    "root/.config/gcloud/application_default_credentials.json": ('{"refresh_token": "1//hunter2hunter2"}', 1),
+    "root/.s3cfg": ("[default]\naccess_key = A\nsecret_key = hunter2/hunter2/hunter2\n", 1),
+    "root/.config/rclone/rclone.conf": ("[a]\ntype = sftp\npass = hunter2-hidden\n", 1),
+    "root/.terraformrc": ('credentials "app.example" {\n  token = "hunter2.hunter2"\n}\n', 1),
+    "root/.terraform.d/credentials.tfrc.json": ('{"credentials": {"a": {"token": "hunter2.hunter2"}}}', 1),
+    "app/NuGet.Config": ('<add key="Username" value="me" /><add key="ClearTextPassword" value="hunter2" />', 1),
 }
 NOT_KEPT = {
     "root/.docker/config.json": '{"auths": {"r": {}, "s": {"auth": ""}, "t": {"auth": "bm90aGluZw=="}}}',
@@ -310,6 +330,12 @@ NOT_KEPT = {
     "root/.pypirc": "[pypi]\nusername: me\npassword: your-password\n",
     "root/.npmrc": "//r.example/:_authToken=${NPM_TOKEN}\nalways-auth=true\n",
     "root/.kube/config": "users:\n- user:\n    token: {{ token }}\n",
+    "home/b/.kube/config": "users:\n- user:\n    exec:\n      command: aws\n    client-key: /a/password.key\n",
+    "home/c/.netrc": "# machine a login b password hunter2\n",
+    "srv/.dockerconfigjson": '{"auths": {"r": {"password": "<password>"}}}',
+    "root/.s3cfg": "[default]\nsecret_key =\n",
+    "root/.terraformrc": 'credentials "a" { token = "${var.token_of_it}" }',
+    "app/NuGet.Config": '<add key="ClearTextPassword" value="%PASSWORD%" />',
     "usr/share/doc/netrc": "machine a login b password hunter2\n",
     "root/.netrc.bak": "machine a login b password hunter2\n",
 }
@@ -504,6 +530,59 @@ def test_a_private_key_in_json_is_found(times: int, slash: str) -> None:
     assert [one.rule for one in secrets_of([text.replace("/", slash).encode()])] == ["private-key"]
     without = json.dumps({"private_key": "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n"})
     assert [*secrets_of([without.encode()])] == []
+
+
+KEY = "\n".join(
+    (
+        "-----BEGIN PRIVATE KEY-----",
+        b64encode(b"0\x82\x02\x76" + bytes(range(256)) * 2).decode()[:512],
+        "-----END PRIVATE KEY-----\n",
+    )
+)
+KEYS = {
+    "in YAML": "key: |\n" + "".join(f"    {line}\n" for line in KEY.splitlines()),
+    "in YAML with tabs": "".join(f"\t\t{line}\r\n" for line in KEY.splitlines()),
+    "with spaces after lines": KEY.replace("\n", " \n"),
+    "joined by spaces": KEY.replace("\n", " "),
+    "joined": KEY.replace("\n", ""),
+    "with escapes": KEY.replace("\n", "\\n"),
+    "with escapes and indentation": KEY.replace("\n", "\\n    "),
+    "in XML": KEY.replace("\n", "&#xA;"),
+    "in base64": "data:\n  tls.key: " + b64encode(KEY.encode()).decode() + "\n",
+    "of RSA in base64": b64encode(KEY.replace("PRIVATE", "RSA PRIVATE").encode()).decode(),
+}
+NO_KEYS = {
+    "a sentence": KEY.splitlines()[0] + " the words of a text that goes on " * 9 + KEY.splitlines()[2],
+    "a sentence in a form": KEY.splitlines()[0] + "\n  More words of a text " * 9 + KEY.splitlines()[2],
+    "to be filled in": pem("PRIVATE KEY").replace("A", "x").replace("b", "x"),
+    "a certificate in base64": b64encode(KEY.replace("PRIVATE KEY", "CERTIFICATE").encode()).decode(),
+    "encrypted, in base64": b64encode(KEY.replace("PRIVATE", "ENCRYPTED PRIVATE").encode()).decode(),
+    "in YAML, encrypted": "".join(f"  {line}\n" for line in pem("OPENSSH PRIVATE KEY").splitlines()),
+}
+
+
+@pytest.mark.parametrize("form", KEYS)
+def test_a_private_key_is_found_in_all_forms(form: str) -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"):
+        text = ("\ufeff" if encoding.startswith("utf-16") else "") + KEYS[form]
+        assert [one.rule for one in secrets_of([text.encode(encoding)])] == ["private-key"]
+
+
+@pytest.mark.parametrize("form", NO_KEYS)
+def test_what_looks_like_a_private_key_only_is_none(form: str) -> None:
+    assert [*secrets_of([NO_KEYS[form].encode()])] == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"LS0tLS1CRUdJTi", b"-----BEGIN PRIVATE KEY----- M ", b"-----BEGIN PRIVATE KEY-----" + b" " * 90]
+)
+def test_what_only_begins_like_a_private_key_takes_no_time(text: bytes) -> None:
+    def worked(size: int) -> float:
+        data = text * (size // len(text))
+        assert [*secrets_of([data])] == []
+        return spent(lambda: [*secrets_of([data])])
+
+    assert growth(worked, 1 << 18, 1 << 20, below=20, least=0.01) < 20
 
 
 def test_a_content_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:

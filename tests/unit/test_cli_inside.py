@@ -110,6 +110,123 @@ def test_files_are_found(orlop: Call) -> None:
     assert orlop("find", "made:1", "--type", "q")[0] == 2
 
 
+def special(name: str, **facts: object) -> tarfile.TarInfo:
+    found = tarfile.TarInfo(name)
+    for fact, value in {"mtime": 1_600_000_000, **facts}.items():
+        setattr(found, fact, value)
+    return found
+
+
+ODD = layer(
+    "x/",
+    *("x/!b", "x/a", "x/Ab", "x/]", ("x/512", b"x" * 512), ("x/513", b"x" * 513), ("x/9000", b"x" * 9000)),
+    *(special("x/su", mode=0o4755), special("x/sg", mode=0o2711), special("x/old", mode=0o600, mtime=5)),
+    *("x/to-nothing->nowhere", "x/to-itself->to-itself", "x/to-file->a", "x/to-directory->/y", "y/", "y/in"),
+)
+FINDS = {
+    "--name [!a]*": "!b 512 513 9000 Ab ] old sg su to-directory to-file to-itself to-nothing",
+    "--name [[:digit:]]*": "512 513 9000",
+    "--name []!]*": "!b ]",
+    "--name [a-": "",
+    "--size -2b --type f --size +0": "512",
+    "--size +512 --size -9000": "513",
+    "--size 2b": "513",
+    "--perm 04755": "su",
+    "--perm -0004000": "su",
+    "--perm -u+s": "su",
+    "--perm /u+s,g+s": "sg su",
+    "--perm u=rw --type f": "old",
+    "--perm u=rwx,g=x,o+x,g+s": "sg",
+    "--perm /u=s,g=s --perm -o=rx": "su",
+    "--type f,l --type l --name to-[fn]*": "to-file to-nothing",
+    "--newer @6 --name ol*": "",
+    "--newer @4 --name ol*": "old",
+    "--newer /x/old --type f --name s?": "sg su",
+    "--newer /x/su": "",
+    "--name ?* --name *u": "su",
+}
+
+
+@pytest.mark.parametrize("words", FINDS)
+def test_conditions_are_those_of_find(orlop: Call, tmp_path: Path, words: str) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    status, out, error = orlop("find", "--archive", tmp_path / "odd.tar", "/x", *words.split())
+    assert (status, error) == (0, "")
+    found = [line.removeprefix("/x").lstrip("/") for line in out.decode().splitlines()]
+    assert [one for one in found if one] == FINDS[words].split()
+
+
+@pytest.mark.parametrize(
+    "words", ["--perm 10000", "--perm u+q", "--perm u", "--perm ,", "--size 1K", "--newer @x", "--name a\\"]
+)
+def test_conditions_that_find_refuses_are_refused(orlop: Call, words: str) -> None:
+    status, out, error = orlop("find", "made:1", *words.split())
+    assert (status, out) == (2, b"")
+    assert error.startswith("Usage: orlop find")
+
+
+def test_a_time_may_follow_a_space(orlop: Call) -> None:
+    for moment, found in (("2020-09-13 12:26:39Z", 4), ("2020-09-13 12:26:40Z", 0)):
+        assert len(orlop("find", "made:1", "--newer", moment, "--type", "f")[1].splitlines()) == found + (found and 1)
+
+
+def test_one_path_that_is_not_there_keeps_nothing_from_the_others(orlop: Call, tmp_path: Path) -> None:
+    """As of the programs that are called so."""
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    missing = "Error: the image has nothing at '/none'; `orlop ls` lists what it has\n"
+    assert orlop("find", *look, "/none", "/x/a", "/y") == (4, b"/x/a\n/y\n/y/in\n", missing)
+    assert orlop("grep", "-c", "x", *look, "/none", "/x/512") == (4, b"/x/512:1\n", missing)
+    assert orlop("grep", "-l", "x", *look, "/none") == (4, b"", missing)
+    status, out, error = orlop("cat", *look, "/x/512", "/none", "/x", "/x/512")
+    assert (status, out) == (4, b"x" * 1024)
+    assert error == f"{missing}Error: /x is a directory, not a regular file; name a file\n"
+    assert orlop("cat", *look, "/x")[:2] == (3, b"")
+
+
+@pytest.mark.parametrize("link", ["to-nothing", "to-itself"])
+def test_a_link_to_nothing_is_listed_itself(orlop: Call, tmp_path: Path, link: str) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    assert orlop("ls", *look, f"/x/{link}") == (0, f"{link}\n".encode(), "")
+    assert orlop("ls", "-l", *look, f"/x/{link}")[1].startswith(b"lrw")
+    assert orlop("ls", "-R", *look, f"/x/{link}") == (0, f"{link}\n".encode(), "")
+    assert orlop("find", *look, f"/x/{link}") == (0, f"/x/{link}\n".encode(), "")
+    assert orlop("tree", *look, f"/x/{link}")[1].startswith(f"/x/{link} -> ".encode())
+    assert orlop("cat", *look, f"/x/{link}")[0] == 4
+    assert orlop("ls", *look, f"/x/{link}/a")[0] == 4
+
+
+@pytest.mark.parametrize("path", ["/x/a/", "/x/a/.", "/x/a/../a", "/x/to-file/"])
+def test_a_slash_follows_directories_only(orlop: Call, tmp_path: Path, path: str) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    for verb in ("ls", "stat", "cat", "find", "tree"):
+        status, out, error = orlop(verb, "--archive", tmp_path / "odd.tar", path)
+        assert (status, out) == (4, b"")
+        assert "is not a directory" in error
+    assert orlop("ls", "--archive", tmp_path / "odd.tar", "/x/to-directory/") == (0, b"in\n", "")
+    assert orlop("stat", "--archive", tmp_path / "odd.tar", "/x/to-directory/")[1].startswith(b"Path:   /y\n")
+
+
+def test_a_tree_is_summed_up_as_by_tree(orlop: Call, tmp_path: Path) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    assert orlop("tree", *look, "/y")[1].endswith(b"\n\n1 directory, 1 file\n")
+    assert orlop("tree", "-d", *look, "/")[1].endswith(b"\n\n3 directories\n")
+
+
+def test_where_a_copy_goes_is_as_of_docker(orlop: Call, tmp_path: Path) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    status, out, error = orlop("cp", *look, "/x/512", f"{tmp_path}/new/")
+    assert (status, out) == (4, b"")
+    assert "there is no directory" in error
+    assert not (tmp_path / "new").exists()
+    assert orlop("cp", *look, "/y", f"{tmp_path}/new/")[0] == 0
+    assert [one.name for one in (tmp_path / "new").iterdir()] == ["in"]
+    assert orlop("cp", *look, "/y/in", "")[0] == 3
+
+
 def test_lines_are_searched_for(orlop: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["made:1"], ["--archive", tmp_path / "made.tar"]):
         assert orlop("grep", "M[ef]$", *words) == (1, b"", "")
@@ -149,6 +266,33 @@ def test_lines_are_searched_for(orlop: Call, tmp_path: Path, monkeypatch: pytest
     assert shown == b"/e\xef\xbf\xbd[31m vil:1\n"
 
 
+def test_names_of_files_to_search_are_chosen(orlop: Call, tmp_path: Path) -> None:
+    made = layer(("a.conf", b"x\n"), ("b.txt", b"x\n"), "z.conf=>b.txt", ("c.md", b"x\n"), ("!d", b"x\n"))
+    (tmp_path / "names.tar").write_bytes(image(made, layer(".wh.a.conf")))
+    look = ("--archive", tmp_path / "names.tar")
+    for words, found in {
+        "--include *.conf": "/z.conf",  # by any name of a file
+        "--include *.conf --layers": "1:/a.conf",
+        "--include *.md --include [!a-z]*": "/c.md /!d",
+        "--include b.txt /c.md": "",
+        "--include *.none": "",
+    }.items():
+        where = [one for one in words.split() if one.startswith("/")] or ["/"]
+        options = [one for one in words.split() if not one.startswith("/")]
+        status, out, error = orlop("grep", "-l", *options, "x", *look, *where)
+        assert (out.decode().split(), error, status) == (found.split(), "", 0 if found else 1)
+    assert orlop("grep", "--include", "a\\", "x", *look)[0] == 2
+
+
+def test_a_quiet_search_only_has_a_status(orlop: Call) -> None:
+    assert orlop("grep", "-q", "root", "made:1") == (0, b"", "")
+    assert orlop("grep", "-q", "none of it", "made:1") == (1, b"", "")
+    assert orlop("grep", "-q", "root", "made:1", "/none")[:2] == (4, b"")
+    assert orlop("grep", "-q", "root", "made:1", "/none", "/etc")[:2] == (0, b"")  # as of other greps
+    for words in ("-l", "-c", "-L", "--format json"):
+        assert orlop("grep", "-q", *words.split(), "root", "made:1")[0] == 2
+
+
 def test_content_is_printed_to_the_byte(orlop: Call, tmp_path: Path) -> None:
     assert orlop("cat", "made:1", "/l/passwd", "/usr/big") == (0, b"root\nme\n" + b"x" * 20_000, "")
     assert orlop("cat", "--archive", tmp_path / "made.tar", "--verify", "/etc/passwd") == (0, b"root\nme\n", "")
@@ -172,7 +316,7 @@ def test_a_path_tells_where_it_comes_from(orlop: Call) -> None:
 
 
 def test_a_tree_is_drawn(orlop: Call) -> None:
-    assert orlop("tree", "made:1", "/usr")[1].decode() == "/usr\n└── big\n\n1 directories, 1 files\n"
+    assert orlop("tree", "made:1", "/usr")[1].decode() == "/usr\n└── big\n\n1 directory, 1 file\n"
 
 
 def test_files_are_copied_and_exported(orlop: Call, tmp_path: Path) -> None:
@@ -205,6 +349,33 @@ def test_differences_decide_the_status(orlop: Call, tmp_path: Path) -> None:
         ("/usr", "added", []),
         ("/usr/big", "added", []),
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--stat --format json",
+        "--config --content",
+        "--config --ignore time",
+        "--cause --ignore time",
+        "--cause --format json",
+    ],
+)
+def test_an_option_of_diff_that_would_do_nothing_is_refused(orlop: Call, words: str) -> None:
+    status, out, error = orlop("diff", *words.split(), "made:1#1", "made:1")
+    assert (status, out) == (2, b"")
+    assert "does nothing with" in error
+
+
+def test_text_differences_include_the_ends_of_lines(orlop: Call, tmp_path: Path) -> None:
+    for tag, text in (("old:1", b"one\ntwo\n"), ("new:1", b"one\r\ntwo")):
+        (tmp_path / "text.tar").write_bytes(image(layer(("t", text)), tag=tag))
+        assert orlop("load", "-q", "-i", tmp_path / "text.tar")[0] == 0
+    status, out, _ = orlop("diff", "--content", "old:1", "new:1")
+    assert (status, out.split(b"\n", 1)[1]) == (
+        8,
+        b"--- a/t\n+++ b/t\n@@ -1,2 +1,2 @@\n-one\n-two\n+one\r\n+two\n\\ No newline at end of file\n",
+    )
 
 
 def test_an_audit_can_fail(orlop: Call) -> None:

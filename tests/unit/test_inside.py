@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import tarfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from orlop.errors import (
     TocDamaged,
     WrongFileType,
 )
-from orlop.inside.cause import first_cause
+from orlop.inside.cause import config_changes, first_cause
 from orlop.inside.content import Contents
 from orlop.inside.difference import compare
 from orlop.inside.export import export_chunks
@@ -340,6 +342,87 @@ def info(name: str, **facts: object) -> tarfile.TarInfo:
 def test_the_first_cause_of_a_difference_is_named(old: bytes, new: bytes, kind: str, tmp_path: Path) -> None:
     with made(tmp_path / "root", BASE, old) as one, made(tmp_path / "root", BASE, new, tag="other:1") as two:
         assert first_cause(one, two).kind == kind
+
+
+def tar_of(member: tarfile.TarInfo, form: int = tarfile.PAX_FORMAT) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
+        tar.addfile(info("before"))
+        tar.addfile(member, io.BytesIO(b"x" * member.size))
+    return out.getvalue()
+
+
+DEVICE = {"type": tarfile.CHRTYPE, "devmajor": 5}
+SAME_HEADERS = {
+    "another format": (tar_of(info("a"), tarfile.GNU_FORMAT), "'before'.*that of POSIX tars and that of GNU ones"),
+    "an extended header": (tar_of(info("a", pax_headers={"comment": "x"})), "'a' has an extended header in the second"),
+    "a longer end": (tar_of(info("a")) + bytes(10240), "after their last member.*10,240 and 20,480 bytes"),
+    "a number spelt otherwise": (
+        tar_of(info("a")).replace(b"0000644\0", b"000644 \0", 2),
+        "the header of 'before' is written in another way, from byte 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAME_HEADERS)
+def test_it_is_told_where_tars_differ_that_say_the_same(case: str, tmp_path: Path) -> None:
+    old, (new, text) = tar_of(info("a")), SAME_HEADERS[case]
+    if case == "a number spelt otherwise":
+        checked = bytearray(new)
+        for start in (0, 512):  # the sum of a header, in which a space and a digit have changed places
+            checked[start + 148 : start + 156] = b" " * 8
+            checked[start + 148 : start + 156] = b"%06o\0 " % sum(checked[start : start + 512])
+        new = bytes(checked)
+    with made(tmp_path / "root", BASE, old) as one, made(tmp_path / "root", BASE, new, tag="other:1") as two:
+        found = first_cause(one, two)
+        assert found.kind == "headers"
+        assert re.search(text, found.text)
+
+
+def test_padding_that_differs_is_told(tmp_path: Path) -> None:
+    old = tar_of(info("a", size=100))
+    new = old.replace(b"x" * 100 + b"\0", b"x" * 100 + b"y")
+    with made(tmp_path / "root", old) as one, made(tmp_path / "root", new, tag="other:1") as two:
+        assert first_cause(one, two).text == "in layer 1 the padding after the content of 'a' differs"
+
+
+def test_what_differs_in_entries_is_named(tmp_path: Path) -> None:
+    device = layer(info("d", **DEVICE, devminor=1))
+    other = layer(info("d", **DEVICE, devminor=2))
+    attribute = layer(info("d", **DEVICE, devminor=1, pax_headers={"SCHILY.xattr.user.k": "v" * 500}))
+    for new, text in ((other, "minor number: 1 and 2"), (attribute, "extended attribute 'user.k': none and b'vvv")):
+        with made(tmp_path / "root", device) as one, made(tmp_path / "root", new, tag="other:1") as two:
+            found = first_cause(one, two)
+            assert found.kind == "attributes"
+            assert text in found.text
+            assert len(found.text) < 300
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ({}, {"Env": ["A=b"]}, [("config.Env[0]", None, "A=b")]),
+        ({"Labels": {}}, {"Labels": {"a.b": "c"}}, [("config.Labels.a.b", None, "c")]),
+        ({"Env": ["A=b"]}, {"Env": []}, [("config.Env[0]", "A=b", None)]),
+        ({"x": []}, {"x": {}}, [("config.x", [], {})]),
+        ({"x": [], "y": "a"}, {"y": "b", "x": "c"}, [("config.x", [], "c"), ("config.y", "a", "b")]),
+        ({"x": 1}, {"x": True}, [("config.x", 1, True)]),
+    ],
+)
+def test_what_differs_in_configs_is_named_by_where_it_is(
+    old: dict[str, object], new: dict[str, object], changes: list[tuple[str, object, object]], tmp_path: Path
+) -> None:
+    for number, config in enumerate((old, new)):
+        (tmp_path / f"{number}.tar").write_bytes(image(BASE, config=config))
+    with (
+        orlop.ArchiveService(tmp_path / "0.tar") as one,
+        orlop.ArchiveService(tmp_path / "1.tar") as two,
+        one.files(None) as left,
+        two.files(None) as right,
+    ):
+        found = config_changes(left, right)
+        assert json.dumps(found) == json.dumps(changes)
+        assert f"first in {changes[0][0]}: " in first_cause(left, right).text
 
 
 class Streamed:

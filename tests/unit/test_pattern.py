@@ -61,3 +61,53 @@ def test_a_pattern_of_many_stars_looks_at_each_character_a_few_times(piece: str)
         looks.append(Counted.looks)
     assert looks[2] <= 4 * max(looks[0], 1)
     assert looks[2] <= 255 * 2 * 40
+
+
+NAMES = (*"aAbZz9!^-][*?\\. ~", "ab", "a-b", "[x]", "a*", "[", "[a", "é", "\t", "x\\", "!b", "^a")
+GLOBS: dict[str, str] = {
+    "[!a]": "AbZz9!^-][*?\\. ~é\t",
+    "[^a]": "AbZz9!^-][*?\\. ~é\t",
+    "[]]": "]",
+    "[]-]": "]-",
+    "[!]]": "aAbZz9!^-[*?\\. ~é\t",
+    "[a-]": "a-",
+    "[-a]": "a-",
+    "[a-c]": "ab",
+    "[c-a]": "",
+    "[[]": "[",
+    "[a^]": "a^",
+    "[a!]": "a!",
+    "[\\]]": "]",
+    "[\\\\]": "\\",
+    "[[:digit:]!]": "9!",
+    "[![:alnum:][:punct:]]": " é\t",
+    "[[:upper:]b]": "AZb",
+    "[[=a=]]": "a",
+    "[[.-.]9]": "-9",
+    "\\*": "*",
+    "[": "[",
+}
+
+
+@pytest.mark.parametrize("pattern", GLOBS)
+def test_a_glob_fits_what_shells_say(pattern: str) -> None:
+    fits = Pattern.parse_glob(pattern).matches
+    assert [name for name in NAMES if fits(name)] == [name for name in NAMES if name in [*GLOBS[pattern]]]
+
+
+def test_a_bracket_without_an_end_stands_for_itself() -> None:
+    for pattern, name in (
+        ("[a", "[a"),
+        ("*[", "x["),
+        ("[a*b", "[axb"),
+        ("[!", "[!"),
+        ("[]", "[]"),
+        ("[[:digit:]", "[[:digit:]"),
+    ):
+        assert Pattern.parse_glob(pattern).matches(name) is (pattern != "[[:digit:]")
+
+
+@pytest.mark.parametrize("pattern", ["[[:no:]]", "[[.ab.]]", "a\\"])
+def test_what_shells_refuse_is_no_glob(pattern: str) -> None:
+    with pytest.raises(InvalidFilter, match="is not a valid pattern of names"):
+        Pattern.parse_glob(pattern)

@@ -12,7 +12,7 @@ from orlop.model.tuples import NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, Final
+    from typing import Any, Final, TypeVar
 
     from orlop.cli.session import Session
     from orlop.inside.view import ImageFiles
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.service.listing.inspect import ImageDetails
 
     Command = Callable[..., Any]
+    Found = TypeVar("Found")
 
 
 _DIGITS: Final = 10
@@ -95,6 +96,44 @@ def image_and_paths(words: Sequence[str], archive: str | None) -> tuple[str | No
     if not words:
         raise WrongUsage("Missing argument 'IMAGE'.")
     return words[0], list(words[1:])
+
+
+class Complaints:
+    """Paths that are not there, or not what is asked for: they are reported, and the others gone on with."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        """The exit status of the first of them; 0 if there was none."""
+
+    def each(self, paths: Sequence[str], look: Callable[[str], Found]) -> Iterator[Found]:
+        """Yield what a look at each path returns, where it can be returned."""
+        from orlop.cli.show import output  # noqa: PLC0415 - errors of usage look at nothing
+        from orlop.errors import PathNotFound, WrongFileType  # noqa: PLC0415 - as above
+
+        for path in paths:
+            try:
+                found = look(path)
+            except (PathNotFound, WrongFileType) as error:
+                output.complain(f"Error: {error}")
+                self.status = self.status or error.exit_code
+                continue
+            yield found
+
+
+def listed_at(files: ImageFiles, path: str) -> str:
+    """Return where a path leads that is to be listed: to the link itself, if that leads to nothing.
+
+    Raises PathNotFound where nothing is there.
+    """
+    from orlop.errors import PathNotFound  # noqa: PLC0415 - errors of usage look at nothing
+
+    try:
+        return files.real_path(path)
+    except PathNotFound as error:
+        try:
+            return files.real_path(path, follow=False)
+        except PathNotFound:
+            raise error from None
 
 
 @contextmanager

@@ -77,23 +77,34 @@ _PASSWORD: Final = re.compile(rb"^[ \t]*password[ \t]*[=:][ \t]*[\"']?([^\s\"']{
 _KINDS: Final = (
     _Kind(
         "passwords of registries",
-        ("/.docker/config.json", "/.dockercfg", "/containers/auth.json", "/kaniko/config.json"),
+        (
+            *("/.docker/config.json", "/.dockercfg", "/.dockerconfigjson", "/kaniko/config.json"),
+            *("/containers/auth.json", "/containers/0/auth.json"),
+        ),
         re.compile(
             rb'"(auth"\s{0,20}:\s{0,20}"[A-Za-z0-9+/=]{4,8192}|'
-            rb'(?:identity|registry)token"\s{0,20}:\s{0,20}"[A-Za-z0-9+/=._-]{4,16384})"'
+            rb'(?:identity|registry)token"\s{0,20}:\s{0,20}"[A-Za-z0-9+/=._-]{4,16384}|'
+            rb'password"\s{0,20}:\s{0,20}"[^"\s]{1,200})"'
         ),
         _is_login,
     ),
-    _Kind("passwords of servers", ("/.netrc", "/_netrc"), re.compile(rb"(?:^|\s)password[ \t\r\n]{1,20}(\S{1,200})")),
+    _Kind(
+        "passwords of servers",
+        ("/.netrc", "/_netrc"),
+        re.compile(rb"^(?:[^#\n]*?[ \t])??password[ \t\r\n]{1,20}(\S{1,200})", re.MULTILINE),
+    ),
     _Kind(
         "passwords of PostgreSQL",
         ("/.pgpass",),
-        re.compile(rb"^[^#:\n][^:\n]{0,200}(?::[^:\n]{1,200}){3}:((?:[^\s:\\]|\\[\\:]){1,200})\r?$", re.MULTILINE),
+        re.compile(
+            rb"^(?!#)(?:[^:\\\n]|\\.){1,200}(?::(?:[^:\\\n]|\\.){1,200}){3}:((?:[^\s:\\]|\\[\\:]){1,200})\r?$",
+            re.MULTILINE,
+        ),
     ),
     _Kind("a password of MySQL", ("/.my.cnf",), _PASSWORD),
     _Kind("passwords of Git servers", ("/.git-credentials", "/.git/config"), _IN_URL),
-    _Kind("a password of a package index", ("/pip.conf", "/.config/uv/uv.toml"), _IN_URL),
-    _Kind("a password of a package index", ("/.pypirc",), _PASSWORD),
+    _Kind("a password of a package index", ("/pip.conf", "/pip.ini", "/.config/uv/uv.toml"), _IN_URL),
+    _Kind("a password of a package index", ("/.pypirc", "/pypoetry/auth.toml"), _PASSWORD),
     _Kind(
         "a token of a package registry",
         ("/.npmrc", "/etc/npmrc"),
@@ -129,9 +140,36 @@ _KINDS: Final = (
         lambda value: b"EXAMPLE" not in value and not _TO_FILL_IN.match(value),
     ),
     _Kind(
+        "keys of a cloud",
+        ("/application_default_credentials.json",),
+        re.compile(rb'"refresh_token"\s{0,20}:\s{0,20}"([^"\s]{10,4096})"'),
+    ),
+    _Kind("keys of a cloud", ("/.s3cfg",), re.compile(rb"^secret_key[ \t]*=[ \t]*(\S{16,200})", re.MULTILINE)),
+    _Kind(
+        "passwords of storages",
+        ("/rclone.conf",),
+        re.compile(rb"^(?:pass|password|secret_access_key|token)[ \t]*=[ \t]*(\S{4,4096})", re.MULTILINE),
+    ),
+    _Kind(
+        "tokens of Terraform",
+        ("/.terraformrc", "/credentials.tfrc.json"),
+        re.compile(rb'\btoken"?\s{0,20}[=:]\s{0,20}"([^"\s]{10,4096})"'),
+    ),
+    _Kind(
+        "a password of a package index",
+        ("/NuGet.Config", "/nuget.config"),
+        re.compile(rb'"(?:ClearText)?Password"\s{1,20}value="([^"\s]{1,400})"'),
+    ),
+    _Kind(
         "keys of a cluster",
-        ("/.kube/config", "/kubeconfig", "/kubelet.conf", "/kubernetes/admin.conf"),
-        re.compile(rb"\b(?:client-key-data|token):[ \t]*[\"']?([A-Za-z0-9+/=._-]{20,16384})"),
+        (
+            *("/.kube/config", "/kubeconfig", "/kubelet.conf", "/k3s.yaml"),
+            *("/kubernetes/admin.conf", "/kubernetes/super-admin.conf"),
+        ),
+        re.compile(
+            rb"\b(?:(?:client-key-data|token)[\"']?:[ \t]*[\"']?(?=[A-Za-z0-9+/=._-]{20})|password[\"']?:[ \t]*[\"']?)"
+            rb"([^\s\"',}]{1,16384})"
+        ),
     ),
     _Kind(
         "accounts without a password",

@@ -16,7 +16,7 @@ import stat
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import FileNotThere, TargetExists
+from orlop.errors import FileNotThere, InvalidInput, TargetExists
 from orlop.streams.files import explaining
 from orlop.streams.tar_entry import TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK
 
@@ -55,14 +55,15 @@ def extract(
         verify: read each layer that has content to its end, and fail where it is damaged. What was copied stays.
 
     Raises:
-        PathNotFound: nothing is at the path. FileNotThere: the directory that the target is to be in is not there.
+        PathNotFound: nothing is at the path. InvalidInput: the target is empty. FileNotThere: the directory that the
+            target is to be in is not there.
         TargetExists: something that is not a directory is in the place of one. StorageError: the target cannot be
             written. Beside them, what reading layers raises.
     """
     real = files.real_path(path, follow=follow)
     top = files.node(real, follow=False)
     inside = path.endswith("/.") or real == "/"
-    folder, name = _place(real, target, inside=inside and top.type == TYPE_DIR)
+    folder, name = _place(real, target, whole=top.type == TYPE_DIR, inside=inside)
     members = list(files.below(real))
     wanted = [node for _, node in members if node.type == TYPE_FILE]
     with ExitStack() as stack:
@@ -76,10 +77,17 @@ def extract(
     return copy.left_out
 
 
-def _place(real: str, target: str, *, inside: bool) -> tuple[str, str]:
-    """Return the directory that a copy goes to, and its name there; no name where it is that directory itself."""
+def _place(real: str, target: str, *, whole: bool, inside: bool) -> tuple[str, str]:
+    """Return the directory that a copy goes to, and its name there; no name where it is that directory itself.
+
+    A directory is copied ``whole``, or only what is ``inside`` it.
+    """
+    if not target:
+        raise InvalidInput("the name of the copy is empty; name a file or directory")
     if os.path.isdir(target):
-        return target, "" if inside else real.rpartition("/")[2]
+        return target, "" if whole and inside else real.rpartition("/")[2]
+    if target.endswith("/") and not whole:
+        raise FileNotThere(f"there is no directory {target!r} to copy to; make it first, or leave out the slash")
     folder, name = os.path.split(target.rstrip("/") or "/")
     if not os.path.isdir(folder or "."):
         raise FileNotThere(f"there is no directory {folder!r} to copy to; make it first")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from orlop.inside.automaton import Automaton
 from orlop.inside.expression import literal, parse, whole_word
 from orlop.inside.merge import clean
-from orlop.model.given import check_number
+from orlop.model.given import check_number, given_list
+from orlop.model.pattern import Pattern
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_entry import TYPE_FILE
 
@@ -149,6 +150,7 @@ def grep(
     paths: Sequence[str] = ("/",),
     *,
     hidden: bool = False,
+    include: Sequence[str] = (),
     max_size: int | None = None,
     once: bool = False,
     every: bool = False,
@@ -162,6 +164,7 @@ def grep(
         search: what to look for.
         paths: search what is at these paths and below.
         hidden: search the files of all layers, also those that later layers overwrite or remove.
+        include: search only files whose names fit one of these patterns of the shell; none for all files.
         max_size: pass over files that have more bytes.
         once: report only the first match in each file.
         every: report a match for every line of a binary file that fits, each without its text.
@@ -169,11 +172,13 @@ def grep(
         verify: read each layer that has such files whole, and fail at the end if it does not match its digest.
 
     Raises:
-        PathNotFound: a path is not there. Beside it, what reading layers raises.
+        PathNotFound: a path is not there. InvalidFilter: a pattern of names is malformed. Beside these, what reading
+        layers raises.
     """
     if max_size is not None:
         check_number(max_size, "the largest size of files to search")
-    found_at = _of_layers(files, paths) if hidden else _of_view(files, paths)
+    patterns = [Pattern.parse_glob(one) for one in given_list(include, "patterns of names")]
+    found_at = _of_layers(files, paths, patterns) if hidden else _of_view(files, paths, patterns)
     wanted = [one for one in found_at if max_size is None or one[1][1].size <= max_size]
     wanted.sort(key=_in_layers)
     with files.places([place for _, place in wanted if place[1].size], verify=verify) as contents:
@@ -192,22 +197,27 @@ def grep(
         contents.finish()
 
 
+def _is_named(path: str, patterns: Sequence[Pattern]) -> bool:
+    name = path.rpartition("/")[2]
+    return not patterns or any(pattern.matches(name) for pattern in patterns)
+
+
 def _in_layers(one: tuple[str, Place]) -> tuple[int, int]:
     layer, entry = one[1]
     return layer, entry.header_offset
 
 
-def _of_view(files: Searched, paths: Sequence[str]) -> list[tuple[str, Place]]:
+def _of_view(files: Searched, paths: Sequence[str], patterns: Sequence[Pattern]) -> list[tuple[str, Place]]:
     """Return the files that a container sees at paths and below, each once."""
     found: dict[tuple[int, int], tuple[str, Place]] = {}
     for path in paths:
         for at, node in files.below(files.real_path(path)):
-            if node.type == TYPE_FILE:
+            if node.type == TYPE_FILE and _is_named(at, patterns):
                 found.setdefault((node.origin, node.content.header_offset), (at, (node.origin, node.content)))
     return list(found.values())
 
 
-def _of_layers(files: Searched, paths: Sequence[str]) -> list[tuple[str, Place]]:
+def _of_layers(files: Searched, paths: Sequence[str], patterns: Sequence[Pattern]) -> list[tuple[str, Place]]:
     """Return the files of all layers at paths and below, hidden ones too; links in the paths are not followed."""
     tops = [clean(path) for path in paths]
     found: list[tuple[str, Place]] = []
@@ -215,7 +225,7 @@ def _of_layers(files: Searched, paths: Sequence[str]) -> list[tuple[str, Place]]
         for entry in layer.entries():
             path = clean(entry.name)
             below = any(not top or path == top or path.startswith(f"{top}/") for top in tops)
-            if below and entry.type == TYPE_FILE and "/.wh." not in f"/{path}":
+            if below and entry.type == TYPE_FILE and _is_named(path, patterns) and "/.wh." not in f"/{path}":
                 found.append((f"/{path}", (index, entry)))
     return found
 

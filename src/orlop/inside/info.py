@@ -58,6 +58,11 @@ class FileInfo(NamedTuple):
     layer: int
     inode: int
 
+    @property
+    def mtime_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return self.mtime[0] * 1_000_000_000 + self.mtime[1]
+
 
 class Version(NamedTuple):
     """What a layer did to a path.

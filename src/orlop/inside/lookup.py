@@ -10,11 +10,15 @@ from orlop.streams.tar_entry import TYPE_SYMLINK
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
+    from typing import Final
 
     from orlop.inside.node import Node
     from orlop.inside.trail import Allowance
 
 __all__ = ["NotCovered", "find_path"]
+
+
+_NO_NAMES: Final = frozenset(("", ".", ".."))
 
 
 class NotCovered(Exception):
@@ -47,19 +51,20 @@ def find_path(
     trail = Trail(allowance)
     while parts:
         part = parts.pop()
-        if part in {"", "."}:
-            continue
-        if part == "..":
-            if len(stack) > 1:
+        node = stack[-1][1]
+        if part in _NO_NAMES:
+            # As for Linux, a slash may follow directories only.
+            if node.children is None:
+                raise PathNotFound(f"{_path(stack)} is not a directory, which {path!r} says; leave out what follows it")
+            if part == ".." and len(stack) > 1:
                 stack.pop()
             continue
-        node = stack[-1][1]
         if covered is not None and node.children is not None:
             _check_covered([*(name for name, _ in stack[1:]), part], parts, covered)
         child = None if node.children is None else node.children.get(part)
         if child is None:
             raise PathNotFound(f"the image has nothing at {path!r}; `orlop ls` lists what it has")
-        if child.type == TYPE_SYMLINK and (follow or any(parts)):
+        if child.type == TYPE_SYMLINK and (follow or parts):
             target = child.content.linkname
             names = trail.names(target)
             if names is None:
@@ -69,7 +74,11 @@ def find_path(
             parts += names
             continue
         stack.append((part, child))
-    return "/" + "/".join(name for name, _ in stack[1:]), stack[-1][1]
+    return _path(stack), stack[-1][1]
+
+
+def _path(stack: list[tuple[str, Node]]) -> str:
+    return "/" + "/".join(name for name, _ in stack[1:])
 
 
 def _check_covered(names: list[str], rest: list[str], covered: Container[str]) -> None:

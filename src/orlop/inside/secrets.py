@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode, urlsafe_b64decode
+from binascii import a2b_base64
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
@@ -96,12 +98,30 @@ def _is_signed(token: bytes, around: bytes) -> bool:
         return False
 
 
+def _is_varied(token: bytes, around: bytes) -> bool:
+    """Return whether a token is none of a text that explains tokens: ``glpat-xxxxxxxxxxxxxxxxxxxx``."""
+    del around
+    return not _EXPLAINED.search(token)
+
+
 def _is_key(token: bytes, around: bytes) -> bool:
-    """Return whether a private key is in a text, and is not encrypted. Keys of OpenSSH say that only in their body."""
+    """Return whether a private key is in a text, and is not encrypted. Keys of OpenSSH say that only in their body.
+
+    The text may be in base64, as a secret of Kubernetes is.
+    """
     if b"\0" in around:
         return False
-    head, _, body = token.partition(b"PRIVATE KEY-----")
-    return b"OPENSSH" not in head or _ENDS.sub(b"", body[:_AROUND]).startswith(_OPENSSH)
+    if token.startswith(_IN_BASE64):
+        found = _PEM_FORM.match(a2b_base64(token[: len(token) & -4]))
+        return found is not None and _is_key(found[0], b"")
+    head, _, body = token.partition(b"PRIVATE KEY")
+    bare = _ENDS.sub(b"", body[:_AROUND].lstrip(b"-"))
+    if _EXPLAINED.match(bare):
+        return False
+    if b"OPENSSH" in head:
+        return bare.startswith(_OPENSSH)
+    # Others are sequences of ASN.1, which begin with the same bits. Words of a text could be joined by spaces, too.
+    return _LINES.match(body) is not None or (bare.startswith(b"M") and len({*bare}) >= _DIFFERING)
 
 
 AWS_SECRET: Final = re.compile(rb"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
@@ -113,12 +133,21 @@ _AZURE: Final = rb"Q~[A-Za-z0-9_~.-]{31}"
 # What begins within a word is none: many beginnings in one word would take a long time.
 _JWT: Final = rb"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}"
 _END: Final = rb"(?![A-Za-z0-9_-])"
-# In JSON, the ends of lines are escaped, and slashes may be; once more if the JSON is in a string of JSON.
+_EXPLAINED: Final = re.compile(rb"x{10}|your|example", re.IGNORECASE)
+"""What hardly any secret has in it, other than those that stand for one."""
+# In JSON, the ends of lines are escaped, and slashes may be; once more if the JSON is in a string of JSON. In YAML,
+# lines are indented, and in a variable they may be joined by spaces or by nothing.
 _PEM: Final = (
-    rb"-----BEGIN (?:RSA |EC |DSA |OPENSSH )?PRIVATE KEY-----(?:[\r\n]|\\{1,3}[rn]){1,4}+(?=\w)"
-    rb"(?:[A-Za-z0-9+/=\r\n]|\\{1,3}[rn/]){64,12000}+-----END "
+    rb"-----BEGIN (?:RSA |EC |DSA |OPENSSH )?PRIVATE KEY-----(?:\s|\\{1,3}[rnt]|&#(?:10|13|x[AaDd]);){0,80}+(?=\w)"
+    rb"(?:[A-Za-z0-9+/=\s]|\\{1,3}[rnt/]|&#(?:10|13|x[AaDd]);){64,12000}+-----END "
 )
-_ENDS: Final = re.compile(rb"[\r\n]|\\{1,3}[rn]|\\(?=/)")
+_LINES: Final = re.compile(rb"-----(?:[\r\n]|\\{1,3}[rn]){1,4}(?:[A-Za-z0-9+/=\r\n]|\\{1,3}[rn/])++-----END ")
+_DIFFERING: Final = 20
+_PEM_FORM: Final = re.compile(_PEM)
+_IN_BASE64: Final = b64encode(b"-----BEGIN P")[:14]
+"""How a private key and much else begins in base64, with 10 bytes of it."""
+_BASE64: Final = _IN_BASE64 + rb"[A-Za-z0-9+/]{120,12000}+"
+_ENDS: Final = re.compile(rb"\s|\\{1,3}[rnt]|&#\w{2,3};|\\(?=/)")
 _OPENSSH: Final = b64encode(b"openssh-key-v1\0\0\0\0\4no")  # the beginning of the name of the cipher "none"
 
 RULES: Final = {
@@ -135,12 +164,14 @@ RULES: Final = {
         "a fine-grained token of GitHub",
         (b"github_pat_",),
         re.compile(rb"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}" + _END),
+        _is_varied,
     ),
     "npm-token": _Rule("a token of npm", (b"npm_",), re.compile(rb"npm_[A-Za-z0-9]{36}" + _END), _has_checksum),
     "gitlab-token": _Rule(
         "a token of GitLab",
         tuple(b"gl" + kind + b"-" for kind in _GITLAB),
         re.compile(rb"gl(?:" + b"|".join(_GITLAB) + rb")-[A-Za-z0-9_-]{20,300}(?:\.[a-z0-9.]{9,12})?" + _END),
+        _is_varied,
     ),
     "pypi-token": _Rule(
         "a token of PyPI",
@@ -160,6 +191,7 @@ RULES: Final = {
             rb"(?:xox[bpars]-[0-9]{8,15}-[A-Za-z0-9-]{20,200}|xapp-[0-9]-[A-Z0-9]{9,13}-[0-9]{8,15}-[a-f0-9]{64})"
             + _END
         ),
+        _is_varied,
     ),
     "slack-webhook": _Rule(
         "an address of Slack that anyone may post to",
@@ -171,52 +203,88 @@ RULES: Final = {
         "a live key of Stripe",
         (b"sk_live_", b"rk_live_"),
         re.compile(rb"[sr]k_live_[A-Za-z0-9]{24,200}" + _END),
+        _is_varied,
     ),
     "sendgrid-key": _Rule(
-        "a key of SendGrid", (b"SG.",), re.compile(rb"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}" + _END)
+        "a key of SendGrid",
+        (b"SG.",),
+        re.compile(rb"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}" + _END),
+        _is_varied,
     ),
     "docker-hub-token": _Rule(
-        "a token of Docker Hub", (b"dckr_pat_",), re.compile(rb"dckr_pat_[A-Za-z0-9_-]{27}" + _END)
+        "a token of Docker Hub",
+        (b"dckr_pat_",),
+        re.compile(rb"dckr_pat_[A-Za-z0-9_-]{27}" + _END),
+        _is_varied,
     ),
-    "huggingface-token": _Rule("a token of Hugging Face", (b"hf_",), re.compile(rb"hf_[A-Za-z]{34}" + _END)),
+    "huggingface-token": _Rule(
+        "a token of Hugging Face",
+        (b"hf_",),
+        re.compile(rb"hf_[A-Za-z]{34}" + _END),
+        _is_varied,
+    ),
     "age-key": _Rule(
-        "a secret key of age", (b"AGE-SECRET-KEY-1",), re.compile(rb"AGE-SECRET-KEY-1[0-9A-Z]{58}(?![0-9A-Z])")
+        "a secret key of age",
+        (b"AGE-SECRET-KEY-1",),
+        re.compile(rb"AGE-SECRET-KEY-1[0-9A-Z]{58}(?![0-9A-Z])"),
+        _is_varied,
     ),
     "anthropic-key": _Rule(
         "a key of Anthropic",
         (b"sk-ant-api03-", b"sk-ant-admin01-"),
         re.compile(rb"sk-ant-(?:api03|admin01)-[A-Za-z0-9_-]{93}AA" + _END),
+        _is_varied,
     ),
     "openai-key": _Rule(
         "a key of OpenAI",
         (b"T3BlbkFJ",),
         re.compile(rb"sk-[A-Za-z0-9_-]{20,85}T3BlbkFJ[A-Za-z0-9_-]{20,85}" + _END),
+        _is_varied,
     ),
     "digitalocean-token": _Rule(
         "a token of DigitalOcean",
         (b"dop_v1_", b"doo_v1_", b"dor_v1_"),
         re.compile(rb"do[opr]_v1_[a-f0-9]{64}" + _END),
+        _is_varied,
     ),
     "shopify-token": _Rule(
         "a token of Shopify",
         (b"shpat_", b"shpca_", b"shppa_", b"shpss_"),
         re.compile(rb"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}" + _END),
+        _is_varied,
     ),
-    "rubygems-key": _Rule("a key of RubyGems", (b"rubygems_",), re.compile(rb"rubygems_[a-f0-9]{48}" + _END)),
-    "pulumi-token": _Rule("a token of Pulumi", (b"pul-",), re.compile(rb"pul-[a-f0-9]{40}" + _END)),
+    "rubygems-key": _Rule(
+        "a key of RubyGems",
+        (b"rubygems_",),
+        re.compile(rb"rubygems_[a-f0-9]{48}" + _END),
+        _is_varied,
+    ),
+    "pulumi-token": _Rule(
+        "a token of Pulumi",
+        (b"pul-",),
+        re.compile(rb"pul-[a-f0-9]{40}" + _END),
+        _is_varied,
+    ),
     "vault-token": _Rule("a token of Vault", (b"hvs.",), re.compile(rb"hvs\.[A-Za-z0-9_-]{90,200}" + _END)),
-    "databricks-token": _Rule("a token of Databricks", (b"dapi",), re.compile(_DATABRICKS + rb"(?:-[0-9])?" + _END)),
+    "databricks-token": _Rule(
+        "a token of Databricks",
+        (b"dapi",),
+        re.compile(_DATABRICKS + rb"(?:-[0-9])?" + _END),
+        _is_varied,
+    ),
     "azure-secret": _Rule(
         "a client secret of Azure",
         (b"Q~",),
         re.compile(
             rb"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}[0-9]" + _AZURE + rb"[A-Za-z0-9_~.-]{0,3}(?![A-Za-z0-9_~-])"
         ),
+        _is_varied,
     ),
     "google-key": _Rule(
         "a key of Google, which may be meant for everyone",
         (b"AIza",),
         re.compile(rb"AIza[A-Za-z0-9_-]{35}" + _END),
+        _is_varied,
         severity="low",
     ),
     "jwt": _Rule(
@@ -226,7 +294,12 @@ RULES: Final = {
         _is_signed,
         severity="low",
     ),
-    "private-key": _Rule("a private key without a password", (b"PRIVATE KEY-----",), re.compile(_PEM), _is_key),
+    "private-key": _Rule(
+        "a private key without a password",
+        (b"PRIVATE KEY-----", _IN_BASE64),
+        re.compile(_PEM + b"|" + _BASE64),
+        _is_key,
+    ),
 }
 """The rules by their names."""
 
@@ -253,6 +326,7 @@ _WORDS_OF_TEXTS: Final = (
     (b"dapi", re.compile(_DATABRICKS)),
     (b"Q~", re.compile(_AZURE)),
     (b".eyJ", re.compile(_JWT)),
+    (_IN_BASE64, re.compile(_BASE64)),
 )
 """The same in texts only, which most bytes of an image are not; and what must be around these words."""
 
@@ -318,9 +392,18 @@ def secrets_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
         yield Secret(rule, f"{rest.count:,} more in this content", rest.fingerprint)
 
 
+def _narrow(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a content, and a text in UTF-16 as one of ASCII; PowerShell writes the former."""
+    is_wide = None
+    for chunk in chunks:
+        if is_wide is None and chunk:
+            is_wide = chunk.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+        yield chunk.replace(b"\0", b"") if is_wide else chunk
+
+
 def _secrets_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
     data, is_begun = b"", False
-    for chunk in chunks:
+    for chunk in _narrow(chunks):
         if data:
             yield from secrets_in(data, is_begun=is_begun, goes_on=True)
             is_begun = is_begun or len(data) > _OVERLAP

@@ -170,6 +170,7 @@ class ImageFiles(Single):
         word: bool = False,
         invert: bool = False,
         hidden: bool = False,
+        include: Sequence[str] = (),
         max_size: int | None = None,
     ) -> Iterator[FileMatch]:
         """Yield the lines of files that fit a pattern, in the order of the layers; each layer is read once at most.
@@ -182,15 +183,16 @@ class ImageFiles(Single):
             word: match whole words only.
             invert: yield the lines that do not fit.
             hidden: search the files of all layers, also those that later layers overwrite or remove.
+            include: search only files whose names fit one of these patterns of the shell; none for all files.
             max_size: pass over files that have more bytes.
 
         Raises:
-            InvalidFilter: the pattern is malformed. PathNotFound: a path is not there. Beside it, what `open` raises.
+            InvalidFilter: a pattern is malformed. PathNotFound: a path is not there. Beside it, what `open` raises.
         """
         from orlop.inside.grep import Search, grep  # noqa: PLC0415 - few views are searched
 
         search = Search(pattern, fixed=fixed, ignore_case=ignore_case, word=word, invert=invert)
-        return grep(self, search, paths or ("/",), hidden=hidden, max_size=max_size)
+        return grep(self, search, paths or ("/",), hidden=hidden, include=include, max_size=max_size)
 
     def contents(self, nodes: Sequence[Node], *, verify: bool = False) -> Contents:
         """Return a reader of the contents of files, which are then asked for in that order."""

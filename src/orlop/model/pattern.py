@@ -78,6 +78,19 @@ class Pattern:
         """
         return cls(tuple(_Reader(text).pieces()))
 
+    @classmethod
+    def parse_glob(cls, text: str) -> Self:
+        """Read a pattern as shells and find(1) do (POSIX, "Pattern Matching Notation").
+
+        ``[!a]`` is one character other than ``a``, as is ``[^a]``; a class may hold ``]`` at its beginning, ``-`` at
+        either end, and others by name, such as ``[:digit:]``. A bracket without an end stands for itself. Names have
+        no slash.
+
+        Raises:
+            InvalidFilter: a class has a name that is not known, or a backslash has nothing after it.
+        """
+        return cls(tuple(_GlobReader(text).pieces()))
+
     def matches(self, text: str) -> bool:
         """Return whether the whole text matches the pattern."""
         at = 0
@@ -128,7 +141,7 @@ class _Reader:
             return self._class()
         return self._escaped() if character == "\\" else character
 
-    def _class(self) -> _Class:
+    def _class(self) -> _Part:
         negated = self._text.startswith("^", self._at)
         self._at += negated
         ranges: list[tuple[str, str]] = []
@@ -161,3 +174,69 @@ class _Reader:
         return InvalidFilter(
             f"{self._text!r} is not a valid pattern of names: a class in brackets or a backslash has no end"
         )
+
+
+_CLASSES = {
+    "alnum": ("09", "AZ", "az"),
+    "alpha": ("AZ", "az"),
+    "blank": ("\t\t", "  "),
+    "cntrl": ("\0\x1f", "\x7f\x7f"),
+    "digit": ("09",),
+    "graph": ("!~",),
+    "lower": ("az",),
+    "print": (" ~",),
+    "punct": ("!/", ":@", "[`", "{~"),
+    "space": ("\t\r", "  "),
+    "upper": ("AZ",),
+    "xdigit": ("09", "AF", "af"),
+}
+"""The ranges of ASCII that the classes of POSIX stand for."""
+
+
+class _GlobReader(_Reader):
+    """A pattern of the shell that is being parsed."""
+
+    def _class(self) -> _Part:
+        start = self._at
+        negated = self._text.startswith(("!", "^"), self._at)
+        self._at += negated
+        ranges: list[tuple[str, str]] = []
+        first = True
+        while self._at < len(self._text):
+            if not first and self._text[self._at] == "]":
+                self._at += 1
+                return _Class(tuple(ranges), negated)
+            first = False
+            ranges += self._members()
+        # Without an end it is a bracket like any other character.
+        self._at = start
+        return "["
+
+    def _members(self) -> list[tuple[str, str]]:
+        """Read a class with a name, a range, or a single character."""
+        for mark in ":=.":
+            end = self._text.find(f"{mark}]", self._at + 2) if self._text.startswith(f"[{mark}", self._at) else -1
+            if end >= 0:
+                name = self._text[self._at + 2 : end]
+                self._at = end + 2
+                return self._named(name) if mark == ":" else self._alone(name)
+        low = self._one()
+        # A hyphen at the end of a class stands for itself.
+        if self._text.startswith("-", self._at) and self._text[self._at + 1 : self._at + 2] not in {"]", ""}:
+            self._at += 1
+            return [(low, self._one())]
+        return [(low, low)]
+
+    def _named(self, name: str) -> list[tuple[str, str]]:
+        if name not in _CLASSES:
+            raise InvalidFilter(f"{self._text!r} is not a valid pattern of names: there is no class [:{name}:]")
+        return [(one[0], one[1]) for one in _CLASSES[name]]
+
+    def _alone(self, name: str) -> list[tuple[str, str]]:
+        if len(name) != 1:
+            raise InvalidFilter(f"{self._text!r} is not a valid pattern of names: {name!r} is not one character")
+        return [(name, name)]
+
+    def _one(self) -> str:
+        character = self._take()
+        return self._take() if character == "\\" else character

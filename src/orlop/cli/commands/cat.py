@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, look_options, looked_into
+from orlop.cli.inside import Complaints, image_and_paths, look_options, looked_into
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ def cat(
     *,
     verify: bool,
     look: Look,
-) -> None:
+) -> int:
     """Print files of an image, byte for byte.
 
-    Symbolic links are followed inside the image. A layer is read only as far as needed. With --archive, IMAGE can be
+    Symbolic links are followed inside the image. A layer is read only as far as needed. A PATH that is not a file is
+    reported and makes the command exit with an error; the others are still printed. With --archive, IMAGE can be
     omitted if the archive holds one image, and each PATH must begin with a slash.
     """
     name, paths = image_and_paths(words, look.archive)
@@ -33,9 +34,11 @@ def cat(
     from orlop.cli.show import output  # noqa: PLC0415 - errors of usage print nothing
 
     with looked_into(session, name, look) as files:
-        nodes = [files.file(path) for path in paths]
+        complaints = Complaints()
+        nodes = list(complaints.each(paths, files.file))
         with files.contents(nodes, verify=verify) as contents:
             for node in nodes:
                 for chunk in contents.chunks((node.origin, node.content)):
                     output.write(chunk)
             contents.finish()
+    return complaints.status

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _LETTERS: Final = {"added": "A", "removed": "D", "changed": "M"}
 _FIELDS: Final = ("Path", "PathBytes", "Change", "Facts", "Before", "After")
 _TEXT: Final = 1 << 20
+_IDLE: Final = {
+    "--stat": ("--format",),
+    "--config": ("--content", "--ignore"),
+    "--cause": ("--content", "--ignore", "--format"),
+}
+"""Of each output the options that change nothing about it."""
 
 
 @command(epilog="Example: orlop diff --ignore time app:1.0 app:1.1")
@@ -66,6 +72,10 @@ def diff(
     """
     if sum((stat, config, cause)) > 1:
         raise WrongUsage("--stat, --config and --cause are different outputs; give only one")
+    _check_together(
+        {"--stat": stat, "--config": config, "--cause": cause},
+        {"--content": content, "--ignore": ignore is not None, "--format": bool(form)},
+    )
     ignored = _ignored(ignore)
     records = _records(form, config=config) if form else None
     from orlop.inside.difference import compare  # noqa: PLC0415 - errors of usage compare nothing
@@ -94,6 +104,14 @@ def diff(
             f"{found.uncertain} files of equal size in different layers were not compared; --content compares them"
         )
     return FOUND if found.changes else 0
+
+
+def _check_together(outputs: dict[str, bool], others: dict[str, bool]) -> None:
+    """Raise `WrongUsage` where an option would do nothing beside what is to be printed."""
+    for output in filter(outputs.__getitem__, outputs):
+        for other in filter(others.__getitem__, others):
+            if other in _IDLE[output]:
+                raise WrongUsage(f"{other} does nothing with {output}; leave one out", other)
 
 
 def _ignored(text: str | None) -> frozenset[str]:
@@ -165,7 +183,7 @@ def _told(change: Change) -> str:
 
 def _text_lines(old: ImageFiles, new: ImageFiles, change: Change) -> Iterator[str]:
     """Yield what changed in a file, where both are texts that are not too long."""
-    from difflib import unified_diff  # noqa: PLC0415 - only where it is asked for
+    from orlop.inside.lines import unified  # noqa: PLC0415 - only where it is asked for
 
     assert change.before is not None
     assert change.after is not None
@@ -176,8 +194,9 @@ def _text_lines(old: ImageFiles, new: ImageFiles, change: Change) -> Iterator[st
         data = files.read(change.path)
         if b"\0" in data:
             return
-        texts.append(data.decode("utf-8", "surrogateescape").splitlines())
-    yield from unified_diff(texts[0], texts[1], f"a{change.path}", f"b{change.path}", lineterm="")
+        texts.append(data)
+    for line in unified(texts[0], texts[1], f"a{change.path}", f"b{change.path}"):
+        yield line.decode("utf-8", "surrogateescape")
 
 
 def _print_stat(found: Difference) -> None:

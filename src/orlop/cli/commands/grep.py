@@ -6,7 +6,7 @@ from collections import deque
 from itertools import groupby
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, look_options, looked_into
+from orlop.cli.inside import Complaints, image_and_paths, look_options, looked_into
 from orlop.cli.statuses import NO_MATCH
 
 TYPE_CHECKING = False
@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     help="Search all layers, also for files that later layers overwrite or"
     " remove, and print the number of the layer before each path.",
 )
+@option("-q", "--quiet", is_flag=True, help="Print nothing, and stop at the first match; for the exit status.")
+@option(
+    "--include",
+    metavar="GLOB",
+    multiple=True,
+    help="Search only files with such names, such as '*.conf'. May be repeated.",
+)
 @option("--max-size", metavar="SIZE", help="Skip files that are larger than SIZE, such as 10MB.")
 @option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
@@ -55,6 +62,8 @@ def grep(
     lacking: bool,
     count: bool,
     hidden: bool,
+    quiet: bool,
+    include: tuple[str, ...],
     max_size: str | None,
     verify: bool,
     form: str | None,
@@ -66,7 +75,8 @@ def grep(
     it matches is printed. Matching takes linear time: back references are not supported. With --archive, IMAGE can be
     omitted if the archive holds one image, and PATH must begin with a slash.
 
-    Exits with 1 if nothing matches.
+    A PATH that does not exist is reported and makes the command exit with an error; the others are still searched.
+    Otherwise exits with 1 if nothing matches.
     """
     if not words:
         raise WrongUsage("Missing argument 'PATTERN'.")
@@ -74,14 +84,19 @@ def grep(
         raise WrongUsage("a pattern is either plain text or a regular expression", "--fixed")
     if list_only + lacking + count > 1:
         raise WrongUsage("give only one of --list, --lacking and --count", "--count")
+    if quiet and (list_only or lacking or count or form):
+        raise WrongUsage("--quiet prints nothing; leave it out, or what is to be printed", "--quiet")
     name, paths = image_and_paths(words[1:], look.archive)
     from orlop.errors import InvalidInput  # noqa: PLC0415 - few errors of usage need it
     from orlop.inside.grep import Search  # noqa: PLC0415 - only this command searches
     from orlop.inside.grep import grep as found_in  # noqa: PLC0415 - as above
+    from orlop.model.pattern import Pattern  # noqa: PLC0415 - as above
 
     try:
         search = Search(words[0], fixed=fixed, ignore_case=ignore_case, word=word, invert=invert)
         most = None
+        for pattern in include:
+            Pattern.parse_glob(pattern)
         if max_size is not None:
             from orlop.model.sizes import parse_size  # noqa: PLC0415 - only where it is asked for
 
@@ -90,13 +105,16 @@ def grep(
         raise WrongUsage(str(error)) from error
     shown = _printed(form, list_only=list_only or lacking, count=count, numbers=line_number, layers=hidden)
     with looked_into(session, name, look) as files:
+        complaints = Complaints()
         found = found_in(
             files,
             search,
-            paths or ("/",),
+            # A path that no container sees may be in a layer.
+            paths or ["/"] if hidden else list(complaints.each(paths or ["/"], files.real_path)),
             hidden=hidden,
+            include=include,
             max_size=most,
-            once=list_only,
+            once=list_only or quiet,
             every=count,
             lacking=lacking,
             verify=verify,
@@ -104,8 +122,12 @@ def grep(
         matched = False
         for match, number in _counted(found) if count else ((one, 1) for one in found):
             matched = True
+            if quiet:
+                break
             shown(match, number)
-    return 0 if matched else NO_MATCH
+    if matched and quiet:
+        return 0
+    return complaints.status or (0 if matched else NO_MATCH)
 
 
 def _counted(found: Iterable[FileMatch]) -> Iterable[tuple[FileMatch, int]]:

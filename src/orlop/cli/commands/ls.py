@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, look_options, looked_into
+from orlop.cli.inside import image_and_paths, listed_at, look_options, looked_into
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ def ls(
 def _listed(files: ImageFiles, path: str, *, recursive: bool) -> Iterator[tuple[str, FileInfo]]:
     """Yield what is to be listed, each with the name that is shown: its path below the one that was asked for."""
     if not recursive:
-        for info in files.listdir(path):
+        top = listed_at(files, path)
+        if files.node(top, follow=False).children is None:
+            yield top.rpartition("/")[2], files[top]
+            return
+        for info in files.listdir(top):
             yield info.path.rpartition("/")[2], info
         return
     yield from ((shown, files.info(real, node)) for shown, real, node in _below(files, path))
@@ -82,7 +86,7 @@ def _shown(files: ImageFiles, path: str, *, layers: bool) -> Iterator[str]:
 
 def _below(files: ImageFiles, path: str) -> Iterator[tuple[str, str, Node]]:
     """Yield what is below a path, or the file there: the name that is shown, the real path, and the node."""
-    top = files.real_path(path)
+    top = listed_at(files, path)
     cut = len(top.rstrip("/")) + 1
     for real, node in files.below(top):
         if real != top or node.children is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, look_options, looked_into, read_number
+from orlop.cli.inside import image_and_paths, listed_at, look_options, looked_into, read_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +48,11 @@ def _lines(files: ImageFiles, path: str, *, depth: int | None, dirs: bool, sizes
     from orlop.inside.info import in_order  # noqa: PLC0415 - errors of usage need no images
     from orlop.inside.sizes import size_below  # noqa: PLC0415 - as above
 
-    top = files.real_path(path)
-    total = size_below(files.node(top)) if sizes else {}
+    top = listed_at(files, path)
+    node = files.node(top, follow=False)
+    total = size_below(node) if sizes else {}
     # What is still to be printed: how it is drawn, its name, the node, and how deep it lies.
-    stack = [("", "", top, files.node(top), 0)]
+    stack = [("", "", top, node, 0)]
     directories = others = 0
     while stack:
         before, branch, name, node, level = stack.pop()
@@ -72,4 +73,5 @@ def _lines(files: ImageFiles, path: str, *, depth: int | None, dirs: bool, sizes
             for number, one in enumerate(reversed(names))
         ]
     yield ""
-    yield f"{directories} directories, {others} files"
+    counts = [f"{directories} {'directory' if directories == 1 else 'directories'}"]
+    yield ", ".join(counts if dirs else [*counts, f"{others} {'file' if others == 1 else 'files'}"])
