@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from orlop.inside.markers import Marker
+    from orlop.inside.waiting_link import WaitingLink
     from orlop.streams.tar_entry import TarEntry
 
 __all__ = ["Merge", "clean"]
@@ -81,7 +82,7 @@ class Merge:
         self._own: dict[str, int] = {}
         self._passed: dict[int, tuple[str, int, Node]] = {}
         self._folders: dict[str, dict[str, Node]] = {}
-        self._pending: list[_Link] = []
+        self._pending: list[WaitingLink] = []
         self._nowhere: list[tuple[str, str]] = []  # markers in folders that the lower view has not
 
     def apply(self, entries: Iterable[TarEntry]) -> None:
@@ -354,6 +355,8 @@ class Merge:
             if old is not None:
                 self._replaced(path, old)
             return
+        from orlop.inside.waiting_link import WaitingLink  # noqa: PLC0415 - most links follow their targets
+
         # The target may come later in the layer, or be what whiteouts have removed.
         waiting = Node(entry, self._layer)
         children[name] = waiting
@@ -361,7 +364,7 @@ class Merge:
             self._loses(path, old)
             self._folders.clear()
         self._pending.append(
-            _Link(path, target, entry, children=children, name=name, waiting=waiting, old=old, first=found)
+            WaitingLink(path, target, entry, children=children, name=name, waiting=waiting, old=old, first=found)
         )
 
     def _join(self, found: Node, entry: TarEntry, children: dict[str, Node], name: str, path: str) -> None:
@@ -413,8 +416,8 @@ class Merge:
         """Resolve the hard links that wait. Each is looked at once: chains are followed, not searched again."""
         waiting = {id(link.waiting): link for link in self._pending}
         for link in self._pending:
-            chain: list[_Link] = []
-            at: _Link | None = link
+            chain: list[WaitingLink] = []
+            at: WaitingLink | None = link
             while at is not None and not at.done:
                 at.done = True
                 chain.append(at)
@@ -437,7 +440,7 @@ class Merge:
                 self._settle(link, link.end)
         self._pending = []
 
-    def _settle(self, link: _Link, end: Node) -> None:
+    def _settle(self, link: WaitingLink, end: Node) -> None:
         """Put what a link leads to in its place, unless something else is there by now."""
         if link.still_waits:
             self._find("link-before-target" if end.origin == self._layer else "link-to-lower", link.path)
@@ -445,7 +448,7 @@ class Merge:
         if link.old is not None:
             _unname_all((link.old,))
 
-    def _take_back(self, link: _Link) -> None:
+    def _take_back(self, link: WaitingLink) -> None:
         self._find("link-to-nothing", link.path)
         if not link.still_waits:
             if link.old is not None:
@@ -454,45 +457,6 @@ class Merge:
             del link.children[link.name]
         else:
             link.children[link.name] = link.old
-
-
-class _Link:
-    """A hard link whose target is looked for when its layer is done.
-
-    ``children`` are those of its directory; ``waiting`` stands at its path meanwhile, and ``old`` was there. ``first``
-    is what the target was when the link was met.
-    """
-
-    __slots__ = ("children", "done", "end", "entry", "first", "found", "name", "old", "path", "target", "waiting")
-
-    def __init__(
-        self,
-        path: str,
-        target: str,
-        entry: TarEntry,
-        *,
-        children: dict[str, Node],
-        name: str,
-        waiting: Node,
-        old: Node | None,
-        first: Node | None,
-    ) -> None:
-        self.path = path
-        self.target = target
-        self.entry = entry
-        self.children = children
-        self.name = name
-        self.waiting = waiting
-        self.old = old
-        self.first = first
-        self.done = False
-        self.found: Node | None = None
-        self.end: Node | None = None
-
-    @property
-    def still_waits(self) -> bool:
-        """Whether nothing else is at its path by now, and its directory was not replaced."""
-        return self.waiting.names > 0 and self.children.get(self.name) is self.waiting
 
 
 class _Gathered(dict[str, bytes]):
