@@ -151,6 +151,7 @@ def test_a_layout_that_fills_the_disk_leaves_nothing_and_an_old_one(half_full: P
     assert not list((disk / "empty").iterdir())
 
 
+@pytest.mark.sampled(2)
 def test_a_copy_or_backup_that_fills_the_disk_leaves_nothing_of_itself(half_full: Path, disk: Path) -> None:
     for verb in ("copy", "backup"):
         refused(half_full, disk, "store", verb, disk / "second")
@@ -185,6 +186,7 @@ def test_what_needs_room_is_refused_on_a_disk_that_others_have_filled(root: Path
     assert command(root, "tag", "example/tiny:1.0", "new") == (0, "")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("verb", ["copy", "backup"])
 def test_a_store_is_copied_from_a_disk_that_others_have_filled(
     root: Path, disk: Path, tmp_path: Path, verb: str

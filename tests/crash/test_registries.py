@@ -41,6 +41,7 @@ def command(root: Path, *arguments: object, home: Path) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.sampled(2)
 def test_a_pull_that_fills_the_disk_changes_nothing_and_succeeds_where_there_is_room(
     disk: Path,
     there: FakeRegistry,

@@ -233,6 +233,7 @@ def test_a_client_that_hangs_up_in_a_load_leaves_nothing(server, part):
     assert client.post("/images/load?quiet=1", body=archive).lines == [{"stream": "Loaded image: big:1\n"}]
 
 
+@pytest.mark.sampled(2)
 def test_clients_that_hang_up_in_a_save_leave_nothing(server):
     path = str(server.socket)
     client = Client(path)

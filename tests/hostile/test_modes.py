@@ -38,6 +38,7 @@ def readable(root: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_nobody_else_may_look_into_a_store(data: Path, tmp_path: Path, mask: int) -> None:
     root = tmp_path / "root"

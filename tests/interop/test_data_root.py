@@ -38,6 +38,7 @@ def all_ids(docker: Docker) -> set[str]:
     return set(docker.lines("images", "-aq", "--no-trunc"))
 
 
+@pytest.mark.sampled(2)
 def test_a_living_daemon_keeps_its_images_to_itself(daemon: Daemon, loaded: Docker) -> None:
     backend = FSStoreBackend(daemon.folder / "root" / "image" / str(daemon.driver) / "imagedb")
     image = next(iter(backend.walk()))

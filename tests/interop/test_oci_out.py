@@ -108,6 +108,7 @@ def test_podman_loads_a_layout(orlop: Orlop, podman: Program, made: dict[str, st
     }
 
 
+@pytest.mark.sampled(2)
 def test_buildah_pulls_a_layout(orlop: Orlop, made: dict[str, str], tmp_path: Path) -> None:
     places = ["--root", str(tmp_path / "storage"), "--runroot", str(tmp_path / "run"), "--storage-driver", "vfs"]
     buildah = Program([need("buildah"), *places], {"BUILDAH_ISOLATION": "chroot", "HOME": str(tmp_path)})
@@ -115,6 +116,7 @@ def test_buildah_pulls_a_layout(orlop: Orlop, made: dict[str, str], tmp_path: Pa
     assert f"sha256:{pulled}" == made["image"]
 
 
+@pytest.mark.sampled(2)
 def test_umoci_lists_and_unpacks_a_layout(orlop: Orlop, made: dict[str, str], tmp_path: Path) -> None:
     umoci = Program([need("umoci")])
     assert umoci.lines("list", "--layout", tmp_path / "layout") == ["1.0"]
@@ -126,6 +128,7 @@ def test_umoci_lists_and_unpacks_a_layout(orlop: Orlop, made: dict[str, str], tm
     assert sorted(umoci.lines("list", "--layout", tmp_path / "layout")) == ["1.0", "latest", "other"]
 
 
+@pytest.mark.sampled(2)
 def test_what_others_wrote_keeps_its_digests_through_a_store(
     skopeo: Program, made: dict[str, str], tmp_path: Path
 ) -> None:

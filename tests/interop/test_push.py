@@ -107,6 +107,7 @@ def test_docker_pulls_what_was_pushed(orlop: Orlop, docker: Docker, there: str, 
     assert found["RepoDigests"] == [f"{there}/docker/tiny@{digest}"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("variant", ["htpasswd", "tls"])
 def test_credentials_and_certificates_of_other_programs_are_used(
     orlop: Orlop, tmp_path: Path, data: Path, variant: str
@@ -127,6 +128,7 @@ def test_credentials_and_certificates_of_other_programs_are_used(
         assert PASSWORD.encode() not in other.stderr
 
 
+@pytest.mark.sampled(2)
 def test_docker_pushes_and_logs_in_by_way_of_orlop(orlop: Orlop, tmp_path: Path, data: Path, skopeo: Program):
     orlop("load", "-q", "-i", data / "dockerd-29-overlay2" / "multi.tar")
     with debian_registry(tmp_path, htpasswd=True) as authority, serve(orlop.root) as served:

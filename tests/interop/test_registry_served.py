@@ -177,6 +177,7 @@ def test_buildah_pushes_and_pulls(buildah: Program, skopeo: Program, served: Ser
     fine(served)
 
 
+@pytest.mark.sampled(2)
 def test_an_artifact_with_a_subject_goes_in_and_is_found(orlop: Orlop, served: Served):
     layout = Layout()
     image = layout.image("x", "layer", **named(f"{local(served)}/signed:1"))

@@ -73,6 +73,7 @@ def test_skopeo_copies_each_image_of_one_archive(
         check_copy(copy, image_id, orlop.run("inspect", "--raw", name).stdout)
 
 
+@pytest.mark.sampled(2)
 def test_what_podman_saved_loads_again(podman: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path) -> None:
     orlop("save", "-o", tmp_path / "saved.tar", TINY)
     podman("load", "-i", tmp_path / "saved.tar")

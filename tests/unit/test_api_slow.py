@@ -162,6 +162,7 @@ def test_an_import_whose_source_drips_loses_its_turn_while_others_wait(images, t
             assert client.post("/images/load", body=b"junk").status == 200
 
 
+@pytest.mark.sampled(2)
 def test_a_client_that_keeps_up_is_waited_for_however_long_it_takes(images, tmp_path):
     big(images, 3 << 20)
     options = Options(Bounds(patience=2, rate=10_000))

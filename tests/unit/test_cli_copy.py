@@ -44,6 +44,7 @@ def test_a_copy_says_what_is_where_and_needs_no_store(shell: Shell, there: Holdi
     assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

@@ -167,6 +167,7 @@ def test_a_password_goes_to_the_host_that_was_named_alone(tmp_path: Path):
     assert not (tmp_path / ".docker").exists()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("registry", ["https://me:s3cret@r.test", "me:s3cret@r.test", "r.test?s3cret", "x#s3cret"])
 def test_a_secret_in_the_name_of_a_registry_is_not_shown(registry: str, tmp_path: Path):
     for command in (("login", "-u", "me", "--password-stdin"), ("logout",)):

@@ -67,6 +67,7 @@ def test_a_sync_with_a_bad_tag_has_the_status_of_its_error(shell: Shell, there: 
     assert set(there.repository("copy").tags) == {"1", "2"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("text", "status"), [("[[sync]]\n", 3), ("x", 3), (None, 7)])
 def test_a_file_that_cannot_be_used_is_one_sentence(shell: Shell, tmp_path: Path, text: str | None, status: int):
     if text is not None:

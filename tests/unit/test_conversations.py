@@ -172,7 +172,7 @@ def test_a_pull_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
         assert len(found.image.rootfs.diff_ids) == (1 if is_index else 3)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("told", [one for one in PUSHES if not one.exit], ids=lambda one: one.name)
 def test_a_push_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
     with working(told, tmp_path / "root") as work:

@@ -123,6 +123,7 @@ def command(place: Path, *words: str, capsys: pytest.CaptureFixture[str]) -> tup
     return status, capsys.readouterr().err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_lying_index_is_noticed_and_nothing_goes(place, name, capsys):
     lie(place / "root", "image_chain", chain_of(place / "root", B))

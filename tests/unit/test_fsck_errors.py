@@ -95,6 +95,7 @@ def test_a_process_that_can_open_no_more_files_takes_no_blob_for_damaged(root, f
     assert everything(root) == before
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG, errno.EUCLEAN])
 def test_a_blob_that_the_disk_cannot_read_may_be_whole_and_stays(root, fail, monkeypatch, capsys, number):
     before = {path: path.read_bytes() for path in blobs(root)}

@@ -145,6 +145,7 @@ WRITTEN = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @given(raw=WRITTEN, odd=st.binary(max_size=3), at=st.integers(0, 99), cut=st.integers(0, 3))
 @example(raw=b'{"a":1,"a":{"b":[]},"A":-0.0e+1}', odd=b"", at=0, cut=0)
 @example(raw=b"\xef\xbb\xbf[1]", odd=b"", at=0, cut=0)

@@ -62,7 +62,7 @@ def check(name: str, documents: list[Any]) -> None:
         validator.validate(document)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("archive", ARCHIVES)
 def test_outputs_fit_their_schemas(lines: Callable[..., list[Any]], archive: str) -> None:
     loaded = lines("load", "-q", "-i", DATA / archive, "--format", "json")

@@ -77,7 +77,7 @@ def from_a_registry(layout: Layout, top: dict[str, Any], place: Path) -> orlop.L
         return there.pull().images
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("way", [from_file, from_directory, from_a_pipe, from_a_registry])
 @pytest.mark.parametrize("name", KINDS)
 def test_a_manifest_is_the_same_from_everywhere(name: str, way: Any, tmp_path: Path):

@@ -34,6 +34,7 @@ def test_looks_fetch_no_layer_and_need_no_store(tmp_path: Path):
         assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("verb", ["tags", "manifest", "pull"])
 def test_a_place_that_is_not_a_registry_is_not_asked_for_there(tmp_path: Path, verb: str):
     places = [f"{kind.value}:x" for kind in Kind if kind is not Kind.REGISTRY]

@@ -131,6 +131,7 @@ def rows_of(request: pytest.FixtureRequest) -> Iterator[Metadata]:
             yield metadata
 
 
+@pytest.mark.sampled(2)
 def test_of_what_happened_many_times_the_newest_is_kept(rows_of: Metadata) -> None:
     with rows_of.write() as rows:
         rows.put_event(Event(0, 1, "image", "tag", "a", {}), keep=5)

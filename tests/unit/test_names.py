@@ -114,6 +114,7 @@ def test_a_verb_reads_a_name_once(
         assert readings[text] == 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if "filter" not in verb and verb != "listed_images"])
 def test_a_value_is_not_read_again(images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     image_id = images.inspect(TINY).image.id

@@ -112,6 +112,7 @@ def test_a_path_table_and_a_seek_index_are_kept_together(tmp_path: Path) -> None
         check(images)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("where", ["first block", "directory", "trailer"])
 def test_a_damaged_path_table_is_not_used_and_is_found(tmp_path: Path, where: str) -> None:
     with loaded(tmp_path) as images:

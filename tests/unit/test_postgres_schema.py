@@ -68,6 +68,7 @@ def test_each_older_version_becomes_this_one(version: int) -> None:
     assert sql(url, "SELECT version FROM store") == [(SCHEMA_VERSION,)]
 
 
+@pytest.mark.sampled(2)
 def test_a_process_that_is_older_than_an_upgrade_writes_nothing_more() -> None:
     """It has looked at the version long before, and goes on reading."""
     url = database()

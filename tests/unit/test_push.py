@@ -316,6 +316,7 @@ def test_an_upload_that_the_registry_forgot_begins_anew(place: Place, tmp_path: 
     assert list(place.there.repository("app").tags) == ["1"]
 
 
+@pytest.mark.sampled(2)
 def test_a_kept_upload_that_holds_other_bytes_is_sent_anew(place: Place, tmp_path: Path):
     size = 44 * MIB
     place.load(large(place.name("app:1"), size))

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 TEXT = "\n".join(path.read_text() for path in sorted(TESTS.rglob("test_*.py")) if path != Path(__file__))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", [field.name for kind in (Quirks, Failure) for field in fields(kind)])
 def test_a_quirk_is_tried(name: str):
     if name not in {"status", "body"}:  # the positional ones

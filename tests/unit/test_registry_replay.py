@@ -43,6 +43,7 @@ def test_what_is_wrong_or_not_there(replay):
     replay.errors()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("blobs_first", [False, True])
 def test_the_whole_sequence_of_1_1_on_one_repository(replay, blobs_first):
     older(replay, blobs_first=blobs_first)

@@ -121,6 +121,7 @@ def test_init_makes_the_bucket_and_without_one_changes_nothing() -> None:
         images.gc()
 
 
+@pytest.mark.sampled(2)
 def test_what_is_not_in_the_bucket_any_more_is_found_and_brought_back(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
@@ -184,6 +185,7 @@ def test_of_several_places_at_once_one_is_marked() -> None:
     init_store(marked[0]).close()
 
 
+@pytest.mark.sampled(2)
 def test_a_store_of_the_first_version_is_brought_on_and_learns_its_place(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
@@ -491,6 +493,7 @@ def test_a_copy_there_and_back_is_the_same_store(url: StoreURL, archives: list[P
         assert objects(store) == set()
 
 
+@pytest.mark.sampled(2)
 def test_what_no_row_knows_is_found_and_removed_by_a_repair(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])

@@ -86,6 +86,7 @@ def test_images_of_podman_that_a_disk_cannot_list_may_be_any_number(data, tmp_pa
     assert [note for note in report.notes if "overlay-images cannot be read" in note]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("wrong", ["one", "all", "those of others"])
 def test_layers_that_a_damaged_list_of_podman_calls_others_are_found(data, tmp_path, wrong):
     root = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
@@ -183,6 +184,7 @@ def test_an_image_of_which_only_the_engines_notes_are_left_is_told_of(tmp_path):
     assert (second.image.id, second.state) == (f"sha256:{lost.name}", "damaged")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["engine-20.10-overlay2", "engine-20.10-vfs", "podman-5.8-imagestore"])
 def test_the_changes_of_containers_outlive_what_leads_to_them(data, tmp_path, name):
     root = unpack(data, name, tmp_path / "disk")

@@ -88,6 +88,7 @@ def test_commands_tell_that_a_root_has_lost_images(tmp_path, capfd):
     assert capfd.readouterr() == ("", said)
 
 
+@pytest.mark.sampled(2)
 def test_commands_look_into_a_root(overlay2, tmp_path, capfdbinary):
     place = f"--root-of={overlay2}"
     for words in (

@@ -157,6 +157,7 @@ def test_an_additional_store_may_have_the_layers(data, podman, tmp_path):
         assert rebuilt(found)[0] == sizes
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("driver", ["overlay", "fuse-overlayfs"])
 def test_another_engine_may_have_the_layers(data, tmp_path, driver):
     storage = unpack(data, "podman-4.3-overlay", tmp_path / "storage")

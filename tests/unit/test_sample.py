@@ -118,26 +118,30 @@ class TestTogether:
     @pytest.mark.sampled(1)
     def test_each_day(self):
         pass
+@pytest.mark.slow
+def test_slow():
+    pass
 @pytest.mark.parametrize("number", range(2))
 def test_cheap(number):
     pass
 """
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("words", "pace", "day", "passed"),
     [
-        (("-n2",), "8", "1", 3 + 4 + 0 + 3 + 2),
-        (("-n0",), "8", "2", 3 + 4 + 1 + 1 + 2),
-        (("-n0",), "1", "1", 6 + 12 + 1 + 3 + 2),
-        (("-n0", "test_many.py"), "8", "1", 6 + 12 + 1 + 3 + 2),
+        (("-n2",), "8", "1", 3 + 4 + 0 + 3 + 2 + 1),
+        (("-n0",), "8", "2", 3 + 4 + 1 + 1 + 2 + 1),
+        (("-n0",), "1", "1", 6 + 12 + 1 + 3 + 2 + 1),
+        (("-n0", "test_many.py"), "8", "1", 6 + 12 + 1 + 3 + 2 + 1),
     ],
     ids=["the whole suite", "on another day", "at the pace of one", "a file that is named"],
 )
 def test_the_whole_suite_takes_a_share_in_each_worker(
     tmp_path: Path, words: tuple[str, ...], pace: str, day: str, passed: int
 ) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = .\nmarkers = sampled\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = .\nmarkers =\n  sampled\n  slow\n")
     (tmp_path / "test_many.py").write_text(MANY)
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "ORLOP_"))}
     done = subprocess.run(

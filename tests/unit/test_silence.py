@@ -304,6 +304,7 @@ class Swallowing:
                 target.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.sampled(2)
 def test_a_line_that_swallows_everything_is_one_error(tmp_path: Path, hasty: None) -> None:
     server, url = the_server(), database()
     place = make_conninfo(url, host=str(tmp_path))
@@ -319,6 +320,7 @@ def test_a_line_that_swallows_everything_is_one_error(tmp_path: Path, hasty: Non
     assert tags(url) == ["1", "2"]
 
 
+@pytest.mark.sampled(2)
 def test_another_server_that_answers_says_nothing_of_a_silent_one(
     tmp_path: Path, hasty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

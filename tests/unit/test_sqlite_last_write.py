@@ -101,6 +101,7 @@ def put_another(root: Path, made: Path) -> None:
     shutil.copyfile(other / "metadata.db", root / "metadata.db")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("spoil", [put_back, take_log_away, put_log_back, put_another])
 def test_every_command_refuses_a_database_that_was_not_written_last(made, root, tmp_path, spoil, capsys):
     spoil(root, made)

@@ -90,6 +90,7 @@ def test_what_a_killed_process_leaves_is_whole(root):
     assert not (root / "metadata.db-wal").exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("part", ["page number", "size", "salt", "checksum", "content", "header", "its first byte"])
 @pytest.mark.parametrize("index", [True, False])
 def test_every_command_refuses_a_cut_log_and_leaves_all_as_it_was(root, part, index):

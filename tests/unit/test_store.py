@@ -382,6 +382,7 @@ class TestLeases:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
         assert (done.stdout, done.stderr) == ("held\n", "")
 
+    @pytest.mark.sampled(2)
     def test_a_fork_in_the_middle_of_a_write_blocks_nobody(self, store):
         script = FORKED_WRITE.format(root=store.root)
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

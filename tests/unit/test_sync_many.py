@@ -109,6 +109,7 @@ def test_an_entry_for_each_repository_costs_no_more(place: Place, tmp_path: Path
     assert found[160]["read"] < 5 * found[40]["read"]
 
 
+@pytest.mark.sampled(2)
 def test_tags_that_go_go_together(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     counted = Counted(monkeypatch)
     counted.watch(oci_index._Entry, "read")

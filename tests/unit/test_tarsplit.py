@@ -249,6 +249,7 @@ def test_several_gzip_members_are_one_tar_split():
     assert parts_of(gzip.compress(line(2, b"a")) + gzip.compress(line(2, b"b"))) == [Segment(b"a"), Segment(b"b")]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("nothing", [b"\n" * (1 << 20), b'{"type":2,"payload":""' + b" " * (1 << 20) + b"}\n"])
 def test_lines_that_say_nothing_do_not_go_on_for_ever(nothing):
     member = gzip.compress(nothing)
