@@ -36,7 +36,13 @@ OVERRIDDEN = {
     ("orlop.cli.clicked.Command", "click"): {"context_class", "parse_args"},
     ("orlop.cli.clicked.Context", "click"): {"formatter_class"},
     ("orlop.cli.clicked.Formatter", "click"): {"getvalue", "write_dl", "write_text"},
-    ("orlop.cli.clicked.Group", "click"): {"context_class", "get_command", "list_commands", "resolve_command"},
+    ("orlop.cli.clicked.Group", "click"): {
+        "context_class",
+        "get_command",
+        "list_commands",
+        "parse_args",
+        "resolve_command",
+    },
     ("orlop.cli.shell.bash.Bash", "click"): {"format_completion", "get_completion_args", "name", "source_template"},
 }
 

@@ -49,7 +49,7 @@ def rewritten(words: Sequence[str], options: Mapping[str, Switch | None], *, onl
     Args:
         words: of one command.
         options: by their names, each a flag or an option with one value.
-        only_first: only what comes before the first word that is no option.
+        only_first: only what comes before the first word that is not an option.
 
     Raises:
         NoBoolean: a flag has another value.
