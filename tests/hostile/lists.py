@@ -105,6 +105,12 @@ def sparse_map(count: int) -> bytes:
     return tars.pax(records) + tars.member(b"sparse", body)
 
 
+def gzip_with(flag: int, field: bytes) -> bytes:
+    """A member of gzip whose header has one more field."""
+    plain = gzip.compress(b"x")
+    return plain[:3] + bytes([flag]) + plain[4:10] + field + plain[10:]
+
+
 SKIPPED: Final = b"\x50\x2a\x4d\x18\x01\x00\x00\x00x"
 
 TEXTS = (
@@ -211,6 +217,19 @@ TEXTS = (
     ),
     Growing("members of one name in a layer", 10_000, text(lambda n: tars.member(b"a") * n + tars.END, scanned)),
     Growing("members of gzip", 20_000, text(lambda n: gzip.compress(b"x") * n, unpacked_stream)),
+    Growing(
+        "extra fields of gzip",
+        100,
+        text(lambda n: gzip_with(4, b"\xff\xff" + b"x" * 65535) * n, repeated(20, unpacked_stream)),
+    ),
+    Growing(
+        "a comment of gzip", 400_000, text(lambda n: gzip_with(16, b"c" * n + b"\0"), repeated(300, unpacked_stream))
+    ),
+    Growing(
+        "attributes of a member",
+        5000,
+        text(lambda n: tars.pax({b"SCHILY.xattr.user.%d" % i: b"v" for i in range(n)}) + tars.member(b"a"), scanned),
+    ),
     Growing("streams of bzip2", 8000, text(lambda n: bz2.compress(b"x") * n, unpacked_stream)),
     Growing("streams of xz", 8000, text(lambda n: lzma.compress(b"x") * n, unpacked_stream)),
     Growing("frames of zstd", 20_000, text(lambda n: zstd(b"x") * n, unpacked_stream)),

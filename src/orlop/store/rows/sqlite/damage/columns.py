@@ -167,7 +167,7 @@ _CHECKS: Final[dict[str, tuple[str, Callable[[object], bool]]]] = {
 
 
 _BOUNDS: Final = {"count": f"NOT BETWEEN 1 AND {_MOST}", "size": "< 0"}
-"""The numbers that cannot be values of a kind, as a test."""
+"""The numbers that a kind cannot have, as a test."""
 
 
 def is_valid(column: Column, value: object) -> bool:
