@@ -29,8 +29,6 @@ export function showText(place, text) {
   return place;
 }
 
-const FIRST_WIDE = 0x1100;
-
 /** About how wide a letter on the map is. */
 export const LETTER = 6.6;
 
@@ -38,9 +36,10 @@ export const LETTER = 6.6;
 export function cut(text, most) {
   let places = 0;
   let at = 0;
-  let end = 0; // of what leaves room for an ellipsis
+  // Of what leaves room for an ellipsis.
+  let end = 0;
   for (const character of text) {
-    places += character.codePointAt(0) < FIRST_WIDE ? 1 : 2;
+    places += character < "\u1100" ? 1 : 2;
     if (places > most) return most < 2 ? "" : `${text.slice(0, end)}…`;
     at += character.length;
     if (places < most) end = at;

@@ -55,14 +55,13 @@ from = match.index + match[0].length;
 place.append(text.slice(from));
 return place;
 }
-const FIRST_WIDE = 0x1100;
 const LETTER = 6.6;
 function cut(text, most) {
 let places = 0;
 let at = 0;
-let end = 0; // of what leaves room for an ellipsis
+let end = 0;
 for (const character of text) {
-places += character.codePointAt(0) < FIRST_WIDE ? 1 : 2;
+places += character < "\u1100" ? 1 : 2;
 if (places > most) return most < 2 ? "" : `${text.slice(0, end)}…`;
 at += character.length;
 if (places < most) end = at;
@@ -553,7 +552,7 @@ colour: (row) => (dead(row) ? colours.dimmed : colours.layers[view.paletteOf(row
 textOn: (row) => (dead(row) ? colours.dimmedText : view.paletteOf(row) < 0 ? colours.text : colours.tileText),
 label: (row, start = row) => signOf(row) + printable(namesBetween(start, row).join("/")),
 size: (row) => humanBytes(app.drawn.total[row]),
-write: (text, x, y, widest) => context.fillText(text, x, y, widest), // narrower where it is too wide
+write: (...all) => context.fillText(...all),
 };
 }
 function signOf(row) {
