@@ -330,15 +330,16 @@ _SUSPECTS: Final = (
     re.compile(
         rb"_(?:(?<=gh[pousr]_)[A-Za-z0-9]{36}|(?<=ghs_)[A-Za-z0-9]{1,20}_eyJ|(?<=npm_)[A-Za-z0-9]{36}|(?<=hf_)[A-Za-z]{34}|"
         rb"(?<=[sr]k_)live_[A-Za-z0-9]{24}|(?<=github_)pat_[A-Za-z0-9]{22}|(?<=dckr_)pat_[A-Za-z0-9_-]{27}|"
-        rb"(?<=do[opr]_)v1_[a-f0-9]{64}|(?<=shp[acps][ats]_)[a-fA-F0-9]{32}|(?<=rubygems_)[a-f0-9]{48})"
+        rb"(?<=do[opr]_)v1_[a-f0-9]{64}|(?<=shp[acps][ats]_)[a-fA-F0-9]{32}|(?<=rubygems_)[a-f0-9]{48}|"
+        rb"(?<=glsa_)[A-Za-z0-9]{32}_)"
     ),
     re.compile(
         rb"-(?:(?:(?<=gl[drf]t-)|(?<=gl(?:p[at]t|cbt|imt|oas|rtr)-)|(?<=gl(?:soa|ffc)t-)|(?<=glagent-))"
         rb"[A-Za-z0-9_-]{20}|(?<=xox[bpars]-)[0-9]{8}|"
         rb"(?<=pypi-)AgE|(?<=xapp-)[0-9]-|(?<=sk-)ant-a|(?<=pul-)[a-f0-9]{40}|"
-        rb"(?<=PRIVATE KEY-)----|(?<=AGE-)SECRET-KEY-1)"
+        rb"(?<=PRIVATE KEY-)----|(?<=GOCSPX-)[A-Za-z0-9_-]{28}|(?<=xox[bpe]-)[0-9]-|(?<=AGE-)SECRET-KEY-1)"
     ),
-    re.compile(rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35})"),
+    re.compile(rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35}|TATT3xFfGF0)"),
     re.compile(rb"SG\.[A-Za-z0-9_-]{22}\."),
 )
 _WORDS: Final = (b"T3BlbkFJ", b"hvs.")
@@ -350,12 +351,8 @@ _WORDS_OF_TEXTS: Final = (
     (b"Q~", re.compile(_AZURE)),
     (b".eyJ", re.compile(_JWT)),
     (_IN_BASE64, re.compile(_BASE64)),
-    (b"glsa_", re.compile(rb"glsa_[A-Za-z0-9]{32}_")),
     (b".atlasv1.", re.compile(rb"\.atlasv1\.[A-Za-z0-9_-]{60}")),
-    (b"ATATT3xFfGF0", re.compile(rb"ATATT3xFfGF0[A-Za-z0-9_-]{100}")),
-    (b"GOCSPX-", re.compile(rb"GOCSPX-[A-Za-z0-9_-]{28}")),
     (b"GR1348941", re.compile(rb"GR1348941[A-Za-z0-9_-]{20}")),
-    (b"xoxe", re.compile(rb"xoxe[.-]")),
 )
 """The same in texts only, which most bytes of an image are not; and what must be around these words."""
 
