@@ -30,7 +30,8 @@ export function makeMap(app) {
       textOn: (row) => (dead(row) ? colours.dimmedText : view.paletteOf(row) < 0 ? colours.text : colours.tileText),
       label: (row, start = row) => signOf(row) + printable(namesBetween(start, row).join("/")),
       size: (row) => humanBytes(app.drawn.total[row]),
-      write: (text, x, y) => context.fillText(text, x, y),
+      // What is too wide is written narrower.
+      write: (...all) => context.fillText(...all),
     };
   }
 

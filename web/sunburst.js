@@ -1,10 +1,11 @@
 // A sunburst: rings of arcs whose angles are weights, the directory that is shown in the middle.
 
+import { cut, LETTER } from "./text.js";
+
 const RINGS = 6;
 const LEAST = 0.004;
 const LINE = 14;
 const GAP = 4;
-const LETTER = 6.6;
 const LEAST_LETTERS = 4;
 
 /** Return the arcs of a tree from a row on: columns of numbers, inner ones first. */
@@ -70,8 +71,9 @@ function label(context, arcs, i, paint) {
   const outwards = length > LINE ? step - GAP : 0;
   const most = Math.floor(Math.max(along, outwards) / LETTER);
   if (most < 1) return;
-  const text = paint.label(arcs.row[i]);
-  if (text.length > most && most < LEAST_LETTERS) return;
+  const whole = paint.label(arcs.row[i]);
+  const text = cut(whole, most);
+  if (text !== whole && most < LEAST_LETTERS) return;
   const angle = (arcs.from[i] + arcs.to[i]) / 2;
   context.save();
   context.translate(arcs.width / 2, arcs.height / 2);
@@ -80,7 +82,7 @@ function label(context, arcs, i, paint) {
   if (along > outwards) context.rotate(angle < Math.PI ? -Math.PI / 2 : Math.PI / 2);
   else if (angle > Math.PI / 2 && angle < 1.5 * Math.PI) context.rotate(Math.PI);
   context.fillStyle = paint.textOn(arcs.row[i]);
-  paint.write(text.length <= most ? text : `${text.slice(0, most - 1)}…`, 0, 4);
+  paint.write(text, 0, 4, Math.max(along, outwards));
   context.restore();
 }
 

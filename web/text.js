@@ -29,6 +29,24 @@ export function showText(place, text) {
   return place;
 }
 
+/** About how wide a letter on the map is. */
+export const LETTER = 6.6;
+
+/** Return as much of a text as has room in so many places, of which a wide character takes two; none is cut apart. */
+export function cut(text, most) {
+  let places = 0;
+  let at = 0;
+  // Of what leaves room for an ellipsis.
+  let end = 0;
+  for (const character of text) {
+    places += character < "\u1100" ? 1 : 2;
+    if (places > most) return most < 2 ? "" : `${text.slice(0, end)}…`;
+    at += character.length;
+    if (places < most) end = at;
+  }
+  return text;
+}
+
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 /** Return bytes for people. */

@@ -1,6 +1,8 @@
 // A tree map: rectangles whose areas are weights, squarified. What is below a few pixels is not drawn singly: nobody
 // sees it, and leaving it out is what makes a hundred thousand files fast.
 
+import { cut, LETTER } from "./text.js";
+
 const MOST = 40000;
 const LEAST_AREA = 14;
 const HEAD = 16;
@@ -104,16 +106,11 @@ export function drawMap(context, out, paint) {
     }
     if (w > 46 && h > HEAD) {
       context.fillStyle = framed ? paint.text : paint.textOn(row);
-      paint.write(fit(paint.label(row, out.start[i]), w - 8), x + 4, y + 12);
-      if (!framed && h > 2 * HEAD) paint.write(fit(paint.size(row), w - 8), x + 4, y + 27);
+      const most = Math.floor((w - 8) / LETTER);
+      paint.write(cut(paint.label(row, out.start[i]), most), x + 4, y + 12, w - 8);
+      if (!framed && h > 2 * HEAD) paint.write(cut(paint.size(row), most), x + 4, y + 27, w - 8);
     }
   }
-}
-
-/** Return as much of a text as about fits; a character takes seven pixels at most, mostly. */
-function fit(text, width) {
-  const most = Math.floor(width / 6.6);
-  return text.length <= most ? text : most < 2 ? "" : `${text.slice(0, most - 1)}…`;
 }
 
 /** Return the place of the innermost rectangle at a point, or -1. */

@@ -354,6 +354,25 @@ def test_a_rectangle_is_as_large_as_what_it_stands_for(chromium: Browser, tmp_pa
         assert areas[name] / sum(areas.values()) == pytest.approx(size / sum(sizes.values()), rel=0.02)
 
 
+def test_names_stay_in_their_places_and_no_character_is_cut_apart(chromium: Browser, tmp_path: Path) -> None:
+    names = ("W" * 200, "\U0001f600" * 60, "a" + "\U0001f600" * 60, "\u6f22" * 80, "i" * 250, "short")
+    (tmp_path / "names.tar").write_bytes(image(layer(*((name, bytes(5000)) for name in names))))
+    run("audit", "--archive", tmp_path / "names.tar", "--html", tmp_path / "names.html")
+    chromium.resize(700, 900)
+    chromium.open((tmp_path / "names.html").as_uri())
+    note_what_is_drawn(chromium)
+    for key in ("t", "s"):
+        chromium.run("window.drawn.length = 0")
+        chromium.press(key)
+        written = chromium.until("const all = drawn.filter(([n]) => n === 'fillText'); return all.length > 6 && all")
+        cut = [text for _, text, _ in written if "…" in text]
+        assert len(cut) >= 5
+        assert not chromium.run("return drawn.some(([n, text]) => n === 'fillText' && /\\p{Cs}/u.test(text))")
+        # A text that is too wide is written narrower.
+        assert all(words[3] > 0 for _, text, words in written if "…" in text)
+    chromium.run("localStorage.clear()")
+
+
 def test_how_images_differ_is_told_by_more_than_colours(page: Browser) -> None:
     note_what_is_drawn(page)
     page.press("v", "v")

@@ -70,6 +70,10 @@ PLANTED = {
     "pulumi-token": "pul-" + "0f" * 20,
     "vault-token": "hvs." + "aB-_" * 24,
     "databricks-token": "dapi" + "0f" * 16,
+    "grafana-token": f"glsa_{'a1B2' * 8}_01ab23cd",
+    "terraform-token": f"{'a1B2' * 3}cD.atlasv1.{'a1-_B2' * 11}z",
+    "atlassian-token": f"ATATT3xFfGF0{'a1-_B2' * 29}=01AB23CD",
+    "google-secret": "GOCSPX-" + "a1-_" * 7,
     "azure-secret": "abc8Q~" + "a1~_" * 8 + "b2",
     "google-key": "AIza" + "a1-_B" * 7,
     "jwt": f"{encoded({'alg': 'HS256'})}.{encoded({'sub': '1234567890'})}.{'a1-_' * 11}",
@@ -92,6 +96,9 @@ OTHER_FORMS = {
     json.dumps(openssh(b"none")): "private-key",
     **{f"{prefix}-{WORD[:20]}": "gitlab-token" for prefix in GITLAB},
     f"glcbt-64_{WORD[:20]}": "gitlab-token",
+    f"GR1348941{WORD[:20]}": "gitlab-token",
+    f"xoxe.xoxp-1-{'a1B2' * 40}": "slack-token",
+    f"xoxe-1-{'a1B2' * 36}": "slack-token",
     **{
         f"{prefix}ABCDEFGH23456777\naws_secret_access_key = {'zK/7' * 10}": "aws-access-key"
         for prefix in ("ABIA", "ACCA")
@@ -145,6 +152,10 @@ NEAR = {
     "pulumi-token": ["pul-" + "0f" * 21, "impul-" + "0f" * 20],
     "vault-token": ["hvs." + "aB-_" * 22],
     "databricks-token": ["ldapi" + "0f" * 16, "dapi" + "0f" * 17, "dapi" + "0g" * 16],
+    "grafana-token": [f"glsa_{'a1B2' * 8}_01ab23c", f"glsa_{'x' * 32}_01ab23cd", f"aglsa_{'a1B2' * 8}_01ab23cd"],
+    "terraform-token": [f"{'a1B2' * 4}.atlasv1.{'a1-_B2' * 11}", f"{'a1B2' * 3}cD.atlasv1.{'a1-_B2' * 9}"],
+    "atlassian-token": [f"ATATT3xFfGF0{'a1-_B2' * 29}", f"ATATT3xFfGF0{'a1-_B2' * 9}=01AB23CD"],
+    "google-secret": ["GOCSPX-" + "a1-_" * 6, "GOCSPX-your-client-secret-is-put-he"],
     "azure-secret": [
         "abcdQ~" + "a1~_" * 8 + "b2",
         "abc8Q~" + "a1~_" * 7,

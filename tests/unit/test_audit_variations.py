@@ -64,7 +64,11 @@ def test_a_secret_is_found_wherever_a_config_has_it(config: dict[str, object], t
 
 
 @pytest.mark.parametrize(
-    "name", ["API_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASS", "spring.datasource.password", "S3_ACCESS_KEY", "my-token"]
+    "name",
+    [
+        *("API_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASS", "spring.datasource.password", "S3_ACCESS_KEY", "my-token"),
+        *("PGPASSWORD", "dbPassword", "SSHPASS", "apiKey", "authToken"),
+    ],
 )
 def test_variables_that_are_named_like_secrets_are_told(name: str, tmp_path: Path) -> None:
     found = found_in(tmp_path, config={"Env": [f"{name}=hunter2hunter2"]})
@@ -73,10 +77,30 @@ def test_variables_that_are_named_like_secrets_are_told(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        *("postgres://me:hunter2@db/app", "redis://:hunter2@cache:6379", "mongodb+srv://me:hunter2@a.example/b?c=d"),
+        *("http://me:hunter2@proxy:3128", "https://me:hunter2@index.example/simple"),
+        *("AccountName=a;AccountKey=hunter2hunter2==;EndpointSuffix=b", "Server=a;User Id=b;password = hunter2;"),
+    ],
+)
+def test_variables_that_say_how_to_connect_are_told_where_they_have_a_password(value: str, tmp_path: Path) -> None:
+    for variables in ({"config": {"Env": [f"PLACE={value}"]}}, {"steps": [f"ENV PLACE={value}"]}):
+        if " " in value and "steps" in variables:
+            continue  # the values of steps are words
+        found = found_in(tmp_path, **variables)
+        assert "PLACE" in told(found, "secret-variable")[0]
+        assert "unter2" not in str(found)
+
+
+@pytest.mark.parametrize(
     "variable",
     [
         *("GPG_KEY=0123456789ABCDEF", "AWS_ACCESS_KEY_ID=0123456789ABCDEF", "TOKEN_URL=https://login.example/token"),
         *("SSH_PUBLIC_KEY=0123456789", "KEYCLOAK_VERSION=26.0.0-final", "BYPASS=0123456789", "COMPASS=0123456789"),
+        *("PLACE=postgres://db:5432/app", "PLACE=https://me@index.example/x", "PLACE=http://a:8080/b@c"),
+        *("PLACE=postgres://me:${PASSWORD}@db/app", "PLACE=postgres://user:password@localhost/app"),
+        *("PLACE=Server=a;Password=<password>;", "TOKENIZERS_PARALLELISM=falsefalse", "PLACE=password in a text;"),
     ],
 )
 def test_variables_that_only_look_so_are_not_told(variable: str, tmp_path: Path) -> None:

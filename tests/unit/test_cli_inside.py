@@ -193,8 +193,18 @@ def test_a_link_to_nothing_is_listed_itself(orlop: Call, tmp_path: Path, link: s
     assert orlop("ls", "-R", *look, f"/x/{link}") == (0, f"{link}\n".encode(), "")
     assert orlop("find", *look, f"/x/{link}") == (0, f"/x/{link}\n".encode(), "")
     assert orlop("tree", *look, f"/x/{link}")[1].startswith(f"/x/{link} -> ".encode())
-    assert orlop("cat", *look, f"/x/{link}")[0] == 4
+    status, out, error = orlop("cat", *look, f"/x/{link}")
+    assert (status, out) == (4, b"")
+    assert "leads to nothing" in error or "loop" in error
     assert orlop("ls", *look, f"/x/{link}/a")[0] == 4
+
+
+def test_what_a_link_leads_to_is_told_apart_from_what_is_missing_behind_it(orlop: Call, tmp_path: Path) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    for path in ("/x/to-nothing", "/x/to-nothing/a", "/x/to-nothing/"):
+        assert "the link '/x/to-nothing' leads to nothing" in orlop("cat", *look, path)[2]
+    assert "the image has nothing at '/x/to-directory/none'" in orlop("cat", *look, "/x/to-directory/none")[2]
 
 
 @pytest.mark.parametrize("path", ["/x/a/", "/x/a/.", "/x/a/../a", "/x/to-file/"])

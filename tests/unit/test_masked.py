@@ -13,7 +13,9 @@ import pytest
 import orlop
 from orlop.cli.main import run
 from orlop.inside.audit import audit
+from orlop.inside.masked import is_secret_variable
 from orlop.page.document import image_document, image_paths, to_json
+from tests.growing import growth, spent
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ def archive(path: Path, steps: list[str], config: dict[str, object]) -> str:
         ([f"RUN {FLOOD} {OTHER}"], {}, [OTHER, FLOOD.split()[-1]]),
         (["RUN login -p hunter2hunter2"], {"Env": ["DB_PASSWORD=hunter2hunter2"]}, ["hunter2hunter2"]),
         (["|1 API_TOKEN=hunter2hunter2 /bin/sh -c make"], {}, ["hunter2hunter2"]),
+        (["RUN git clone https://me:hunter2hunter2@git.example/x"], {}, ["hunter2hunter2", "hunt"]),
+        (["ENV DATABASE_URL=postgres://me:hunter2hunter2@db/app"], {}, ["hunter2hunter2"]),
+        (["RUN make"], {"Env": ["DATABASE_URL=postgres://me:hunter2hunter2@db"]}, ["hunter2hunter2"]),
         (["RUN make"], {"User": TOKEN, "Labels": {TOKEN: "l"}, "Cmd": [TOKEN]}, [TOKEN]),
     ],
 )
@@ -74,3 +79,12 @@ def test_a_step_without_a_secret_is_shown_as_it_is(tmp_path: Path, capfd: pytest
     step = "RUN TOKEN=$GIVEN PASSWORD=/run/secrets/p TOKENS=abcdefghijkl make 0123456789012345678901234567890123456789"
     assert run(["audit", "--archive", archive(tmp_path / "image.tar", [step], {}), "--format", "json"]) == 0
     assert json.loads(capfd.readouterr().out)["Layers"][0]["CreatedBy"] == step
+
+
+@pytest.mark.parametrize("text", ["a://", "a:", "://a:", "a" * 40, ";Password", "a://a:a"])
+def test_what_only_begins_like_a_url_takes_no_time(text: str) -> None:
+    def worked(size: int) -> float:
+        value = text * (size // len(text))
+        return spent(lambda: is_secret_variable("PLACE", value))
+
+    assert growth(worked, 1 << 15, 1 << 17, below=20, least=0.01) < 20

@@ -17,13 +17,18 @@ from orlop.model.tuples import NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Keeper", "keeper_of"]
+__all__ = ["Keeper", "is_to_fill_in", "keeper_of"]
 
 _LARGEST: Final = 1 << 20
 _MOST: Final = 1000
 _TO_FILL_IN: Final = re.compile(
     rb"[$<%{*]|x+$|(?:your|my)[-_ ]|example|change-?me|password$|secret$|token$|none$", re.IGNORECASE
 )
+
+
+def is_to_fill_in(value: bytes) -> bool:
+    """Return whether a password is only one that somebody is to fill in."""
+    return _TO_FILL_IN.match(value) is not None
 
 
 def _is_login(found: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from orlop.errors import PathNotFound
 from orlop.inside.trail import Trail
 from orlop.model.given import check_text
@@ -49,6 +51,7 @@ def find_path(
     stack: list[tuple[str, Node]] = [("", root)]
     parts = path.split("/")[::-1]
     trail = Trail(allowance)
+    link, behind = "", sys.maxsize  # the last one that was followed, and how many names there are behind it
     while parts:
         part = parts.pop()
         node = stack[-1][1]
@@ -63,12 +66,15 @@ def find_path(
             _check_covered([*(name for name, _ in stack[1:]), part], parts, covered)
         child = None if node.children is None else node.children.get(part)
         if child is None:
+            if len(parts) >= behind:
+                raise PathNotFound(f"the link {link!r} leads to nothing in the image, so {path!r} is not there")
             raise PathNotFound(f"the image has nothing at {path!r}; `orlop ls` lists what it has")
         if child.type == TYPE_SYMLINK and (follow or parts):
             target = child.content.linkname
             names = trail.names(target)
             if names is None:
                 raise PathNotFound(f"{trail.refusal(target)} at {path!r}; name a path without it")
+            link, behind = _path([*stack, (part, child)]), len(parts)
             if target.startswith("/"):
                 del stack[1:]
             parts += names

@@ -10,6 +10,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from orlop.inside.credentials import is_to_fill_in
 from orlop.inside.secrets import AWS_SECRET, RULES, aws_secrets_in, secrets_in
 
 if TYPE_CHECKING:
@@ -26,23 +27,40 @@ _TOKEN_WORDS: Final = frozenset(
     )
 )
 """Words of a name, or two that follow each other; ``KEY`` by itself is mostly a public one."""
+_ENDINGS: Final = (
+    *("PASSWORD", "PASSWD", "PASSPHRASE", "SSHPASS", "APITOKEN", "AUTHTOKEN", "ACCESSTOKEN", "CLIENTSECRET"),
+    *("APIKEY", "ACCESSKEY", "PRIVATEKEY", "SECRETKEY"),
+)
+"""How a word of a name ends that has several words in it, such as ``PGPASSWORD``."""
 _ADDRESSES: Final = frozenset(("URL", "URI", "ENDPOINT"))
 _WORDS: Final = re.compile(r"[A-Z0-9]+")
 _SHORTEST: Final = 8
 _SHOWN: Final = 4
 _MOST_VALUES: Final = 1000
 _AWS: Final = "aws-access-key"
+_IN_URL: Final = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/:@"']{0,200}:)([^\s/@"']{1,200})(?=@)""")
+_FIELD: Final = re.compile(
+    r"""(?:\A|;)\s{0,5}()(?:AccountKey|SharedAccessKey|Password|Pwd)\s{0,5}=\s{0,5}([^\s;"']{4,400})""", re.IGNORECASE
+)
+"""Passwords in what programs connect with to a database or the like."""
 _ASSIGNED: Final = re.compile(r"""([A-Za-z0-9_]+)(=["']?)([^\s"']+)""")
 
 
 def is_secret_variable(name: str, value: str) -> bool:
-    """Return whether a variable is named like a secret, and has a value that is neither a path nor a reference."""
+    """Return whether a variable has a URL or the like with a password, or is named like a secret.
+
+    The value of the latter is neither a path nor a reference.
+    """
+    if any(_is_password(match[2]) for form in (_IN_URL, _FIELD) for match in form.finditer(value)):
+        return True
     if len(value) < _SHORTEST or value.startswith(("/", "$")):
         return False
     words = _WORDS.findall(name.upper())
     if words[-1:] == ["ID"] or (words and words[-1] in _ADDRESSES and "@" not in value):
         return False
     pairs = (f"{one} {other}" for one, other in pairwise(words))
+    if any(word.endswith(_ENDINGS) for word in words):
+        return True
     return not (_TOKEN_WORDS.isdisjoint(words) and _TOKEN_WORDS.isdisjoint(pairs))
 
 
@@ -73,7 +91,7 @@ class Mask:
             secret = _raw(value)
             if secret in raw:
                 raw = raw.replace(secret, _shown(secret))
-        return _ASSIGNED.sub(_assigned, raw.decode("utf-8", "surrogateescape"))
+        return _IN_URL.sub(_without, _ASSIGNED.sub(_assigned, raw.decode("utf-8", "surrogateescape")))
 
 
 def texts_of(image: Image) -> Iterator[str]:
@@ -110,3 +128,12 @@ def _masked(secret: str) -> str:
 def _assigned(match: re.Match[str]) -> str:
     name, mark, value = match.groups()
     return f"{name}{mark}{_masked(value)}" if "…(" not in value and is_secret_variable(name, value) else match[0]
+
+
+def _without(match: re.Match[str]) -> str:
+    """Return a URL without its password, of which nothing is shown."""
+    return f"{match[1]}…({len(match[2])} characters)" if _is_password(match[2]) else match[0]
+
+
+def _is_password(text: str) -> bool:
+    return "…(" not in text and not is_to_fill_in(_raw(text))

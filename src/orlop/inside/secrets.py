@@ -169,8 +169,13 @@ RULES: Final = {
     "npm-token": _Rule("a token of npm", (b"npm_",), re.compile(rb"npm_[A-Za-z0-9]{36}" + _END), _has_checksum),
     "gitlab-token": _Rule(
         "a token of GitLab",
-        tuple(b"gl" + kind + b"-" for kind in _GITLAB),
-        re.compile(rb"gl(?:" + b"|".join(_GITLAB) + rb")-[A-Za-z0-9_-]{20,300}(?:\.[a-z0-9.]{9,12})?" + _END),
+        (*(b"gl" + kind + b"-" for kind in _GITLAB), b"GR1348941"),
+        re.compile(
+            rb"(?:gl(?:"
+            + b"|".join(_GITLAB)
+            + rb")-[A-Za-z0-9_-]{20,300}(?:\.[a-z0-9.]{9,12})?|GR1348941[A-Za-z0-9_-]{20})"
+            + _END
+        ),
         _is_varied,
     ),
     "pypi-token": _Rule(
@@ -186,10 +191,10 @@ RULES: Final = {
     ),
     "slack-token": _Rule(
         "a token of Slack",
-        (b"xoxb-", b"xoxp-", b"xoxa-", b"xoxr-", b"xoxs-", b"xapp-"),
+        (b"xoxb-", b"xoxp-", b"xoxa-", b"xoxr-", b"xoxs-", b"xapp-", b"xoxe"),
         re.compile(
-            rb"(?:xox[bpars]-[0-9]{8,15}-[A-Za-z0-9-]{20,200}|xapp-[0-9]-[A-Z0-9]{9,13}-[0-9]{8,15}-[a-f0-9]{64})"
-            + _END
+            rb"(?:xox[bpars]-[0-9]{8,15}-[A-Za-z0-9-]{20,200}|xapp-[0-9]-[A-Z0-9]{9,13}-[0-9]{8,15}-[a-f0-9]{64}|"
+            rb"xoxe(?:\.xox[bp])?-[0-9]-[A-Za-z0-9]{100,250})" + _END
         ),
         _is_varied,
     ),
@@ -280,6 +285,24 @@ RULES: Final = {
         ),
         _is_varied,
     ),
+    "grafana-token": _Rule(
+        "a token of Grafana", (b"glsa_",), re.compile(rb"glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}" + _END), _is_varied
+    ),
+    "terraform-token": _Rule(
+        "a token of Terraform",
+        (b".atlasv1.",),
+        re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{60,70}" + _END),
+        _is_varied,
+    ),
+    "atlassian-token": _Rule(
+        "a token of Atlassian",
+        (b"ATATT3xFfGF0",),
+        re.compile(rb"ATATT3xFfGF0[A-Za-z0-9_-]{100,250}=[A-F0-9]{8}" + _END),
+        _is_varied,
+    ),
+    "google-secret": _Rule(
+        "a client secret of Google", (b"GOCSPX-",), re.compile(rb"GOCSPX-[A-Za-z0-9_-]{28}" + _END), _is_varied
+    ),
     "google-key": _Rule(
         "a key of Google, which may be meant for everyone",
         (b"AIza",),
@@ -307,15 +330,16 @@ _SUSPECTS: Final = (
     re.compile(
         rb"_(?:(?<=gh[pousr]_)[A-Za-z0-9]{36}|(?<=ghs_)[A-Za-z0-9]{1,20}_eyJ|(?<=npm_)[A-Za-z0-9]{36}|(?<=hf_)[A-Za-z]{34}|"
         rb"(?<=[sr]k_)live_[A-Za-z0-9]{24}|(?<=github_)pat_[A-Za-z0-9]{22}|(?<=dckr_)pat_[A-Za-z0-9_-]{27}|"
-        rb"(?<=do[opr]_)v1_[a-f0-9]{64}|(?<=shp[acps][ats]_)[a-fA-F0-9]{32}|(?<=rubygems_)[a-f0-9]{48})"
+        rb"(?<=do[opr]_)v1_[a-f0-9]{64}|(?<=shp[acps][ats]_)[a-fA-F0-9]{32}|(?<=rubygems_)[a-f0-9]{48}|"
+        rb"(?<=glsa_)[A-Za-z0-9]{32}_)"
     ),
     re.compile(
         rb"-(?:(?:(?<=gl[drf]t-)|(?<=gl(?:p[at]t|cbt|imt|oas|rtr)-)|(?<=gl(?:soa|ffc)t-)|(?<=glagent-))"
         rb"[A-Za-z0-9_-]{20}|(?<=xox[bpars]-)[0-9]{8}|"
         rb"(?<=pypi-)AgE|(?<=xapp-)[0-9]-|(?<=sk-)ant-a|(?<=pul-)[a-f0-9]{40}|"
-        rb"(?<=PRIVATE KEY-)----|(?<=AGE-)SECRET-KEY-1)"
+        rb"(?<=PRIVATE KEY-)----|(?<=GOCSPX-)[A-Za-z0-9_-]{28}|(?<=xox[bpe]-)[0-9]-|(?<=AGE-)SECRET-KEY-1)"
     ),
-    re.compile(rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35})"),
+    re.compile(rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35}|TATT3xFfGF0)"),
     re.compile(rb"SG\.[A-Za-z0-9_-]{22}\."),
 )
 _WORDS: Final = (b"T3BlbkFJ", b"hvs.")
@@ -327,6 +351,8 @@ _WORDS_OF_TEXTS: Final = (
     (b"Q~", re.compile(_AZURE)),
     (b".eyJ", re.compile(_JWT)),
     (_IN_BASE64, re.compile(_BASE64)),
+    (b".atlasv1.", re.compile(rb"\.atlasv1\.[A-Za-z0-9_-]{60}")),
+    (b"GR1348941", re.compile(rb"GR1348941[A-Za-z0-9_-]{20}")),
 )
 """The same in texts only, which most bytes of an image are not; and what must be around these words."""
 

@@ -55,6 +55,19 @@ from = match.index + match[0].length;
 place.append(text.slice(from));
 return place;
 }
+const LETTER = 6.6;
+function cut(text, most) {
+let places = 0;
+let at = 0;
+let end = 0;
+for (const character of text) {
+places += character < "\u1100" ? 1 : 2;
+if (places > most) return most < 2 ? "" : `${text.slice(0, end)}…`;
+at += character.length;
+if (places < most) end = at;
+}
+return text;
+}
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 function humanBytes(bytes) {
 let value = Math.abs(bytes);
@@ -406,14 +419,11 @@ context.strokeRect(x + 0.5, y + 0.5, w - 1, h - 1);
 }
 if (w > 46 && h > HEAD) {
 context.fillStyle = framed ? paint.text : paint.textOn(row);
-paint.write(fit(paint.label(row, out.start[i]), w - 8), x + 4, y + 12);
-if (!framed && h > 2 * HEAD) paint.write(fit(paint.size(row), w - 8), x + 4, y + 27);
+const most = Math.floor((w - 8) / LETTER);
+paint.write(cut(paint.label(row, out.start[i]), most), x + 4, y + 12, w - 8);
+if (!framed && h > 2 * HEAD) paint.write(cut(paint.size(row), most), x + 4, y + 27, w - 8);
 }
 }
-}
-function fit(text, width) {
-const most = Math.floor(width / 6.6);
-return text.length <= most ? text : most < 2 ? "" : `${text.slice(0, most - 1)}…`;
 }
 function hitMap(out, x, y) {
 for (let i = out.count - 1; i >= 0; i--) {
@@ -434,7 +444,6 @@ const RINGS = 6;
 const LEAST = 0.004;
 const LINE = 14;
 const GAP = 4;
-const LETTER = 6.6;
 const LEAST_LETTERS = 4;
 function layoutSun(tree, top, width, height) {
 const arcs = { row: [top], ring: [0], from: [0], to: [2 * Math.PI], width, height, radius: Math.min(width, height) / 2 - 2 };
@@ -490,8 +499,9 @@ const along = Math.min(length, 2 * Math.sqrt(2 * middle * slack - slack * slack)
 const outwards = length > LINE ? step - GAP : 0;
 const most = Math.floor(Math.max(along, outwards) / LETTER);
 if (most < 1) return;
-const text = paint.label(arcs.row[i]);
-if (text.length > most && most < LEAST_LETTERS) return;
+const whole = paint.label(arcs.row[i]);
+const text = cut(whole, most);
+if (text !== whole && most < LEAST_LETTERS) return;
 const angle = (arcs.from[i] + arcs.to[i]) / 2;
 context.save();
 context.translate(arcs.width / 2, arcs.height / 2);
@@ -500,7 +510,7 @@ context.translate(middle, 0);
 if (along > outwards) context.rotate(angle < Math.PI ? -Math.PI / 2 : Math.PI / 2);
 else if (angle > Math.PI / 2 && angle < 1.5 * Math.PI) context.rotate(Math.PI);
 context.fillStyle = paint.textOn(arcs.row[i]);
-paint.write(text.length <= most ? text : `${text.slice(0, most - 1)}…`, 0, 4);
+paint.write(text, 0, 4, Math.max(along, outwards));
 context.restore();
 }
 function hitSun(arcs, x, y) {
@@ -542,7 +552,7 @@ colour: (row) => (dead(row) ? colours.dimmed : colours.layers[view.paletteOf(row
 textOn: (row) => (dead(row) ? colours.dimmedText : view.paletteOf(row) < 0 ? colours.text : colours.tileText),
 label: (row, start = row) => signOf(row) + printable(namesBetween(start, row).join("/")),
 size: (row) => humanBytes(app.drawn.total[row]),
-write: (text, x, y) => context.fillText(text, x, y),
+write: (...all) => context.fillText(...all),
 };
 }
 function signOf(row) {
