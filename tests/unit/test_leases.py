@@ -53,6 +53,41 @@ def test_a_release_that_fails_does_not_hide_what_went_wrong_before(store):
         interrupt()
 
 
+def test_who_is_interrupted_does_not_wait_for_another_writer(store):
+    """What it has held is let go with its next hold."""
+    other = FileLock(outside(f"{store.root}/write.lock"))
+
+    def interrupt() -> None:
+        with store.leases.hold([CONTENT]):
+            other.acquire()
+            raise KeyboardInterrupt
+
+    # As long as the other one writes, which is until it is told to end.
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    other.release()
+    assert kept(store) == [str(CONTENT)]
+    with store.leases.hold([Digest.of(b"other")]):
+        assert kept(store) == [str(Digest.of(b"other"))]
+
+
+def test_who_is_interrupted_closes_without_another_writer(tmp_path):
+    root = tmp_path / "root"
+    other = FileLock(outside(str(root / "write.lock")))
+
+    def interrupt() -> None:
+        with local_store(root) as store, store.leases.hold([CONTENT]):
+            other.acquire()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    other.release()
+    with local_store(root) as store, store.metadata.write() as rows:
+        # It counts for nothing, and goes with the next removal.
+        assert store.leases.drop_dead(rows) == [CONTENT]
+
+
 def test_a_release_that_fails_at_the_end_of_a_block_is_told(store):
     with pytest.raises(StoreMoved), store.leases.hold([CONTENT]):
         moved = move(store)

@@ -24,6 +24,9 @@ from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.model.store_url import StoreURL
 from orlop.service.proxied.pull_through import PullThrough, Rules
+from orlop.store.blobs.s3.store import S3BlobStore
+from orlop.store.rows.metadata import BlobRow
+from orlop.store.rows.postgres.keys import PostgresKeys
 from orlop.store.rows.postgres.sending import Sending
 from tests import engines
 from tests.postgres import pooled
@@ -277,6 +280,25 @@ def test_a_wait_for_another_ends_with_ctrl_c(tmp_path: Path, url: str) -> None:
         assert took < 10, said
         assert asked(url, "SELECT count(*) FROM orlop.session WHERE NOT dead") == 1
         assert len(layers(there)) == 1
+
+
+def test_what_was_claimed_by_a_session_that_died_meanwhile_is_published_by_the_next(url: str) -> None:
+    """A server whose machine has hung while it fetched loses the claim, and nothing else."""
+    row = BlobRow(Digest.of(b"content"), len(b"content"), "none")
+    with orlop.open(url) as images:
+        blobs = images.store.blobs
+        assert isinstance(blobs, S3BlobStore)
+        assert isinstance(blobs.keys, PostgresKeys)
+        with blobs.resume(row.digest) as ingest:
+            asked(url, "UPDATE orlop.session SET dead = true")
+            blobs.keys._session.beat()
+            ingest.write(b"content")
+            ingest.sync()
+            with images.store.metadata.write() as rows:
+                ingest.commit(rows, row)
+                rows.put_blob(row)
+        with blobs.open(row) as reader:
+            assert reader.read(100) == b"content"
 
 
 def test_a_pull_that_fails_keeps_nobody_waiting(tmp_path: Path, url: str) -> None:

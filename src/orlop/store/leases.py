@@ -36,11 +36,13 @@ import threading
 import time
 import weakref
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 
 from orlop.errors import LeaseLost
 from orlop.model.regex import regex
 from orlop.store.rows.metadata import EVERYTHING, LEFT, only_leased
+from orlop.streams.interruption import GivenUp, interrupted_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ __all__ = ["EVERYTHING", "LEFT", "Hold", "Leases"]
 _SECOND = 1_000_000_000
 _UNTIL = "until-"
 _KEPT = regex(r"until-(?P<until>[0-9]{1,18})-(?P<beneficiary>(?s:.*))")
+_PATIENCE = 0.5
+"""Seconds for which one who is interrupted waits for another writer."""
 _STEP = 600
 """Times of leases are whole multiples of so many seconds, so that there are few of them."""
 
@@ -251,8 +255,11 @@ class Leases:
             claim, self._claim = self._claim, None
         if claim is None:
             return
+        # Whoever was interrupted did not wait for another writer, and does not now.
+        is_overdue = bool(self._overdue)
         try:
-            self._delete_rows()
+            with suppress(*[GivenUp] * is_overdue), interrupted_by(_given_up_after(_PATIENCE) if is_overdue else None):
+                self._delete_rows()
         finally:
             self._held = Counter()
             self._generation += 1
@@ -320,13 +327,26 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # What interrupts a thread is to end it soon, and not once another writer has ended.
+        is_interrupted = kind is not None and not issubclass(kind, Exception)
         try:
-            self.release()
+            with interrupted_by(_given_up_after(_PATIENCE) if is_interrupted else None):
+                self.release()
         except BaseException as failed:
             self._leases.drop_later(self)
             if kind is None or not isinstance(failed, Exception):
                 raise
             # The first error is the one to show.
+
+
+def _given_up_after(seconds: float) -> Callable[[], None]:
+    until = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > until:
+            raise GivenUp
+
+    return check
 
 
 _open_leases: weakref.WeakSet[Leases] = weakref.WeakSet()

@@ -25,6 +25,7 @@ class SameContent:
     @pytest.mark.parametrize("is_committed", [True, False])
     def test_one_at_a_time_has_the_content_of_a_digest(self, opened: Opened, is_committed: bool) -> None:  # noqa: FBT001 - a parameter
         """Whoever waits goes on once it is committed, or given up; other content is not waited for."""
+        opened.keep(b"before")  # whoever takes the lock has written before, as a pull holds what it takes
         first = opened.blobs.resume(_ROW.digest, metadata=opened.metadata)
         opened.blobs.resume(Digest.of(b"other"), metadata=opened.metadata).reject()
         waiting, was_there = Event(), list[bool]()
