@@ -148,6 +148,13 @@ def test_a_look_inside_imports_only_what_it_needs(command: str, root: str, bare:
     assert not any(name.startswith(("orlop.archive", "orlop.registry", "orlop.api", "orlop.build")) for name in modules)
 
 
+@pytest.mark.parametrize("command", [f"ls {TINY}", f"ls -R {TINY}", f"cat {TINY} /opt/x/2"])
+def test_a_quick_look_imports_nothing_that_it_rarely_needs(command: str, root: str, bare: set[str]) -> None:
+    modules = imported(_RUN, *command.split(), ORLOP_ROOT=root) - bare
+    rare = {"hashlib", "orlop.inside.rest", "orlop.store.graph.garbage"}
+    assert modules & rare == set()
+
+
 @pytest.mark.parametrize("command", ["images", f"inspect {TINY}", f"history {TINY}"])
 def test_lists_of_images_import_nothing_of_what_is_inside(command: str, root: str, bare: set[str]) -> None:
     modules = imported(_RUN, *command.split(), ORLOP_ROOT=root) - bare

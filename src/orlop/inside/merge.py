@@ -28,7 +28,6 @@ import posixpath
 from orlop.inside.markers import OPAQUE, WHITEOUT, again, is_marked, marker_of
 from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
 from orlop.inside.oddities import leads_up, oddities
-from orlop.inside.rest import Rest
 from orlop.inside.trail import Allowance, Trail
 from orlop.inside.walk import NO_NAMES, Walk
 from orlop.streams.tar_entry import TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from orlop.inside.markers import Marker
+    from orlop.inside.rest import Rest
     from orlop.inside.waiting_link import WaitingLink
     from orlop.streams.tar_entry import TarEntry
 
@@ -137,6 +137,8 @@ class Merge:
         if len(self.findings) < _FINDINGS:
             self.findings.append(Finding(self._layer, kind, path))
         else:
+            from orlop.inside.rest import Rest  # noqa: PLC0415 - hardly any image has so many
+
             self.more.setdefault(kind, Rest()).add(f"{self._layer}\0{path}")
 
     def _mark(self, path: str, markers: list[Marker], place: int) -> None:

@@ -149,8 +149,6 @@ class Store(Single):
     def recover(self) -> None:
         """Put back what a process that died was about to remove and has not. Idempotent; nothing is removed."""
         if self.blobs.needs_recovery():
-            with self.metadata.read():
-                pass  # whoever makes or updates the database needs the lock for it
             # No row changes: that would need space.
             with self.metadata.lock(), self.metadata.read() as rows:
                 self.blobs.put_back(rows)

@@ -90,8 +90,6 @@ class Metadata(ABC):
     def lock(self) -> AbstractContextManager[None]:
         """Keep every other writer waiting for a block, without a transaction, which might need space.
 
-        Begin a read before, once: the first block of all may need the lock itself, to lay out the database.
-
         Raises:
             ReadOnlyStore, StoreMoved, StorageError: the lock cannot be taken.
         """

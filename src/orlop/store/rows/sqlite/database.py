@@ -21,7 +21,7 @@ import sqlite3
 import threading
 from contextlib import closing, contextmanager, suppress
 
-from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
+from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged
 from orlop.model.logger import Logger
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
@@ -359,22 +359,20 @@ class SQLiteMetadata(Metadata):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep every other writer waiting, see `Metadata.lock`."""
+        """Keep every other writer waiting, see `Metadata.lock`; opening the database may take the lock again."""
         self.require_open()
-        if BLOCKS.cut_off:
-            why = "this process was forked while its parent was writing; fork at another time, or start it anew"
-            raise StoreInUse(f"cannot write in {self._root.path}: {why}")
+        if getattr(self._local, "is_locked", False):
+            yield
+            return
+        BLOCKS.require_whole(self._root.path)
         lock = FileLock(self._root.at("write.lock"), mode=self._modes.file)
         try:
-            with explaining("lock", self._root.path):
-                with suppress(FileNotFoundError):
-                    lock.acquire()
-                if not lock.is_current():
-                    raise self._place.moved()
-                self._place.require()
+            self._place.take(lock)
             with BLOCKS.block(writing=True):
+                self._local.is_locked = True
                 yield
         finally:
+            self._local.is_locked = False
             lock.release()
 
     def problems(self, *, verify: bool) -> list[RowProblem]:
@@ -483,7 +481,7 @@ class SQLiteMetadata(Metadata):
             return version, kept
 
     def _update(self, connection: sqlite3.Connection) -> None:
-        """Lay out an empty database, or bring an older one up to date; nobody calls this with the write lock."""
+        """Lay out an empty database, or bring an older one up to date."""
         with self.lock():
             if version_of(connection, self._path, self._schema) != 0:
                 self._last_write.begin(connection)

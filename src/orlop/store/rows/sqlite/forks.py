@@ -28,6 +28,7 @@ import weakref
 from collections import Counter
 from contextlib import contextmanager
 
+from orlop.errors import StoreInUse
 from orlop.model.generic import Protocol
 
 TYPE_CHECKING = False
@@ -61,6 +62,12 @@ class Blocks:
     def add(self, member: Forking) -> None:
         """Register an object that has connections, as long as it lives."""
         self._members.add(member)
+
+    def require_whole(self, place: str) -> None:
+        """Raise StoreInUse if this process cannot write in a place."""
+        if self.cut_off:
+            why = "this process was forked while its parent was writing; fork at another time, or start it anew"
+            raise StoreInUse(f"cannot write in {place}: {why}")
 
     @contextmanager
     def block(self, *, writing: bool = False) -> Iterator[None]:

@@ -1,0 +1,65 @@
+"""The lock of writers, in a thread that opens the database only while it has the lock."""
+
+from __future__ import annotations
+
+import sqlite3
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop.store.local import local_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orlop.store.root import Store
+
+_PATIENCE = 60.0
+
+
+def _ends(action: Thread) -> bool:
+    action.start()
+    action.join(_PATIENCE)
+    return not action.is_alive()
+
+
+def _read_under_the_lock(store: Store) -> None:
+    with store.metadata.lock(), store.metadata.read() as rows:
+        list(rows.references())
+
+
+@pytest.mark.parametrize("found", ["nothing", "a database without a log"])
+def test_who_has_the_lock_opens_the_database(tmp_path: Path, found: str) -> None:
+    """It is laid out or has its log begun under the lock, which is taken already; waiting for it would never end."""
+    if found != "nothing":
+        local_store(tmp_path).close()
+        with local_store(tmp_path) as store, store.metadata.write():
+            pass
+        ended = sqlite3.connect(tmp_path / "metadata.db")
+        assert ended.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+        ended.close()
+    store = local_store(tmp_path)
+    assert _ends(Thread(target=_read_under_the_lock, args=(store,), daemon=True))
+    with store.metadata.write() as rows:
+        assert list(rows.references()) == []
+    store.close()
+
+
+def test_the_lock_can_be_taken_again_and_ends_with_the_outer_block(tmp_path: Path) -> None:
+    """Another store of the same directory waits until then."""
+
+    def write(other: Store) -> None:
+        with other.metadata.write():
+            pass
+
+    with local_store(tmp_path) as store, local_store(tmp_path) as other:
+        waiting = Thread(target=write, args=(other,), daemon=True)
+        with store.metadata.lock():
+            with store.metadata.lock():
+                pass
+            waiting.start()
+            waiting.join(0.2)
+            assert waiting.is_alive()
+        waiting.join(_PATIENCE)
+        assert not waiting.is_alive()
