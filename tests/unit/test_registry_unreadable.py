@@ -117,9 +117,13 @@ def test_what_could_not_be_read_is_read_anew_after_some_minutes(images, tmp_path
     assert not damage.has(row)
     now[0] = 600
     assert damage.has(row)
-    # Whoever pulls it has it proved again, on the same day.
-    damage.was_read(row)
-    until(lambda: not damage.has(row))
+
+    # Whoever pulls it has it proved again, on the same day, once the first proof is over.
+    def is_proved_again() -> bool:
+        damage.was_read(row)
+        return not damage.has(row)
+
+    until(is_proved_again)
     disk.bad.clear()
     now[0] = 1200
     damage.was_read(row)

@@ -357,8 +357,9 @@ class Entry(NamedTuple):
         try:
             yield descriptor
         finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+            with suppress(OSError):  # nothing was written by it
+                if descriptor >= 0:
+                    os.close(descriptor)
 
     @contextmanager
     def _held(self) -> Iterator[str]:

@@ -81,7 +81,7 @@ def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float = PATIE
         does.
     """
     while True:
-        with file.kept() as before:
+        with explaining("open", file.path), file.kept() as before:
             try:
                 connection = _connect_last(file, last_write, timeout)
             except Exception:
