@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orlop.errors import StoreInUse
 from orlop.store.local import local_store
+from orlop.streams.interruption import GivenUp, interrupted_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,3 +65,19 @@ def test_the_lock_can_be_taken_again_and_ends_with_the_outer_block(tmp_path: Pat
             assert waiting.is_alive()
         waiting.join(_PATIENCE)
         assert not waiting.is_alive()
+
+
+def test_who_wants_a_database_alone_hears_in_time_that_the_wait_is_to_end(tmp_path: Path) -> None:
+    """While another one has it open, as `store move` waits."""
+
+    def give_up() -> None:
+        raise GivenUp
+
+    with local_store(tmp_path) as store, local_store(tmp_path) as other:
+        for one in (store, other):
+            with one.metadata.write():
+                pass
+        with pytest.raises(GivenUp), interrupted_by(give_up), store.files.rows.alone():
+            pass
+        with pytest.raises(StoreInUse), store.files.rows.alone():
+            pass

@@ -465,7 +465,7 @@ class SQLiteMetadata(Metadata):
         with self.lock(), explaining_sqlite(self._path):
             connection = connect_newest(self._file, self._last_write, timeout=_WAIT_FOR_OTHERS)
             try:
-                claim(connection, self._root.path)
+                claim(connection, self._root.path, seconds=_WAIT_FOR_OTHERS)
                 yield SQLiteSnapshot(connection, self._path)
             finally:
                 connection.close()

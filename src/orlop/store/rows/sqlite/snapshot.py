@@ -13,7 +13,7 @@ from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.lineage import set_number, succeed
-from orlop.store.rows.sqlite.open import PATIENCE, connect, copy_pages, end_log, make, wait_by_itself
+from orlop.store.rows.sqlite.open import PATIENCE, connect, copy_pages, end_log, make, patiently, wait_by_itself
 from orlop.store.rows.sqlite.schema import version_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED, itself
 from orlop.store.rows.sqlite.values import blob_row, diff_row
@@ -39,14 +39,22 @@ _TRIM = (
 )
 
 
-def claim(connection: sqlite3.Connection, root: str) -> None:
-    """Take a database for one connection alone, and end its log. Raises `StoreInUse` where others have it open."""
-    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-    try:
+def claim(connection: sqlite3.Connection, root: str, *, seconds: float) -> None:
+    """Take a database for one connection alone, and end its log; a signal ends the wait for others.
+
+    Raises StoreInUse where others have it open for longer than so many seconds.
+    """
+
+    def take() -> None:
         # SQLite ends the log only if it has the database for itself.
         end_log(connection)
         connection.execute("BEGIN EXCLUSIVE")
         connection.execute("COMMIT")
+
+    wait_by_itself(connection)
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    try:
+        patiently(take, seconds)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise
