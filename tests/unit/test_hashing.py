@@ -43,3 +43,18 @@ def test_a_process_that_hashes_little_does_without_openssl() -> None:
 
 def test_a_python_without_its_own_algorithm_takes_that_of_openssl() -> None:
     assert printed(_WITHOUT) == [f"{hashlib.sha256(b'a').hexdigest()} True"]
+
+
+@pytest.mark.parametrize("refusal", ["None", "types.SimpleNamespace()", "types.SimpleNamespace(openssl_sha256=refuse)"])
+def test_a_python_whose_openssl_refuses_takes_what_hashlib_finds(refusal: str) -> None:
+    code = f"""
+import hashlib, sys, types
+def refuse(*_, **__):
+    raise ValueError("disabled for FIPS")
+sys.modules["_hashlib"] = {refusal}
+from orlop.model.hashing import sha256
+one = sha256()
+one.update(b"a")
+print(one.hexdigest())
+"""
+    assert printed(code) == [hashlib.sha256(b"a").hexdigest()]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from threading import Thread
+import subprocess
+import sys
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from orlop.store.local import local_store
 from orlop.streams.interruption import GivenUp, interrupted_by
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from orlop.store.root import Store
@@ -81,3 +84,69 @@ def test_who_wants_a_database_alone_hears_in_time_that_the_wait_is_to_end(tmp_pa
             pass
         with pytest.raises(StoreInUse), store.files.rows.alone():
             pass
+
+
+def test_a_child_that_is_forked_under_the_lock_has_it_not(tmp_path: Path) -> None:
+    """It would write beside another writer."""
+    code = """
+import os, sys
+from orlop.errors import StoreInUse
+from orlop.store.local import local_store
+store = local_store(sys.argv[1])
+with store.metadata.write():
+    pass
+with store.metadata.lock():
+    child = os.fork()
+    if child == 0:
+        try:
+            with store.metadata.lock():
+                os._exit(1)
+        except StoreInUse:
+            os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)], capture_output=True, check=True, timeout=_PATIENCE
+    )
+    assert done.stdout == b"0\n"
+
+
+def test_a_lock_that_another_thread_lets_go_of_is_nobodys(tmp_path: Path) -> None:
+    """An iteration that is left open may be ended by any thread; who began it must wait like all others then."""
+
+    def holding(store: Store) -> Generator[None]:
+        with store.metadata.lock():
+            yield
+
+    with local_store(tmp_path) as store, local_store(tmp_path) as other:
+        left_open = holding(store)
+        next(left_open)
+        assert _ends(Thread(target=left_open.close))
+        got, done = Event(), Event()
+
+        def give_up() -> None:
+            raise GivenUp
+
+        def write() -> None:
+            with other.metadata.lock():
+                got.set()
+                done.wait(_PATIENCE)
+
+        writer = Thread(target=write, daemon=True)
+        writer.start()
+        assert got.wait(_PATIENCE)
+        with pytest.raises(GivenUp), interrupted_by(give_up), store.metadata.lock():
+            raise AssertionError
+        done.set()
+        writer.join(_PATIENCE)
+
+
+def test_a_lock_outlives_the_connections_that_are_closed_under_it(tmp_path: Path) -> None:
+    def close(store: Store) -> None:
+        with store.metadata.lock():
+            store.metadata.close()
+            with store.metadata.lock():
+                pass
+
+    with local_store(tmp_path) as store:
+        assert _ends(Thread(target=close, args=(store,), daemon=True))

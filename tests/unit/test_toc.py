@@ -3,7 +3,10 @@ from __future__ import annotations
 import errno
 import io
 import subprocess
+from itertools import islice
 from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +15,11 @@ from orlop.streams.compression import zstd_module
 from orlop.streams.tar import END, TarReader, TarScanner, member_header, padding
 from orlop.streams.toc import TocWriter, read_toc
 from orlop.streams.toc_compare import TocComparer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.streams.tar_entry import TarEntry
 
 LAYER = b"".join(
     member_header(
@@ -57,6 +65,25 @@ def test_the_summary_is_known_at_the_end() -> None:
     reader = read_toc(io.BytesIO(table(LAYER)))
     next(reader)
     assert reader.summary is None
+
+
+def test_iterators_and_single_steps_share_the_entries() -> None:
+    """Each entry is returned once and in order, whoever asks for it and whenever."""
+    expected = list(TarReader(io.BytesIO(LAYER)))
+    made = table(LAYER)
+    for seed in range(40):
+        random = Random(seed)
+        reader = read_toc(io.BytesIO(made))
+        asked: list[Iterator[TarEntry]] = [reader]
+        found: list[TarEntry] = []
+        while len(found) < len(expected):
+            if random.random() < 0.1:
+                asked.append(iter(reader))
+            one = random.choice(asked)
+            found += islice(one, random.randrange(100))
+        assert found == expected
+        assert [next(one, None) for one in asked] == [None] * len(asked)
+        assert reader.summary is not None
 
 
 def test_the_reason_for_being_partial_is_kept() -> None:

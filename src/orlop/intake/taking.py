@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
@@ -177,9 +177,10 @@ class Taking(Closing, Generic[L]):
         return taken
 
     def close(self) -> None:
-        """Discard every layer and blob that was not published."""
-        while self._taken:
-            self._taken.pop().discard()
+        """Discard every layer and blob that was not published, the others too where one of them raises."""
+        with ExitStack() as stack:
+            while self._taken:
+                stack.callback(self._taken.pop().discard)
 
     def _watcher(
         self, label: str, total: int | None, check: Callable[[], None] | None

@@ -41,7 +41,7 @@ def sha256() -> Any:
     """Return a hash that is to be fed many bytes: OpenSSL's, without the other algorithms that `hashlib` loads."""
     try:
         return __import__("_hashlib").openssl_sha256()
-    except ImportError:
+    except (ImportError, AttributeError, ValueError):  # an OpenSSL may refuse, and `hashlib` knows of others
         return __import__("hashlib").sha256()
 
 

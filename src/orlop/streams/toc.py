@@ -159,11 +159,18 @@ class TocReader(EntryReader):
             raise TocDamaged(f"the table of contents is damaged and must be made again: {error}") from error
 
     def _batches(self) -> Iterator[Iterable[TarEntry]]:
-        """Yield the entries that are left, several at a time; what is not taken of a batch comes first in the next."""
+        """Yield the entries that are left, several at a time; what is not taken of a batch comes first in the next.
+
+        Several iterators share the entries: whatever another one has read ahead meanwhile comes before more is read.
+        """
+        batch: Iterator[TarEntry] | None = None
         while True:
-            yield self._batch
-            self._batch = iter(self._common())
-            yield self._batch
+            while batch is not self._batch:
+                batch = self._batch
+                yield batch
+            if found := self._common():
+                self._batch = iter(found)
+                continue
             # What is not of the common kind is read as the layer itself is.
             try:
                 entry = next(self)

@@ -77,9 +77,10 @@ class IngestedLayer:
 
     def discard(self) -> None:
         """Leave nothing behind of a layer that was not published."""
-        for one in (self._content, self._toc):
-            if one is not None:
-                one.discard()
+        with ExitStack() as stack:
+            for one in (self._content, self._toc):
+                if one is not None:
+                    stack.callback(one.discard)
 
 
 class TakenBlob(Protocol):

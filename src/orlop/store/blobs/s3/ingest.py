@@ -239,8 +239,12 @@ class S3Ingest(Ingest):
         """Stop sending, and doom what was sent."""
         upload, self._upload = self._upload, None
         if upload is not None:
-            upload.give_up()
-            _doom(self._keys, upload.key, is_sent=upload.is_sent)
+            try:
+                upload.give_up()
+            finally:
+                # Others may wait for what it claims, for as long as this process lives. What an interruption leaves
+                # on its way is deleted later, like that of a process that was killed.
+                _doom(self._keys, upload.key, is_sent=upload.is_sent)
 
 
 def _doom(keys: ObjectKeys, key: str, *, is_sent: bool = True) -> None:

@@ -102,6 +102,7 @@ class SQLiteMetadata(Metadata):
         self._copy = CurrentCopy(root)
         self._reserve = Reserve(root, modes)
         self._has_ended = False
+        self._writer: Thread | None = None
         BLOCKS.add(self)
 
     def facts(self) -> Mapping[str, str]:
@@ -270,6 +271,7 @@ class SQLiteMetadata(Metadata):
             self._connections = {}
             self._local = threading.local()
             self._guard = threading.Lock()
+            self._writer = None
             self._copy.forget()
             self._pid = os.getpid()
 
@@ -361,19 +363,19 @@ class SQLiteMetadata(Metadata):
     def lock(self) -> Iterator[None]:
         """Keep every other writer waiting, see `Metadata.lock`; opening the database may take the lock again."""
         self.require_open()
-        if getattr(self._local, "is_locked", False):
+        self._after_fork()
+        if self._writer is threading.current_thread():
             yield
             return
         BLOCKS.require_whole(self._root.path)
         lock = FileLock(self._root.at("write.lock"), mode=self._modes.file)
-        try:
-            self._place.take(lock)
-            with BLOCKS.block(writing=True):
-                self._local.is_locked = True
+        with self._place.locked(lock), BLOCKS.block(writing=True):
+            self._writer = threading.current_thread()
+            try:
                 yield
-        finally:
-            self._local.is_locked = False
-            lock.release()
+            finally:
+                # Whichever thread ends a block that was left open, and before the next writer is marked.
+                self._writer = None
 
     def problems(self, *, verify: bool) -> list[RowProblem]:
         """Look through all rows for what is wrong, see `Metadata.problems`."""

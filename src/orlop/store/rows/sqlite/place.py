@@ -7,13 +7,15 @@ would end in a place that nobody looks into any more.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from orlop.errors import StoreMoved
 from orlop.streams.files import explaining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.streams.directory import Directory, Entry
     from orlop.streams.file_lock import FileLock
 
@@ -41,14 +43,19 @@ class Place:
         if self._database is not None:
             self.require_database()
 
-    def take(self, lock: FileLock) -> None:
-        """Wait for the lock of the writers. Raises `StoreMoved` as `require`, and where the lock's file is gone."""
-        with explaining("lock", self._root.path):
-            with suppress(FileNotFoundError):
-                lock.acquire()
-            if not lock.is_current():
-                raise self.moved()
-            self.require()
+    @contextmanager
+    def locked(self, lock: FileLock) -> Iterator[None]:
+        """Hold the lock of the writers. Raises `StoreMoved` as `require`, and where the lock's file is gone."""
+        try:
+            with explaining("lock", self._root.path):
+                with suppress(FileNotFoundError):
+                    lock.acquire()
+                if not lock.is_current():
+                    raise self.moved()
+                self.require()
+            yield
+        finally:
+            lock.release()
 
     def require_database(self) -> None:
         """Raise `StoreMoved` where the database is not there, or another one; note which one it is."""
