@@ -413,3 +413,10 @@ def test_a_repair_keeps_a_log_of_which_more_can_be_read_than_of_the_database_alo
         images.load(archive)
     assert names(root) == names(tmp_path / "sound") != before
     assert [line for line in broken(root) if HELD not in line and "/leases/" not in line] == []
+
+
+def test_a_repair_tells_whether_a_part_of_a_log_was_taken(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, _ = log_of(root)
+    flipped(root, 32 + (log.committed - 1) * (24 + log.page) + 1000)
+    assert run(["--root", str(root), "fsck", "--repair"]) == 8
+    assert "what is whole of it was taken" in capsys.readouterr().out
