@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import tracemalloc
 from base64 import b64encode, urlsafe_b64encode
@@ -655,6 +656,14 @@ def test_what_only_begins_like_a_secret_takes_no_time(text: bytes) -> None:
         return spent(lambda: [*secrets_of([data])])
 
     assert growth(worked, 1 << 18, 1 << 20, below=20, least=0.01) < 20
+
+
+@pytest.mark.parametrize("rule", secrets.RULES)
+def test_a_pattern_does_not_try_a_long_token_again_with_fewer_characters(rule: str) -> None:
+    """What ends a token is none of its characters, so fewer of them cannot fit where all do not."""
+    end = re.escape(rb"(?![A-Za-z0-9_-])")
+    pattern = secrets.RULES[rule].pattern.pattern
+    assert re.findall(rb"\{\d+,\d+\}(?:%s|[|)])" % end, pattern.replace(b"{0,3}", b"").replace(b"{9,12}", b"")) == []
 
 
 def token_of(number: int) -> bytes:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orlop.errors import InvalidFilter
 from orlop.model.pattern import Pattern
+from tests.growing import growth, spent
 
 PARTS = ("*", "?", "a", "b", "/", "[ab]", "[^a]", "\\*")
 
@@ -111,3 +112,11 @@ def test_a_bracket_without_an_end_stands_for_itself() -> None:
 def test_what_shells_refuse_is_no_glob(pattern: str) -> None:
     with pytest.raises(InvalidFilter, match="is not a valid pattern of names"):
         Pattern.parse_glob(pattern)
+
+
+@pytest.mark.parametrize("text", ["[", "[!", "[a-", "[[:alpha:]", "[\\]"])
+def test_brackets_without_an_end_take_no_time(text: str) -> None:
+    def worked(times: int) -> float:
+        return spent(lambda: Pattern.parse_glob(text * times))
+
+    assert growth(worked, 100, 800, below=24, least=0.001) < 24

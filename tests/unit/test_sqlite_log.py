@@ -383,3 +383,40 @@ def test_a_repair_puts_a_log_aside_that_another_program_wrote_for_another_databa
     assert [line for line in broken(root) if HELD not in line] == []
     kept = [path.name for path in (root / "quarantine").iterdir()]
     assert any(name.startswith("metadata.db-wal.") for name in kept)
+
+
+SPOILING = """
+import os, sqlite3, sys, orlop
+images = orlop.open(sys.argv[1])
+images.load(sys.argv[2])
+database = sqlite3.connect(os.path.join(sys.argv[1], "metadata.db"), isolation_level=None)
+database.execute("PRAGMA writable_schema=ON")
+database.execute("UPDATE sqlite_schema SET rootpage = 99999 WHERE name = ?", sys.argv[3:])
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("name", ["image_chain", "event"])
+def test_a_repair_keeps_a_log_of_which_more_can_be_read_than_of_the_database_alone(
+    name: str, data: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    with orlop.open(root) as images:
+        images.load(data / "dockerd-20.10-overlay2" / "tiny.tar")
+    before = names(root)
+    archive = data / "dockerd-29-overlay2" / "multi.tar"
+    subprocess.run([sys.executable, "-c", SPOILING, root, archive, name], check=True, timeout=60)
+    assert (root / "metadata.db-wal").stat().st_size > 1 << 15
+    assert run(["--root", str(root), "fsck", "--repair"]) == 8
+    with orlop.open(tmp_path / "sound") as images:
+        images.load(data / "dockerd-20.10-overlay2" / "tiny.tar")
+        images.load(archive)
+    assert names(root) == names(tmp_path / "sound") != before
+    assert [line for line in broken(root) if HELD not in line and "/leases/" not in line] == []
+
+
+def test_a_repair_tells_whether_a_part_of_a_log_was_taken(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, _ = log_of(root)
+    flipped(root, 32 + (log.committed - 1) * (24 + log.page) + 1000)
+    assert run(["--root", str(root), "fsck", "--repair"]) == 8
+    assert "what is whole of it was taken" in capsys.readouterr().out

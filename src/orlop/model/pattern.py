@@ -196,18 +196,26 @@ _CLASSES = {
 class _GlobReader(_Reader):
     """A pattern of the shell that is being parsed."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        # Where members of a class begin behind which no class ends: else very many brackets take a very long time.
+        self._endless: set[int] = set()
+
     def _class(self) -> _Part:
         start = self._at
         negated = self._text.startswith(("!", "^"), self._at)
         self._at += negated
         ranges: list[tuple[str, str]] = []
-        first = True
-        while self._at < len(self._text):
-            if not first and self._text[self._at] == "]":
-                self._at += 1
-                return _Class(tuple(ranges), negated)
-            first = False
+        first = self._at
+        passed: list[int] = []
+        while self._at < len(self._text) and self._at not in self._endless:
+            if self._at > first:
+                if self._text[self._at] == "]":
+                    self._at += 1
+                    return _Class(tuple(ranges), negated)
+                passed.append(self._at)
             ranges += self._members()
+        self._endless.update(passed)
         # Without an end it is a bracket like any other character.
         self._at = start
         return "["

@@ -5,7 +5,7 @@ The steps, each of which is whole or undone, so that a repair that was killed ca
 1. A log that is cut is made whole and takes the name of the old one; one of another database, or of another moment,
    goes where the database is worth more without it. Nobody may have the database open meanwhile: it is
    locked as SQLite locks it, and is not opened before the log is whole. A whole log goes, too, where the database is
-   damaged with it and sound without it.
+   damaged with it and sound without it, unless what can be read of both (`salvage`) is worth more.
 2. Triggers, views and indexes that are not of this version go, those of this version are made again, in one
    transaction. It is undone where anything is still wrong with a row then: an index may know what the table has lost.
 3. A new database is made beside the old one from what can be read (`salvage`). The old one's log is
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import Metadata
     from orlop.store.rows.sqlite.damage.log import Log
     from orlop.store.rows.sqlite.damage.mender import SQLiteMender
+    from orlop.store.rows.sqlite.damage.salvage import Loss
     from orlop.streams.directory import Entry
 
 _LOCKED: Final = 0x40000000
@@ -188,13 +189,13 @@ class DatabaseRepair:
         with suppress(FileNotFoundError):
             os.unlink(f"{self._path}-shm")
         fsync_directory(self._root)
-        taken = "what is whole of it was taken" if best is None else "that was put aside"
+        taken = "that was put aside" if best == b"" else "what is whole of it was taken"
         message = f"{fault or journal}: {taken}, and the old files are kept as {', '.join(aside)}"
         self._done(RowRepair("log-cut", "metadata.db-wal", message))
         return cut
 
     def _is_rid_of_log(self) -> bool:
-        """Put a whole log aside with which the database is damaged, and without which it is sound.
+        """Put a whole log aside with which the database is damaged, and without which it is sound and worth more.
 
         One that another program wrote for another database has nothing in it by which that is known otherwise.
         """
@@ -205,10 +206,16 @@ class DatabaseRepair:
             log = read_log(self._path)
             if log is None or not log.committed or self._wrong_with(database, log.data)[0] == 0:
                 return False
-            if self._wrong_with(database, b"")[0] != 0:
+            wrong, unmatched = self._wrong_with(database, b"")
+            if wrong != 0 or self._left_by_salvage(database) <= (unmatched, 0):
                 return False
             self._mend_log(database, "the database is sound without its log, and damaged with it", None, best=b"")
         return True
+
+    def _left_by_salvage(self, database: int) -> tuple[int, int]:
+        """Return how many blobs what can be read of the database and its log does not match, and what is lost of it."""
+        with self._salvaged(database) as (new, losses):
+            return self._unmatched(new), len(losses)
 
     def _best_log(self, database: int, log: Log) -> tuple[bytes, bool]:
         """Return the log with which the database is worth most, and whether a part of its own log is lost by that."""
@@ -294,13 +301,7 @@ class DatabaseRepair:
 
     def _salvage(self, database: int) -> None:
         """Make a new database of what can be read, and put it in the place of the old one."""
-        from orlop.store.rows.sqlite.damage.salvage import salvage  # noqa: PLC0415 - few databases are so damaged
-
-        new, copy = self._beside(_NEW), self._beside(_COPY)
-        try:
-            self._copy(database, copy)
-            self._fold(copy)
-            losses = salvage(copy, new)
+        with self._salvaged(database) as (new, losses):
             if _is_empty(new):
                 # In a store without rows every blob is garbage.
                 msg = f"nothing can be read of {self._path}; restore it from a backup"
@@ -319,13 +320,24 @@ class DatabaseRepair:
             self._replacing(number_of(header) if header.startswith(DATABASE_MAGIC) else 0)
             os.rename(new, self._path)
             fsync_directory(self._root)
-        finally:
-            self._remove(copy)
-            self._remove(new)
         message = f"a new database was made of what could be read; the old one is kept as {', '.join(aside)}"
         self._done(RowRepair("database", "metadata.db", message))
         for loss in losses:
             self._lost(RowProblem("lost", loss.subject, loss.message, harmless=True))
+
+    @contextmanager
+    def _salvaged(self, database: int) -> Iterator[tuple[str, list[Loss]]]:
+        """Yield a new database of what can be read of the database and its log, and what is lost of them."""
+        from orlop.store.rows.sqlite.damage.salvage import salvage  # noqa: PLC0415 - few databases are so damaged
+
+        new, copy = self._beside(_NEW), self._beside(_COPY)
+        try:
+            self._copy(database, copy)
+            self._fold(copy)
+            yield new, salvage(copy, new)
+        finally:
+            self._remove(copy)
+            self._remove(new)
 
     def _fold(self, path: str) -> None:
         """Carry the log of the database into a copy of it."""
