@@ -7,9 +7,13 @@ import dataclasses
 import inspect
 import operator
 import pickle
+import sys
 import typing
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib import import_module
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -170,6 +174,29 @@ def test_a_dataclass_may_inherit_from_a_class_of_values() -> None:
 
     assert [one.name for one in dataclasses.fields(More)] == ["x", "y", "note", "z"]
     assert More(1).z == 3
+
+
+def test_threads_may_describe_a_class_at_once() -> None:
+    """As many replace fields of the first values of a class by the function of `dataclasses`."""
+
+    def replaced(value: object) -> object:
+        waiting.wait()
+        return dataclasses.replace(value, x=5)  # type: ignore[type-var]
+
+    waiting = Barrier(4)
+    usual = sys.getswitchinterval()
+    # So often that threads meet in the middle of nearly everything.
+    sys.setswitchinterval(1e-6)
+    with ThreadPoolExecutor(4) as threads, ExitStack() as after:
+        after.callback(sys.setswitchinterval, usual)
+        for _ in range(50):
+
+            @values.dataclass(frozen=True, slots=True)
+            class Fresh:
+                x: int
+                y: int = 2
+
+            assert [*threads.map(replaced, [Fresh(1)] * 4)] == [Fresh(5)] * 4
 
 
 def test_replace_of_the_module_is_that_of_dataclasses() -> None:

@@ -96,11 +96,13 @@ class _Described:
         if self._real is None:
             import dataclasses  # noqa: PLC0415 - as above
 
-            for one in self._own:
-                setattr(self._original, one.name, one.real())
+            original = self._original
+            body = _body(original) | {one.name: one.real() for one in self._own}
             # `ClassVar` says nothing to `dataclasses` where a module imports that name for type checkers alone.
-            self._original.__annotations__ = {one.name: one.annotation for one in self._own}
-            self._real = dataclasses.dataclass(frozen=True, order=self._order)(self._original)
+            body["__annotations__"] = {one.name: one.annotation for one in self._own}
+            # Of a copy: several threads may need it at once, and `dataclasses` makes a class such only once.
+            copy = type(original)(original.__name__, original.__bases__, body)
+            self._real = dataclasses.dataclass(frozen=True, order=self._order)(copy)
         return self._real
 
 
@@ -113,6 +115,10 @@ class _Attribute:
         return getattr(self._described.real(), self._name)
 
 
+def _body(original: type) -> dict[str, Any]:
+    return {name: value for name, value in original.__dict__.items() if name not in {"__dict__", "__weakref__"}}
+
+
 def _made(original: Any, *, order: bool, kw_only: bool) -> type:
     own = _own_fields(original, kw_only=kw_only)
     found: dict[str, _Field] = {}
@@ -121,7 +127,7 @@ def _made(original: Any, *, order: bool, kw_only: bool) -> type:
     inherited = frozenset(found)
     found |= {one.name: one for one in own}
     every = list(found.values())
-    body = {name: value for name, value in original.__dict__.items() if name not in {"__dict__", "__weakref__"}}
+    body = _body(original)
     for one in own:
         body.pop(one.name, None)
     described = _Described(original, own, order=order)
