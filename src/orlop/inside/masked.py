@@ -43,7 +43,7 @@ _FIELD: Final = re.compile(
     r"""(?:\A|;)\s{0,5}()(?:AccountKey|SharedAccessKey|Password|Pwd)\s{0,5}=\s{0,5}([^\s;"']{4,400})""", re.IGNORECASE
 )
 """Passwords in what programs connect with to a database or the like."""
-_ASSIGNED: Final = re.compile(r"""([A-Za-z0-9_]+)(=["']?)([^\s"']+)""")
+_ASSIGNED: Final = re.compile(r"""(?<![A-Za-z0-9_])([A-Za-z0-9_]+)(=["']?)([^\s"']+)""")
 
 
 def is_secret_variable(name: str, value: str) -> bool:
