@@ -87,10 +87,10 @@ def _place(real: str, target: str, *, whole: bool, inside: bool) -> tuple[str, s
     if os.path.isdir(target):
         return target, "" if whole and inside else real.rpartition("/")[2]
     if target.endswith("/") and not whole:
-        raise FileNotThere(f"there is no directory {target!r} to copy to; make it first, or leave out the slash")
+        raise FileNotThere(f"the directory {target!r} does not exist; create it, or leave out the slash")
     folder, name = os.path.split(target.rstrip("/") or "/")
     if not os.path.isdir(folder or "."):
-        raise FileNotThere(f"there is no directory {folder!r} to copy to; make it first")
+        raise FileNotThere(f"the directory {folder!r} does not exist; create it first")
     return folder or ".", name
 
 

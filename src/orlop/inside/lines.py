@@ -2,8 +2,8 @@
 
 The usual way of `difflib` takes hours for some pairs of texts that anyone can put into an image. Here, equal lines at
 both ends are passed over, and lines that occur once in both texts are anchors (as in "patience diff"); what lies
-between two anchors is treated in the same way. Where there is no anchor, few lines are compared by `difflib`, as long
-as the allowance lasts, and many lines count as replaced. The result is right in any case, and mostly short.
+between two anchors is treated in the same way. Without an anchor, few lines are compared by `difflib`, as long as the
+allowance lasts, and many lines count as replaced. The result is right in any case, and mostly short.
 """
 
 from __future__ import annotations

@@ -46,6 +46,12 @@ class Secret(NamedTuple):
     fingerprint: str
 
 
+def _is_varied(token: bytes, around: bytes) -> bool:
+    """Return whether a token is none of a text that explains tokens: ``glpat-xxxxxxxxxxxxxxxxxxxx``."""
+    del around
+    return not _EXPLAINED.search(token)
+
+
 class _Rule(NamedTuple):
     """What a secret looks like; ``check`` judges a match further, with the bytes around it.
 
@@ -55,7 +61,7 @@ class _Rule(NamedTuple):
     text: str
     starts: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
-    check: Callable[[bytes, bytes], bool] | None = None
+    check: Callable[[bytes, bytes], bool] = _is_varied
     severity: str = "high"
 
 
@@ -96,12 +102,6 @@ def _is_signed(token: bytes, around: bytes) -> bool:
         return b'"alg"' in urlsafe_b64decode(head + b"=" * (-len(head) % 4))
     except ValueError:
         return False
-
-
-def _is_varied(token: bytes, around: bytes) -> bool:
-    """Return whether a token is none of a text that explains tokens: ``glpat-xxxxxxxxxxxxxxxxxxxx``."""
-    del around
-    return not _EXPLAINED.search(token)
 
 
 def _is_key(token: bytes, around: bytes) -> bool:
@@ -165,7 +165,6 @@ RULES: Final = {
         "a fine-grained token of GitHub",
         (b"github_pat_",),
         re.compile(rb"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}" + _END),
-        _is_varied,
     ),
     "npm-token": _Rule("a token of npm", (b"npm_",), re.compile(rb"npm_[A-Za-z0-9]{36}" + _END), _has_checksum),
     "gitlab-token": _Rule(
@@ -177,7 +176,6 @@ RULES: Final = {
             + rb")-[A-Za-z0-9_-]{20,300}+(?:\.[a-z0-9.]{9,12})?|GR1348941[A-Za-z0-9_-]{20})"
             + _END
         ),
-        _is_varied,
     ),
     "pypi-token": _Rule(
         "a token of PyPI",
@@ -197,7 +195,6 @@ RULES: Final = {
             rb"(?:xox[bpars]-[0-9]{8,15}-[A-Za-z0-9-]{20,200}+|xapp-[0-9]-[A-Z0-9]{9,13}-[0-9]{8,15}-[a-f0-9]{64}|"
             rb"xoxe(?:\.xox[bp])?-[0-9]-[A-Za-z0-9]{100,250}+)" + _END
         ),
-        _is_varied,
     ),
     "slack-webhook": _Rule(
         "an address of Slack that anyone may post to",
@@ -206,112 +203,61 @@ RULES: Final = {
         _is_filled_in,
     ),
     "stripe-key": _Rule(
-        "a live key of Stripe",
-        (b"sk_live_", b"rk_live_"),
-        re.compile(rb"[sr]k_live_[A-Za-z0-9]{24,200}+" + _END),
-        _is_varied,
+        "a live key of Stripe", (b"sk_live_", b"rk_live_"), re.compile(rb"[sr]k_live_[A-Za-z0-9]{24,200}+" + _END)
     ),
     "sendgrid-key": _Rule(
-        "a key of SendGrid",
-        (b"SG.",),
-        re.compile(rb"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}" + _END),
-        _is_varied,
+        "a key of SendGrid", (b"SG.",), re.compile(rb"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}" + _END)
     ),
     "docker-hub-token": _Rule(
-        "a token of Docker Hub",
-        (b"dckr_pat_",),
-        re.compile(rb"dckr_pat_[A-Za-z0-9_-]{27}" + _END),
-        _is_varied,
+        "a token of Docker Hub", (b"dckr_pat_",), re.compile(rb"dckr_pat_[A-Za-z0-9_-]{27}" + _END)
     ),
-    "huggingface-token": _Rule(
-        "a token of Hugging Face",
-        (b"hf_",),
-        re.compile(rb"hf_[A-Za-z]{34}" + _END),
-        _is_varied,
-    ),
+    "huggingface-token": _Rule("a token of Hugging Face", (b"hf_",), re.compile(rb"hf_[A-Za-z]{34}" + _END)),
     "age-key": _Rule(
-        "a secret key of age",
-        (b"AGE-SECRET-KEY-1",),
-        re.compile(rb"AGE-SECRET-KEY-1[0-9A-Z]{58}(?![0-9A-Z])"),
-        _is_varied,
+        "a secret key of age", (b"AGE-SECRET-KEY-1",), re.compile(rb"AGE-SECRET-KEY-1[0-9A-Z]{58}(?![0-9A-Z])")
     ),
     "anthropic-key": _Rule(
         "a key of Anthropic",
         (b"sk-ant-api03-", b"sk-ant-admin01-"),
         re.compile(rb"sk-ant-(?:api03|admin01)-[A-Za-z0-9_-]{93}AA" + _END),
-        _is_varied,
     ),
     "openai-key": _Rule(
-        "a key of OpenAI",
-        (b"T3BlbkFJ",),
-        re.compile(rb"sk-[A-Za-z0-9_-]{20,85}T3BlbkFJ[A-Za-z0-9_-]{20,85}+" + _END),
-        _is_varied,
+        "a key of OpenAI", (b"T3BlbkFJ",), re.compile(rb"sk-[A-Za-z0-9_-]{20,85}T3BlbkFJ[A-Za-z0-9_-]{20,85}+" + _END)
     ),
     "digitalocean-token": _Rule(
-        "a token of DigitalOcean",
-        (b"dop_v1_", b"doo_v1_", b"dor_v1_"),
-        re.compile(rb"do[opr]_v1_[a-f0-9]{64}" + _END),
-        _is_varied,
+        "a token of DigitalOcean", (b"dop_v1_", b"doo_v1_", b"dor_v1_"), re.compile(rb"do[opr]_v1_[a-f0-9]{64}" + _END)
     ),
     "shopify-token": _Rule(
         "a token of Shopify",
         (b"shpat_", b"shpca_", b"shppa_", b"shpss_"),
         re.compile(rb"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}" + _END),
-        _is_varied,
     ),
-    "rubygems-key": _Rule(
-        "a key of RubyGems",
-        (b"rubygems_",),
-        re.compile(rb"rubygems_[a-f0-9]{48}" + _END),
-        _is_varied,
-    ),
-    "pulumi-token": _Rule(
-        "a token of Pulumi",
-        (b"pul-",),
-        re.compile(rb"pul-[a-f0-9]{40}" + _END),
-        _is_varied,
-    ),
+    "rubygems-key": _Rule("a key of RubyGems", (b"rubygems_",), re.compile(rb"rubygems_[a-f0-9]{48}" + _END)),
+    "pulumi-token": _Rule("a token of Pulumi", (b"pul-",), re.compile(rb"pul-[a-f0-9]{40}" + _END)),
     "vault-token": _Rule("a token of Vault", (b"hvs.",), re.compile(rb"hvs\.[A-Za-z0-9_-]{90,200}+" + _END)),
-    "databricks-token": _Rule(
-        "a token of Databricks",
-        (b"dapi",),
-        re.compile(_DATABRICKS + rb"(?:-[0-9])?" + _END),
-        _is_varied,
-    ),
+    "databricks-token": _Rule("a token of Databricks", (b"dapi",), re.compile(_DATABRICKS + rb"(?:-[0-9])?" + _END)),
     "azure-secret": _Rule(
         "a client secret of Azure",
-        (
-            b"~",
-            b"Q~",
-        ),
+        (b"Q~",),
         re.compile(
             rb"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}[0-9]" + _AZURE + rb"[A-Za-z0-9_~.-]{0,3}(?![A-Za-z0-9_~-])"
         ),
-        _is_varied,
     ),
-    "grafana-token": _Rule(
-        "a token of Grafana", (b"glsa_",), re.compile(rb"glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}" + _END), _is_varied
-    ),
+    "grafana-token": _Rule("a token of Grafana", (b"glsa_",), re.compile(rb"glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}" + _END)),
     "terraform-token": _Rule(
         "a token of Terraform",
         (b".atlasv1.",),
         re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{60,70}+" + _END),
-        _is_varied,
     ),
     "atlassian-token": _Rule(
         "a token of Atlassian",
         (b"ATATT3xFfGF0",),
         re.compile(rb"ATATT3xFfGF0[A-Za-z0-9_-]{100,250}+=[A-F0-9]{8}" + _END),
-        _is_varied,
     ),
-    "google-secret": _Rule(
-        "a client secret of Google", (b"GOCSPX-",), re.compile(rb"GOCSPX-[A-Za-z0-9_-]{28}" + _END), _is_varied
-    ),
+    "google-secret": _Rule("a client secret of Google", (b"GOCSPX-",), re.compile(rb"GOCSPX-[A-Za-z0-9_-]{28}" + _END)),
     "google-key": _Rule(
         "a key of Google, which may be meant for everyone",
         (b"AIza",),
         re.compile(rb"AIza[A-Za-z0-9_-]{35}" + _END),
-        _is_varied,
         severity="low",
     ),
     "jwt": _Rule(
@@ -387,7 +333,7 @@ def secrets_in(data: bytes, *, is_begun: bool = False, goes_on: bool = False) ->
             if start < first or end > last or (start and data[start - 1 : start].isalnum()):
                 continue
             around = data[max(0, start - _AROUND) : end + _AROUND]
-            if rule.check is None or rule.check(match[0], around):
+            if rule.check(match[0], around):
                 yield _secret(name, match[0])
 
 

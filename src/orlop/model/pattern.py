@@ -237,7 +237,9 @@ class _GlobReader(_Reader):
 
     def _named(self, name: str) -> list[tuple[str, str]]:
         if name not in _CLASSES:
-            raise InvalidFilter(f"{self._text!r} is not a valid pattern of names: there is no class [:{name}:]")
+            raise InvalidFilter(
+                f"{self._text!r} is not a valid pattern of names: [:{name}:] is not a class of characters"
+            )
         return [(one[0], one[1]) for one in _CLASSES[name]]
 
     def _alone(self, name: str) -> list[tuple[str, str]]:

@@ -256,9 +256,11 @@ class Leases:
         if claim is None:
             return
         # Whoever was interrupted did not wait for another writer, and does not now.
-        is_overdue = bool(self._overdue)
         try:
-            with suppress(*[GivenUp] * is_overdue), interrupted_by(_given_up_after(_PATIENCE) if is_overdue else None):
+            if self._overdue:
+                with suppress(GivenUp), interrupted_by(_given_up_after(_PATIENCE)):
+                    self._delete_rows()
+            else:
                 self._delete_rows()
         finally:
             self._held = Counter()
