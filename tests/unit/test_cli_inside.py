@@ -218,6 +218,39 @@ def test_a_slash_follows_directories_only(orlop: Call, tmp_path: Path, path: str
     assert orlop("stat", "--archive", tmp_path / "odd.tar", "/x/to-directory/")[1].startswith(b"Path:   /y\n")
 
 
+def test_links_are_listed_as_by_ls(orlop: Call, tmp_path: Path) -> None:
+    """A link to a directory is followed, but with -l and -d only if a slash follows; any other link is not."""
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    for words in ([], ["-R"], ["-d"], ["-R", "-d"]):
+        assert orlop("ls", *words, *look, "/x/to-file") == (0, b"to-file\n", "")
+    for words in (["-l"], ["-l", "-R"], ["-l", "-d"]):
+        for link in ("to-file -> a", "to-directory -> /y"):
+            (line,) = orlop("ls", *words, *look, f"/x/{link.split()[0]}")[1].decode().splitlines()
+            assert line.startswith("lrw")
+            assert line.endswith(link)
+    for words in ([], ["-R"]):
+        assert orlop("ls", *words, *look, "/x/to-directory") == (0, b"in\n", "")
+    for words in (["-l"], ["-l", "-R"]):
+        assert orlop("ls", *words, *look, "/x/to-directory/")[1].endswith(b" in\n")
+    assert orlop("ls", "-d", *look, "/x/to-directory") == (0, b"to-directory\n", "")
+    assert orlop("ls", "-d", *look, "/x/to-directory/") == (0, b"y\n", "")
+    assert orlop("ls", "-d", "-l", *look, "/x")[1].endswith(b" x\n")
+    assert orlop("ls", "-d", *look) == (0, b"/\n", "")
+    (record,) = orlop("ls", "-d", "--format", "json", *look, "/x/to-directory")[1].splitlines()
+    assert json.loads(record)["Path"] == "/x/to-directory"
+
+
+def test_a_link_to_a_file_is_looked_at_itself(orlop: Call, tmp_path: Path) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    assert orlop("find", *look, "/x/to-file", "--type", "l") == (0, b"/x/to-file\n", "")
+    assert orlop("find", *look, "/x/to-file", "--type", "f") == (0, b"", "")
+    assert orlop("find", *look, "/x/to-directory") == (0, b"/y\n/y/in\n", "")
+    assert orlop("tree", *look, "/x/to-file")[1].startswith(b"/x/to-file -> a\n")
+    assert orlop("ls", "--format", "{{.Path}}", *look, "/x/to-file") == (0, b"/x/to-file\n", "")
+
+
 def test_a_tree_is_summed_up_as_by_tree(orlop: Call, tmp_path: Path) -> None:
     (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
     look = ("--archive", tmp_path / "odd.tar")

@@ -121,19 +121,21 @@ class Complaints:
 
 
 def listed_at(files: ImageFiles, path: str) -> str:
-    """Return where a path leads that is to be listed: to the link itself, if that leads to nothing.
+    """Return where a path leads that is to be listed: through a link to a directory, but to any other link itself.
 
     Raises PathNotFound where nothing is there.
     """
     from orlop.errors import PathNotFound  # noqa: PLC0415 - errors of usage look at nothing
 
     try:
-        return files.real_path(path)
+        real = files.real_path(path)
     except PathNotFound as error:
         try:
             return files.real_path(path, follow=False)
         except PathNotFound:
             raise error from None
+    is_directory = files.node(real, follow=False).children is not None
+    return real if is_directory else files.real_path(path, follow=False)
 
 
 @contextmanager
