@@ -270,6 +270,72 @@ def test_where_a_copy_goes_is_as_of_docker(orlop: Call, tmp_path: Path) -> None:
     assert orlop("cp", *look, "/y/in", "")[0] == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("/x/to-file",), ["to-file"]),
+        (("-L", "/x/to-file"), ["to-file"]),
+        (("-L", "/x/to-directory"), ["to-directory", "to-directory/in"]),
+        (("/x/to-directory/",), ["to-directory", "to-directory/in"]),
+        (("/x/to-directory/.",), ["in"]),
+        (("/x/to-root/y",), ["y", "y/in"]),
+        (("/y/.",), ["in"]),
+        (("/x/../y",), ["y", "y/in"]),
+        (("/x/to-directory/../y",), ["y", "y/in"]),
+        (("/z/in/..",), ["z", "z/in"]),
+    ],
+)
+def test_a_copy_has_the_name_that_docker_gives_it(
+    orlop: Call, tmp_path: Path, words: tuple[str, ...], names: list[str]
+) -> None:
+    """In a directory; and in a tar the same, but for a link that is followed, which is called as what it leads to."""
+    made = image(layer(*LINKED), tag="odd:1")
+    (tmp_path / "odd.tar").write_bytes(made)
+    (tmp_path / "to").mkdir()
+    assert orlop("cp", "--archive", tmp_path / "odd.tar", *words, tmp_path / "to") == (0, b"", "")
+    assert sorted(str(one.relative_to(tmp_path / "to")) for one in (tmp_path / "to").rglob("*")) == names
+    packed = orlop("cp", "--archive", tmp_path / "odd.tar", *words, "-")[1]
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        members = [one for one in tar.getnames() if one != "."]
+    renamed = {"to-file": "a", "to-directory": "y"} if "-L" in words else {}
+    assert members == ["/".join(renamed.get(part, part) for part in one.split("/")) for one in names]
+
+
+LINKED = ("x/", ("x/a", b"a"), "x/to-file->a", "x/to-directory->/y", "x/to-root->/", "y/", "y/in", "z/", "z/in/")
+
+
+def test_the_root_behind_a_link_is_copied_under_the_name_of_the_link(orlop: Call, tmp_path: Path) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(layer("d/", "d/root->..", "f"), tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    assert orlop("cp", *look, "/d/root/", tmp_path)[0] == 0
+    assert sorted(one.name for one in (tmp_path / "root").iterdir() if one.name in {"d", "f"}) == ["d", "f"]
+    with tarfile.open(fileobj=io.BytesIO(orlop("cp", *look, "/d/root/", "-")[1])) as tar:
+        assert tar.getnames() == ["root", "root/d", "root/d/root", "root/f"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_copies_keep_hard_links(orlop: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, refused: bool) -> None:
+    """Unless the file system refuses them, where each name gets the content."""
+    entries = ("d/", "d/s/", ("d/s/a", b"one"), "d/b=>d/s/a")
+    more = ("d/s/c=>d/b", "d/l->s/a")
+    others = ("d/m=>d/l", "e=>d/b")
+    (tmp_path / "odd.tar").write_bytes(image(layer(*entries, *more, *others), tag="odd:1"))
+    if refused:
+
+        def no_links(*_: object, **__: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", no_links)
+    out = tmp_path / "out"
+    for _ in range(2):  # the second time all is there
+        assert orlop("cp", "--archive", tmp_path / "odd.tar", "/d", f"{out}/" if out.exists() else out) == (0, b"", "")
+        out.mkdir(exist_ok=True)
+    for top in (out, out / "d"):
+        assert [(top / name).read_bytes() for name in ("b", "s/a", "s/c")] == [b"one"] * 3
+        assert len({(top / name).stat().st_ino for name in ("b", "s/a", "s/c")}) == (3 if refused else 1)
+        assert (top / "m").readlink() == (top / "l").readlink()
+
+
 def test_lines_are_searched_for(orlop: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["made:1"], ["--archive", tmp_path / "made.tar"]):
         assert orlop("grep", "M[ef]$", *words) == (1, b"", "")
