@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
+import socket
+import stat
 import tarfile
 from base64 import b64decode
 from typing import TYPE_CHECKING
@@ -277,6 +281,8 @@ def test_where_a_copy_goes_is_as_of_docker(orlop: Call, tmp_path: Path) -> None:
         (("-L", "/x/to-file"), ["to-file"]),
         (("-L", "/x/to-directory"), ["to-directory", "to-directory/in"]),
         (("/x/to-directory/",), ["to-directory", "to-directory/in"]),
+        (("-L", "/x/to-directory/"), ["to-directory", "to-directory/in"]),
+        (("-L", "/x/to-directory/."), ["in"]),
         (("/x/to-directory/.",), ["in"]),
         (("/x/to-root/y",), ["y", "y/in"]),
         (("/y/.",), ["in"]),
@@ -297,7 +303,7 @@ def test_a_copy_has_the_name_that_docker_gives_it(
     packed = orlop("cp", "--archive", tmp_path / "odd.tar", *words, "-")[1]
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         members = [one for one in tar.getnames() if one != "."]
-    renamed = {"to-file": "a", "to-directory": "y"} if "-L" in words else {}
+    renamed = {"to-file": "a", "to-directory": "y"} if "-L" in words and not words[-1].endswith(("/", ".")) else {}
     assert members == ["/".join(renamed.get(part, part) for part in one.split("/")) for one in names]
 
 
@@ -311,6 +317,32 @@ def test_the_root_behind_a_link_is_copied_under_the_name_of_the_link(orlop: Call
     assert sorted(one.name for one in (tmp_path / "root").iterdir() if one.name in {"d", "f"}) == ["d", "f"]
     with tarfile.open(fileobj=io.BytesIO(orlop("cp", *look, "/d/root/", "-")[1])) as tar:
         assert tar.getnames() == ["root", "root/d", "root/d/root", "root/f"]
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_copy_replaces_no_device_pipe_or_socket(orlop: Call, tmp_path: Path, *, above: bool) -> None:
+    """What root copies to /dev/null must not take its place; a pipe may be copied again."""
+    entries = (("d/null", b"x"), ("d/pipe", b"x"), ("d/socket", b"x"), special("p", type=tarfile.FIFOTYPE))
+    (tmp_path / "odd.tar").write_bytes(image(layer(*entries), tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    there = tmp_path / "d"
+    there.mkdir()
+    os.mkfifo(there / "pipe")
+    with contextlib.suppress(PermissionError):
+        os.mknod(there / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    with socket.socket(socket.AF_UNIX) as one, contextlib.chdir(there):
+        one.bind("socket")
+        before = {found.name: found.lstat().st_mode for found in there.iterdir()}
+        for name in before:
+            (there / "other").write_bytes(b"")
+            source, target = ("/d", tmp_path) if above else (f"/d/{name}", there / name)
+            status, out, error = orlop("cp", *look, source, target)
+            assert (status, out) == (5, b"")
+            assert "a device, pipe or socket is in the place of /d/" in error
+            assert {found.name: found.lstat().st_mode for found in there.iterdir() if found.name != "other"} == before
+    for _ in range(2):
+        assert orlop("cp", *look, "/p", there / "pipe") == (0, b"", "")
+        assert orlop("cp", *look, "/d/null", there / "other") == (0, b"", "")
 
 
 @pytest.mark.parametrize("refused", [False, True])

@@ -37,7 +37,8 @@ def export_chunks(files: ImageFiles, path: str = "/", *, follow: bool = True, ve
     """
     top = files.real_path(path, follow=follow)
     members = [one for one in files.below(top) if one[1].type != TYPE_OTHER]
-    own = top_name(top if follow and top_name(path, top) else path, top)
+    # A link with a slash behind it is the name of a directory, and is so without `follow` too.
+    own = top_name(path if path.endswith(("/", "/.")) or not follow else top, top)
     return archive_chunks(_pieces(files, members, _Names(top, own), verify=verify))
 
 

@@ -3,7 +3,8 @@
 Nothing outside the destination is ever written. Names come from a tree of the merged view, in which a name has no slash
 and is not ``..``; each directory is entered by descriptor and never through a link, so neither a link of the image nor
 one that lies at the destination leads anywhere else. A link is copied as a link, whatever it says. A file that is there
-is replaced, not written into; something else than a directory that is in a directory's place is an error.
+is replaced, not written into. Devices and the like are never replaced, and something else than a directory that is in
+a directory's place is an error.
 
 Owners are kept where that is asked for, and so are setuid and setgid bits; else everything belongs to the user who
 copies. Names of one file are hard links in the copy too, where the file system has them. Devices are left out, since
@@ -60,7 +61,8 @@ def extract(
     Raises:
         PathNotFound: nothing is at the path. InvalidInput: the target is empty. FileNotThere: the directory that the
             target is to be in is not there.
-        TargetExists: something that is not a directory is in the place of one. StorageError: the target cannot be
+        TargetExists: something that is not a directory is in the place of one, or a device, pipe or socket in that of a
+            file. StorageError: the target cannot be
             written. Beside them, what reading layers raises.
     """
     real = files.real_path(path, follow=follow)
@@ -150,7 +152,7 @@ class _Copy:
             self.left_out.append(path)
             return
         with self._explained(path):
-            _cleared(parent, name, path)
+            _cleared(parent, name, path, node)
             if self._is_linked(parent, name, path, node):
                 return
             if node.type == TYPE_SYMLINK:
@@ -248,12 +250,15 @@ def _entered(parent: int, name: str, path: str) -> int:
         raise TargetExists(f"a link or file is in the place of the directory {path}; remove it first") from error
 
 
-def _cleared(parent: int, name: str, path: str) -> None:
-    """Remove what is in the place of a file."""
+def _cleared(parent: int, name: str, path: str, node: Node) -> None:
+    """Remove what is in the place of a file: another file or a link, and of a pipe also a pipe."""
     try:
-        found = os.stat(os.fsencode(name), dir_fd=parent, follow_symlinks=False)
+        found = os.stat(os.fsencode(name), dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(found):
         raise TargetExists(f"a directory is in the place of {path}; remove it first")
+    # /dev/null, say, which the machine needs.
+    if not (stat.S_ISREG(found) or stat.S_ISLNK(found) or (stat.S_ISFIFO(found) and node.type == TYPE_FIFO)):
+        raise TargetExists(f"a device, pipe or socket is in the place of {path}; remove it first")
     os.unlink(os.fsencode(name), dir_fd=parent)
