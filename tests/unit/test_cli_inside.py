@@ -255,6 +255,16 @@ def test_a_link_to_a_file_is_looked_at_itself(orlop: Call, tmp_path: Path) -> No
     assert orlop("ls", "--format", "{{.Path}}", *look, "/x/to-file") == (0, b"/x/to-file\n", "")
 
 
+@pytest.mark.parametrize("words", ["ls", "find", "tree", "stat", "cat", "grep x"])
+def test_a_path_is_not_empty(orlop: Call, tmp_path: Path, words: str) -> None:
+    """A script whose variable is not set must not search all of an image."""
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    for named in (["made:1", ""], ["--archive", tmp_path / "odd.tar", "/y", ""]):
+        status, out, error = orlop(*words.split(), *named)
+        assert (status, out) == (2, b"")
+        assert "a path is empty" in error
+
+
 def test_a_tree_is_summed_up_as_by_tree(orlop: Call, tmp_path: Path) -> None:
     (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
     look = ("--archive", tmp_path / "odd.tar")

@@ -89,13 +89,17 @@ def image_and_paths(words: Sequence[str], archive: str | None) -> tuple[str | No
     With an archive the image may be left out: a word that begins with a slash is a path.
 
     Raises:
-        WrongUsage: no image is named.
+        WrongUsage: no image is named, or a path is empty, as where a variable of a script is not set.
     """
     if archive is not None and (not words or words[0].startswith("/")):
-        return None, list(words)
-    if not words:
+        name, paths = None, list(words)
+    elif words:
+        name, paths = words[0], list(words[1:])
+    else:
         raise WrongUsage("Missing argument 'IMAGE'.")
-    return words[0], list(words[1:])
+    if "" in paths:
+        raise WrongUsage("a path is empty; name a file or directory, such as / for the root")
+    return name, paths
 
 
 class Complaints:
