@@ -529,6 +529,25 @@ def test_text_differences_include_the_ends_of_lines(orlop: Call, tmp_path: Path)
     )
 
 
+def test_a_name_of_several_lines_is_no_text_difference(orlop: Call, tmp_path: Path) -> None:
+    """What is given to patch(1) must change only what the images have."""
+    name = "x\n--- a/y\n+++ b/y\n@@ -1 +1 @@\n-one\n+evil"
+    layers = (
+        layer(("y", b"one\n"), f"{name}->1"),
+        layer(("y", b"one\n"), f"{name}->2\n--- a/y"),
+        layer(("y", b"one\n")),
+    )
+    for number, made in enumerate(layers):
+        (tmp_path / "text.tar").write_bytes(image(made, tag=f"text:{number}"))
+        assert orlop("load", "-q", "-i", tmp_path / "text.tar")[0] == 0
+    for old, new in ((0, 1), (1, 0), (0, 2), (2, 0)):
+        status, out, _ = orlop("diff", "--content", f"text:{old}", f"text:{new}")
+        assert status == 8
+        assert {line[:3] for line in out.splitlines()} <= {b"A /", b"D /", b"M /"}
+        assert b" /x\\n--- a/y\\n+++ b/y" in out
+    assert b"/x\n--- a/y\n" in orlop("diff", "text:0", "text:1")[1]
+
+
 def test_an_audit_can_fail(orlop: Call) -> None:
     status, out, _ = orlop("audit", "made:1")
     assert status == 0
