@@ -489,6 +489,8 @@ def test_differences_decide_the_status(orlop: Call, tmp_path: Path) -> None:
     assert orlop("diff", "made:1#1", "made:1") == (*(8, b"M /etc/passwd (size 5 -> 8)\nA /usr\nA /usr/big\n", ""),)
     _, out, _ = orlop("diff", "--content", "made:1#1", "made:1")
     assert b"--- a/etc/passwd\n+++ b/etc/passwd\n@@ -1 +1,2 @@\n root\n+me\n" in out
+    assert orlop("diff", "--ignore", "size", "made:1#1", "made:1")[1].startswith(b"M /etc/passwd (content)\n")
+    assert b"\n+me\n" in orlop("diff", "--content", "--ignore", "size", "made:1#1", "made:1")[1]
     assert orlop("diff", "--ignore", "size,content", "made:1#1", "made:1")[1] == b"A /usr\nA /usr/big\n"
     assert orlop("diff", "--ignore", "nonsense", "made:1#1", "made:1")[0] == 2
     assert orlop("diff", "--cause", "made:1", tmp_path / "made.tar")[0] == 0
