@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
+import socket
+import stat
 import tarfile
 from base64 import b64decode
 from typing import TYPE_CHECKING
@@ -218,6 +222,49 @@ def test_a_slash_follows_directories_only(orlop: Call, tmp_path: Path, path: str
     assert orlop("stat", "--archive", tmp_path / "odd.tar", "/x/to-directory/")[1].startswith(b"Path:   /y\n")
 
 
+def test_links_are_listed_as_by_ls(orlop: Call, tmp_path: Path) -> None:
+    """A link to a directory is followed, but with -l and -d only if a slash follows; any other link is not."""
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    for words in ([], ["-R"], ["-d"], ["-R", "-d"]):
+        assert orlop("ls", *words, *look, "/x/to-file") == (0, b"to-file\n", "")
+    for words in (["-l"], ["-l", "-R"], ["-l", "-d"]):
+        for link in ("to-file -> a", "to-directory -> /y"):
+            (line,) = orlop("ls", *words, *look, f"/x/{link.split()[0]}")[1].decode().splitlines()
+            assert line.startswith("lrw")
+            assert line.endswith(link)
+    for words in ([], ["-R"]):
+        assert orlop("ls", *words, *look, "/x/to-directory") == (0, b"in\n", "")
+    for words in (["-l"], ["-l", "-R"]):
+        assert orlop("ls", *words, *look, "/x/to-directory/")[1].endswith(b" in\n")
+    assert orlop("ls", "-d", *look, "/x/to-directory") == (0, b"to-directory\n", "")
+    assert orlop("ls", "-d", *look, "/x/to-directory/") == (0, b"y\n", "")
+    assert orlop("ls", "-d", "-l", *look, "/x")[1].endswith(b" x\n")
+    assert orlop("ls", "-d", *look) == (0, b"/\n", "")
+    (record,) = orlop("ls", "-d", "--format", "json", *look, "/x/to-directory")[1].splitlines()
+    assert json.loads(record)["Path"] == "/x/to-directory"
+
+
+def test_a_link_to_a_file_is_looked_at_itself(orlop: Call, tmp_path: Path) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    assert orlop("find", *look, "/x/to-file", "--type", "l") == (0, b"/x/to-file\n", "")
+    assert orlop("find", *look, "/x/to-file", "--type", "f") == (0, b"", "")
+    assert orlop("find", *look, "/x/to-directory") == (0, b"/y\n/y/in\n", "")
+    assert orlop("tree", *look, "/x/to-file")[1].startswith(b"/x/to-file -> a\n")
+    assert orlop("ls", "--format", "{{.Path}}", *look, "/x/to-file") == (0, b"/x/to-file\n", "")
+
+
+@pytest.mark.parametrize("words", ["ls", "find", "tree", "stat", "cat", "grep x"])
+def test_a_path_is_not_empty(orlop: Call, tmp_path: Path, words: str) -> None:
+    """A script whose variable is not set must not search all of an image."""
+    (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
+    for named in (["made:1", ""], ["--archive", tmp_path / "odd.tar", "/y", ""]):
+        status, out, error = orlop(*words.split(), *named)
+        assert (status, out) == (2, b"")
+        assert "a path is empty" in error
+
+
 def test_a_tree_is_summed_up_as_by_tree(orlop: Call, tmp_path: Path) -> None:
     (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
     look = ("--archive", tmp_path / "odd.tar")
@@ -235,6 +282,100 @@ def test_where_a_copy_goes_is_as_of_docker(orlop: Call, tmp_path: Path) -> None:
     assert orlop("cp", *look, "/y", f"{tmp_path}/new/")[0] == 0
     assert [one.name for one in (tmp_path / "new").iterdir()] == ["in"]
     assert orlop("cp", *look, "/y/in", "")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("/x/to-file",), ["to-file"]),
+        (("-L", "/x/to-file"), ["to-file"]),
+        (("-L", "/x/to-directory"), ["to-directory", "to-directory/in"]),
+        (("/x/to-directory/",), ["to-directory", "to-directory/in"]),
+        (("-L", "/x/to-directory/"), ["to-directory", "to-directory/in"]),
+        (("-L", "/x/to-directory/."), ["in"]),
+        (("/x/to-directory/.",), ["in"]),
+        (("/x/to-root/y",), ["y", "y/in"]),
+        (("/y/.",), ["in"]),
+        (("/x/../y",), ["y", "y/in"]),
+        (("/x/to-directory/../y",), ["y", "y/in"]),
+        (("/z/in/..",), ["z", "z/in"]),
+    ],
+)
+def test_a_copy_has_the_name_that_docker_gives_it(
+    orlop: Call, tmp_path: Path, words: tuple[str, ...], names: list[str]
+) -> None:
+    """In a directory; and in a tar the same, but for a link that is followed, which is called as what it leads to."""
+    made = image(layer(*LINKED), tag="odd:1")
+    (tmp_path / "odd.tar").write_bytes(made)
+    (tmp_path / "to").mkdir()
+    assert orlop("cp", "--archive", tmp_path / "odd.tar", *words, tmp_path / "to") == (0, b"", "")
+    assert sorted(str(one.relative_to(tmp_path / "to")) for one in (tmp_path / "to").rglob("*")) == names
+    packed = orlop("cp", "--archive", tmp_path / "odd.tar", *words, "-")[1]
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        members = [one for one in tar.getnames() if one != "."]
+    renamed = {"to-file": "a", "to-directory": "y"} if "-L" in words and not words[-1].endswith(("/", ".")) else {}
+    assert members == ["/".join(renamed.get(part, part) for part in one.split("/")) for one in names]
+
+
+LINKED = ("x/", ("x/a", b"a"), "x/to-file->a", "x/to-directory->/y", "x/to-root->/", "y/", "y/in", "z/", "z/in/")
+
+
+def test_the_root_behind_a_link_is_copied_under_the_name_of_the_link(orlop: Call, tmp_path: Path) -> None:
+    (tmp_path / "odd.tar").write_bytes(image(layer("d/", "d/root->..", "f"), tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    assert orlop("cp", *look, "/d/root/", tmp_path)[0] == 0
+    assert sorted(one.name for one in (tmp_path / "root").iterdir() if one.name in {"d", "f"}) == ["d", "f"]
+    with tarfile.open(fileobj=io.BytesIO(orlop("cp", *look, "/d/root/", "-")[1])) as tar:
+        assert tar.getnames() == ["root", "root/d", "root/d/root", "root/f"]
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_copy_replaces_no_device_pipe_or_socket(orlop: Call, tmp_path: Path, *, above: bool) -> None:
+    """What root copies to /dev/null must not take its place; a pipe may be copied again."""
+    entries = (("d/null", b"x"), ("d/pipe", b"x"), ("d/socket", b"x"), special("p", type=tarfile.FIFOTYPE))
+    (tmp_path / "odd.tar").write_bytes(image(layer(*entries), tag="odd:1"))
+    look = ("--archive", tmp_path / "odd.tar")
+    there = tmp_path / "d"
+    there.mkdir()
+    os.mkfifo(there / "pipe")
+    with contextlib.suppress(PermissionError):
+        os.mknod(there / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    with socket.socket(socket.AF_UNIX) as one, contextlib.chdir(there):
+        one.bind("socket")
+        before = {found.name: found.lstat().st_mode for found in there.iterdir()}
+        for name in before:
+            (there / "other").write_bytes(b"")
+            source, target = ("/d", tmp_path) if above else (f"/d/{name}", there / name)
+            status, out, error = orlop("cp", *look, source, target)
+            assert (status, out) == (5, b"")
+            assert "a device, pipe or socket is in the place of /d/" in error
+            assert {found.name: found.lstat().st_mode for found in there.iterdir() if found.name != "other"} == before
+    for _ in range(2):
+        assert orlop("cp", *look, "/p", there / "pipe") == (0, b"", "")
+        assert orlop("cp", *look, "/d/null", there / "other") == (0, b"", "")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_copies_keep_hard_links(orlop: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, refused: bool) -> None:
+    """Unless the file system refuses them, where each name gets the content."""
+    entries = ("d/", "d/s/", ("d/s/a", b"one"), "d/b=>d/s/a")
+    more = ("d/s/c=>d/b", "d/l->s/a")
+    others = ("d/m=>d/l", "e=>d/b")
+    (tmp_path / "odd.tar").write_bytes(image(layer(*entries, *more, *others), tag="odd:1"))
+    if refused:
+
+        def no_links(*_: object, **__: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", no_links)
+    out = tmp_path / "out"
+    for _ in range(2):  # the second time all is there
+        assert orlop("cp", "--archive", tmp_path / "odd.tar", "/d", f"{out}/" if out.exists() else out) == (0, b"", "")
+        out.mkdir(exist_ok=True)
+    for top in (out, out / "d"):
+        assert [(top / name).read_bytes() for name in ("b", "s/a", "s/c")] == [b"one"] * 3
+        assert len({(top / name).stat().st_ino for name in ("b", "s/a", "s/c")}) == (3 if refused else 1)
+        assert (top / "m").readlink() == (top / "l").readlink()
 
 
 def test_lines_are_searched_for(orlop: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,6 +489,8 @@ def test_differences_decide_the_status(orlop: Call, tmp_path: Path) -> None:
     assert orlop("diff", "made:1#1", "made:1") == (*(8, b"M /etc/passwd (size 5 -> 8)\nA /usr\nA /usr/big\n", ""),)
     _, out, _ = orlop("diff", "--content", "made:1#1", "made:1")
     assert b"--- a/etc/passwd\n+++ b/etc/passwd\n@@ -1 +1,2 @@\n root\n+me\n" in out
+    assert orlop("diff", "--ignore", "size", "made:1#1", "made:1")[1].startswith(b"M /etc/passwd (content)\n")
+    assert b"\n+me\n" in orlop("diff", "--content", "--ignore", "size", "made:1#1", "made:1")[1]
     assert orlop("diff", "--ignore", "size,content", "made:1#1", "made:1")[1] == b"A /usr\nA /usr/big\n"
     assert orlop("diff", "--ignore", "nonsense", "made:1#1", "made:1")[0] == 2
     assert orlop("diff", "--cause", "made:1", tmp_path / "made.tar")[0] == 0
@@ -386,6 +529,25 @@ def test_text_differences_include_the_ends_of_lines(orlop: Call, tmp_path: Path)
         8,
         b"--- a/t\n+++ b/t\n@@ -1,2 +1,2 @@\n-one\n-two\n+one\r\n+two\n\\ No newline at end of file\n",
     )
+
+
+def test_a_name_of_several_lines_is_no_text_difference(orlop: Call, tmp_path: Path) -> None:
+    """What is given to patch(1) must change only what the images have."""
+    name = "x\n--- a/y\n+++ b/y\n@@ -1 +1 @@\n-one\n+evil"
+    layers = (
+        layer(("y", b"one\n"), f"{name}->1"),
+        layer(("y", b"one\n"), f"{name}->2\n--- a/y"),
+        layer(("y", b"one\n")),
+    )
+    for number, made in enumerate(layers):
+        (tmp_path / "text.tar").write_bytes(image(made, tag=f"text:{number}"))
+        assert orlop("load", "-q", "-i", tmp_path / "text.tar")[0] == 0
+    for old, new in ((0, 1), (1, 0), (0, 2), (2, 0)):
+        status, out, _ = orlop("diff", "--content", f"text:{old}", f"text:{new}")
+        assert status == 8
+        assert {line[:3] for line in out.splitlines()} <= {b"A /", b"D /", b"M /"}
+        assert b" /x\\n--- a/y\\n+++ b/y" in out
+    assert b"/x\n--- a/y\n" in orlop("diff", "text:0", "text:1")[1]
 
 
 def test_an_audit_can_fail(orlop: Call) -> None:

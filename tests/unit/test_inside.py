@@ -379,6 +379,14 @@ def test_it_is_told_where_tars_differ_that_say_the_same(case: str, tmp_path: Pat
         assert re.search(text, found.text)
 
 
+def test_a_layer_that_ends_earlier_is_told_whichever_it_is(tmp_path: Path) -> None:
+    fewer, more = layer("a", "b"), layer("a", "b", "a")
+    for old, new, shown in ((fewer, more, ("its end", "'a'")), (more, fewer, ("'a'", "its end"))):
+        with made(tmp_path / "root", old) as one, made(tmp_path / "root", new, tag="other:1") as two:
+            text = "in layer 1 member 3 is {} in the first image, {} in the second"
+            assert first_cause(one, two).text == text.format(*shown)
+
+
 def test_padding_that_differs_is_told(tmp_path: Path) -> None:
     old = tar_of(info("a", size=100))
     new = old.replace(b"x" * 100 + b"\0", b"x" * 100 + b"y")

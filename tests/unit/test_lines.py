@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orlop.inside import lines
 from orlop.inside.lines import unified
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def patched(old: bytes, diff: list[bytes]) -> bytes:
@@ -68,6 +74,36 @@ def test_a_diff_is_as_short_as_a_person_would_write_it() -> None:
         *(b"--- a/x", b"+++ b/x", b"@@ -3,7 +3,7 @@", b" 2", b" 3", b" 4", b"-5", b"+five", b" 6", b" 7", b" 8"),
         *(b"@@ -15,6 +15,5 @@", b" 14", b" 15", b" 16", b"-17", b" 18", b" 19"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("x", "a/x"),
+        ("x y", "a/x y\t"),
+        ("x ", '"a/x "'),
+        ("x\ty", '"a/x\\ty"'),
+        ('x"y\\z', '"a/x\\"y\\\\z"'),
+        ("x\n--- a/y", '"a/x\\n--- a/y"'),
+        ("\x01\x7f\x1b", '"a/\\001\\177\\033"'),
+        ("caf\udce8 \xe9", "a/caf\udce8 \xe9\t"),
+    ],
+)
+def test_names_are_written_as_patch_reads_them(name: str, shown: str) -> None:
+    header, other, *_ = unified(b"1\n", b"2\n", f"a/{name}", "b/x")
+    assert header == f"--- {shown}".encode("utf-8", "surrogateescape")
+    assert other == b"+++ b/x"
+
+
+@pytest.mark.needs("patch")
+@pytest.mark.parametrize(
+    "name", ["x y", "x ", "x 2020-01-01 y", "x\ty", 'x"y', "x\\y", "x\ny", "x'y", "\x01\x7f", "\udce8"]
+)
+def test_patch_finds_each_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"1\n")
+    diff = b"\n".join([*unified(b"1\n", b"2\n", f"a/{name}", f"b/{name}"), b""])
+    subprocess.run(["patch", "-p1", "-d", tmp_path], input=diff, check=True, stdout=subprocess.DEVNULL)
+    assert (tmp_path / name).read_bytes() == b"2\n"
 
 
 class Counted(bytes):

@@ -244,6 +244,18 @@ CASES: Final = {
     "a special directory with its entry": Case(
         (layer(of("k", mode=0o700)), layer(("k/f", b""), of("k", mode=0o711))), "k/ k/f"
     ),
+    "an implied directory in a setgid one": Case(
+        (layer(of("k", mode=0o2775), ("k/l/m/f", b"")),), "k/ k/l/ k/l/m/ k/l/m/f", "implied-setgid"
+    ),
+    "an implied directory in a setgid root": Case(
+        (layer(of(".", mode=0o2755), ("k/f", b"")),), "k/ k/f", "implied-setgid"
+    ),
+    "an entry of its own after what is in it": Case(
+        (layer(of("k", mode=0o2775), ("k/l/f", b""), "k/l/"),), "k/ k/l/ k/l/f"
+    ),
+    "an implied directory in one that is setgid below": Case(
+        (layer(of("k", mode=0o2755)), layer(("k/l/f", b""))), "k/ k/l/ k/l/f", "implied-attributes"
+    ),
     "a common implied directory": Case((layer("k/"), layer(("k/f", b""))), "k/ k/f"),
 }
 
@@ -281,6 +293,15 @@ def test_findings_name_the_directory() -> None:
     layers = [layer(of("k", mode=0o1777), "k/l/"), layer(("k/l/m/f", b""))]
     assert [(one.layer, one.kind, one.path) for one in merge_cases.merged(layers).findings] == [
         (1, "implied-attributes", "k")
+    ]
+
+
+def test_an_implied_directory_in_a_setgid_one_is_named() -> None:
+    layers = [layer(of("k", mode=0o2755), "k/d/", ("k/l/m/f", b""), of("k/s", mode=0o2755), ("k/s/n/o", b""))]
+    layers.append(layer(of("k", mode=0o2755), "k/p->q/r", "k/q/", of("k/q/r", mode=0o2755), ("k/p/t/u", b"")))
+    found = merge_cases.merged(layers).findings
+    assert [(one.layer, one.path) for one in found if one.kind == "implied-setgid"] == [
+        *((0, "k/l"), (0, "k/s/n"), (1, "k/p/t"))
     ]
 
 

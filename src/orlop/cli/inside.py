@@ -89,13 +89,17 @@ def image_and_paths(words: Sequence[str], archive: str | None) -> tuple[str | No
     With an archive the image may be left out: a word that begins with a slash is a path.
 
     Raises:
-        WrongUsage: no image is named.
+        WrongUsage: no image is named, or a path is empty, as where a variable of a script is not set.
     """
     if archive is not None and (not words or words[0].startswith("/")):
-        return None, list(words)
-    if not words:
+        name, paths = None, list(words)
+    elif words:
+        name, paths = words[0], list(words[1:])
+    else:
         raise WrongUsage("Missing argument 'IMAGE'.")
-    return words[0], list(words[1:])
+    if "" in paths:
+        raise WrongUsage("a path is empty; name a file or directory, such as / for the root")
+    return name, paths
 
 
 class Complaints:
@@ -121,19 +125,21 @@ class Complaints:
 
 
 def listed_at(files: ImageFiles, path: str) -> str:
-    """Return where a path leads that is to be listed: to the link itself, if that leads to nothing.
+    """Return where a path leads that is to be listed: through a link to a directory, but to any other link itself.
 
     Raises PathNotFound where nothing is there.
     """
     from orlop.errors import PathNotFound  # noqa: PLC0415 - errors of usage look at nothing
 
     try:
-        return files.real_path(path)
+        real = files.real_path(path)
     except PathNotFound as error:
         try:
             return files.real_path(path, follow=False)
         except PathNotFound:
             raise error from None
+    is_directory = files.node(real, follow=False).children is not None
+    return real if is_directory else files.real_path(path, follow=False)
 
 
 @contextmanager

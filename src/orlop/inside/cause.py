@@ -130,7 +130,8 @@ def _in_layer(number: int, left: Layer, right: Layer) -> Cause:
         side = "first" if missing[0] in set(old_names) else "second"
         return Cause("paths", f"{where} only the {side} image has {missing[0]!r}")
     if old_names != new_names:
-        place = next((at for at, (a, b) in enumerate(zip(old_names, new_names, strict=False)) if a != b), len(old))
+        common = min(len(old), len(new))
+        place = next((at for at in range(common) if old_names[at] != new_names[at]), common)
         shown = [repr(names[place]) if place < len(names) else "its end" for names in (old_names, new_names)]
         return Cause("order", f"{where} member {place + 1} is {shown[0]} in the first image, {shown[1]} in the second")
     for before_entry, after_entry in zip(old, new, strict=True):

@@ -90,6 +90,8 @@ def compare(
             pairs[number][3].append("content")
     changes = []
     for path, before, after, facts in pairs:
+        if "size" in facts and "size" in ignore:
+            facts.append("content")  # of another size, it is another one
         left = tuple(fact for fact in facts if fact not in ignore)
         if left or before is None or after is None:
             kind = "added" if before is None else "removed" if after is None else "changed"

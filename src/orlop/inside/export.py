@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orlop.inside.node import Node
     from orlop.inside.view import ImageFiles
 
-__all__ = ["export_chunks", "first_names"]
+__all__ = ["export_chunks", "first_names", "top_name"]
 
 
 def export_chunks(files: ImageFiles, path: str = "/", *, follow: bool = True, verify: bool = True) -> Iterator[bytes]:
@@ -28,8 +28,8 @@ def export_chunks(files: ImageFiles, path: str = "/", *, follow: bool = True, ve
 
     Args:
         files: the view.
-        path: what to export.
-        follow: export what a symbolic link at the path leads to, instead of the link.
+        path: what to export; of a directory that is named with ``/.`` at the end, what is in it, as of the root.
+        follow: export what a symbolic link at the path leads to, under the name it has there, instead of the link.
         verify: read each layer that has content to its end, and fail before the end of the tar where it is damaged.
 
     Raises:
@@ -37,25 +37,27 @@ def export_chunks(files: ImageFiles, path: str = "/", *, follow: bool = True, ve
     """
     top = files.real_path(path, follow=follow)
     members = [one for one in files.below(top) if one[1].type != TYPE_OTHER]
-    return archive_chunks(_pieces(files, members, 1 if top == "/" else top.rindex("/") + 1, verify=verify))
+    # A link with a slash behind it is the name of a directory, and is so without `follow` too.
+    own = top_name(path if path.endswith(("/", "/.")) or not follow else top, top)
+    return archive_chunks(_pieces(files, members, _Names(top, own), verify=verify))
 
 
 def _pieces(
-    files: ImageFiles, members: Sequence[tuple[str, Node]], cut: int, *, verify: bool
+    files: ImageFiles, members: Sequence[tuple[str, Node]], names: _Names, *, verify: bool
 ) -> Iterator[bytes | memoryview]:
     firsts = first_names(members)
     # A name that is not the first has no content of its own.
     wanted = [node for path, node in members if node.type == TYPE_FILE and node.size and firsts.get(node, path) == path]
     with files.contents(wanted, verify=verify) as contents:
         for path, node in members:
-            name = path[cut:]
+            name = names.of(path)
             if not name:
                 if node.origin == NO_LAYER:
                     continue
                 name = "."
             first = firsts.get(node, path)
             if first != path:
-                yield entry_header(_entry(node), name=name, linkname=first[cut:])
+                yield entry_header(_entry(node), name=name, linkname=names.of(first))
                 continue
             if node.type != TYPE_FILE:
                 yield _header(node, f"{name}/" if node.type == TYPE_DIR else name)
@@ -70,6 +72,36 @@ def _pieces(
                     yield whole
                 yield padding(size)
         contents.finish()
+
+
+class _Names:
+    """The names of the members of a tar.
+
+    Args:
+        top: the path of all that is in it.
+        own: what the top is called; nothing where the others have their paths below it.
+    """
+
+    def __init__(self, top: str, own: str) -> None:
+        self._own = own
+        self._cut = len(top.rstrip("/")) + (not own)
+
+    def of(self, path: str) -> str:
+        """Return the name of a path."""
+        return (self._own + path[self._cut :]).removesuffix("/")
+
+
+def top_name(path: str, real: str) -> str:
+    """Return what a copy of a path is called; nothing where only what is in a directory is copied.
+
+    Args:
+        path: the path as it was asked for.
+        real: where it leads.
+    """
+    last = path.rstrip("/").rpartition("/")[2]
+    if last in {"", "."}:
+        return ""
+    return real.rpartition("/")[2] if last == ".." else last
 
 
 def _header(node: Node, name: str) -> bytes:

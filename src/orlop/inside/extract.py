@@ -3,10 +3,12 @@
 Nothing outside the destination is ever written. Names come from a tree of the merged view, in which a name has no slash
 and is not ``..``; each directory is entered by descriptor and never through a link, so neither a link of the image nor
 one that lies at the destination leads anywhere else. A link is copied as a link, whatever it says. A file that is there
-is replaced, not written into; something else than a directory that is in a directory's place is an error.
+is replaced, not written into. Devices and the like are never replaced, and something else than a directory that is in
+a directory's place is an error.
 
 Owners are kept where that is asked for, and so are setuid and setgid bits; else everything belongs to the user who
-copies. Devices are left out, since one could be opened by mistake.
+copies. Names of one file are hard links in the copy too, where the file system has them. Devices are left out, since
+one could be opened by mistake.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import FileNotThere, InvalidInput, TargetExists
+from orlop.inside.export import first_names, top_name
 from orlop.streams.files import explaining
 from orlop.streams.tar_entry import TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK
 
@@ -49,7 +52,8 @@ def extract(
     Args:
         files: the view.
         path: what to copy; of a directory that is named with ``/.`` at the end, what is in it.
-        target: a directory that is there gets a copy with the name of the path; else the copy has this name.
+        target: a directory that is there gets a copy with the last name of the path, also if that is a link that is
+            followed; else the copy has this name.
         follow: copy what a symbolic link at the path leads to, instead of the link.
         owners: keep owners, and setuid and setgid bits; needs root.
         verify: read each layer that has content to its end, and fail where it is damaged. What was copied stays.
@@ -57,13 +61,13 @@ def extract(
     Raises:
         PathNotFound: nothing is at the path. InvalidInput: the target is empty. FileNotThere: the directory that the
             target is to be in is not there.
-        TargetExists: something that is not a directory is in the place of one. StorageError: the target cannot be
+        TargetExists: something that is not a directory is in the place of one, or a device, pipe or socket in that of a
+            file. StorageError: the target cannot be
             written. Beside them, what reading layers raises.
     """
     real = files.real_path(path, follow=follow)
     top = files.node(real, follow=False)
-    inside = path.endswith("/.") or real == "/"
-    folder, name = _place(real, target, whole=top.type == TYPE_DIR, inside=inside)
+    folder, name = _place(top_name(path, real), target, whole=top.type == TYPE_DIR)
     members = list(files.below(real))
     wanted = [node for _, node in members if node.type == TYPE_FILE]
     with ExitStack() as stack:
@@ -71,21 +75,24 @@ def extract(
         with explaining("write", target):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
-        copy = _Copy(contents, target, owners=owners)
+        copy = _Copy(contents, target, first_names(members), owners=owners)
         copy.run(descriptor, name, members)
         contents.finish()
     return copy.left_out
 
 
-def _place(real: str, target: str, *, whole: bool, inside: bool) -> tuple[str, str]:
+def _place(own: str, target: str, *, whole: bool) -> tuple[str, str]:
     """Return the directory that a copy goes to, and its name there; no name where it is that directory itself.
 
-    A directory is copied ``whole``, or only what is ``inside`` it.
+    Args:
+        own: the name of what is copied; none where only what is in a directory is copied.
+        target: where the copy goes.
+        whole: whether it is a directory.
     """
     if not target:
         raise InvalidInput("the name of the copy is empty; name a file or directory")
     if os.path.isdir(target):
-        return target, "" if whole and inside else real.rpartition("/")[2]
+        return target, own
     if target.endswith("/") and not whole:
         raise FileNotThere(f"the directory {target!r} does not exist; create it, or leave out the slash")
     folder, name = os.path.split(target.rstrip("/") or "/")
@@ -97,9 +104,11 @@ def _place(real: str, target: str, *, whole: bool, inside: bool) -> tuple[str, s
 class _Copy:
     """A copy under way."""
 
-    def __init__(self, contents: Contents, target: str, *, owners: bool) -> None:
+    def __init__(self, contents: Contents, target: str, firsts: dict[Node, str], *, owners: bool) -> None:
         self._contents = contents
         self._target = target
+        self._firsts = firsts
+        self._top: tuple[str, int] | None = None
         self._owners = owners
         self.left_out: list[str] = []
 
@@ -120,6 +129,7 @@ class _Copy:
                 if node.type == TYPE_DIR:
                     with self._explained(path):
                         open_ones.append((path, _entered(parent, own, path), node))
+                    self._top = open_ones[0][:2]
                 else:
                     self._put(parent, own, path, node)
         finally:
@@ -142,7 +152,9 @@ class _Copy:
             self.left_out.append(path)
             return
         with self._explained(path):
-            _cleared(parent, name, path)
+            _cleared(parent, name, path, node)
+            if self._is_linked(parent, name, path, node):
+                return
             if node.type == TYPE_SYMLINK:
                 os.symlink(os.fsencode(node.content.linkname), os.fsencode(name), dir_fd=parent)
                 self._settle_link(parent, name, node)
@@ -164,6 +176,25 @@ class _Copy:
                 self._settle(file, node)
         finally:
             os.close(file)
+
+    def _is_linked(self, parent: int, name: str, path: str, node: Node) -> bool:
+        """Make a further name of what was copied under another one; return whether that is what it is.
+
+        It is not where the system refuses that: not all file systems have hard links, or any number of them.
+        """
+        first = self._firsts.get(node, path)
+        if first == path or self._top is None:
+            return False
+        top, descriptor = self._top
+        *folders, own = first[len(top) :].strip("/").split("/")
+        with ExitStack() as stack, suppress(OSError):
+            for folder in folders:
+                descriptor = os.open(os.fsencode(folder), _ENTER, dir_fd=descriptor)
+                stack.callback(os.close, descriptor)
+            source, link = os.fsencode(own), os.fsencode(name)
+            os.link(source, link, src_dir_fd=descriptor, dst_dir_fd=parent, follow_symlinks=False)
+            return True
+        return False
 
     def _leave(self, descriptor: int, node: Node) -> None:
         try:
@@ -219,12 +250,15 @@ def _entered(parent: int, name: str, path: str) -> int:
         raise TargetExists(f"a link or file is in the place of the directory {path}; remove it first") from error
 
 
-def _cleared(parent: int, name: str, path: str) -> None:
-    """Remove what is in the place of a file."""
+def _cleared(parent: int, name: str, path: str, node: Node) -> None:
+    """Remove what is in the place of a file: another file or a link, and of a pipe also a pipe."""
     try:
-        found = os.stat(os.fsencode(name), dir_fd=parent, follow_symlinks=False)
+        found = os.stat(os.fsencode(name), dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(found):
         raise TargetExists(f"a directory is in the place of {path}; remove it first")
+    # /dev/null, say, which the machine needs.
+    if not (stat.S_ISREG(found) or stat.S_ISLNK(found) or (stat.S_ISFIFO(found) and node.type == TYPE_FIFO)):
+        raise TargetExists(f"a device, pipe or socket is in the place of {path}; remove it first")
     os.unlink(os.fsencode(name), dir_fd=parent)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["unified"]
+__all__ = ["escaped", "unified"]
 
 _AROUND: Final = 3
 _DEEPEST: Final = 8
@@ -25,6 +25,10 @@ _FEW: Final = 1 << 12
 _ALLOWED: Final = 1 << 20
 """How many pairs it compares in all."""
 _NO_END: Final = b"\\ No newline at end of file"
+
+_LETTERS: Final = {"\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_CONTROLS: Final = {number: f"\\{_LETTERS.get(chr(number), f'{number:03o}')}" for number in (*range(0x20), 0x7F)}
+_QUOTED: Final = {**_CONTROLS, ord('"'): '\\"', ord("\\"): "\\\\"}
 
 _Block = tuple[int, int, int]
 """Where lines begin in both texts that are equal, and how many they are."""
@@ -37,10 +41,24 @@ def unified(old: bytes, new: bytes, old_name: str, new_name: str) -> Iterator[by
     before, after = _lines(old), _lines(new)
     changes = _changes(before, after)
     if changes:
-        yield f"--- {old_name}".encode("utf-8", "surrogateescape")
-        yield f"+++ {new_name}".encode("utf-8", "surrogateescape")
+        yield f"--- {_named(old_name)}".encode("utf-8", "surrogateescape")
+        yield f"+++ {_named(new_name)}".encode("utf-8", "surrogateescape")
     for hunk in _hunks(changes, len(before)):
         yield from _printed(hunk, before, after)
+
+
+def escaped(text: str) -> str:
+    """Return a text on one line, in which control characters are escaped as in C."""
+    return text.translate(_CONTROLS)
+
+
+def _named(name: str) -> str:
+    """Return a name as a header of a unified diff has it, in which it must not end the line, and patch(1) finds it."""
+    quoted = name.translate(_QUOTED)
+    if quoted != name or name.endswith(" "):
+        return f'"{quoted}"'
+    # Without a tab, what follows a space would be taken for a time.
+    return f"{name}\t" if " " in name else name
 
 
 def _lines(text: bytes) -> list[bytes]:

@@ -24,6 +24,7 @@ What programs disagree on is recorded as a `Finding`, and never changes the view
 from __future__ import annotations
 
 import posixpath
+from stat import S_ISGID
 
 from orlop.inside.markers import OPAQUE, WHITEOUT, again, is_marked, marker_of
 from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
@@ -83,6 +84,7 @@ class Merge:
         self._passed: dict[int, tuple[str, int, Node]] = {}
         self._folders: dict[str, dict[str, Node]] = {}
         self._pending: list[WaitingLink] = []
+        self._inheriting: list[tuple[str, Node]] = []  # implied directories in setgid ones
         self._nowhere: list[tuple[str, str]] = []  # markers in folders that the lower view has not
 
     def apply(self, entries: Iterable[TarEntry]) -> None:
@@ -237,6 +239,10 @@ class Merge:
             if node.layer != self._layer and node.origin != NO_LAYER and _is_special(node):
                 self._find("implied-attributes", folder if depth < 0 else "/".join(folder.split("/", depth)[:depth]))
         self._passed.clear()
+        for path, node in self._inheriting:
+            if node.origin == NO_LAYER:
+                self._find("implied-setgid", path)
+        self._inheriting.clear()
 
     def _add(self, path: str, entry: TarEntry) -> None:
         """Apply one entry."""
@@ -319,7 +325,7 @@ class Merge:
                 self._find("below-own-link", folder)
                 told = True
             if child is None:
-                child = children[part] = Node(IMPLICIT, NO_LAYER)
+                child = self._implied(walk, part, folder)
             elif child.children is None:
                 same = child.layer == self._layer
                 if child.type == TYPE_SYMLINK and (same or self._resolve_links):
@@ -334,11 +340,21 @@ class Merge:
                 self._find("below-link" if child.type == TYPE_SYMLINK else "below-file", folder)
                 self._folders.clear()
                 _unname_all((child,))
-                child = children[part] = Node(IMPLICIT, NO_LAYER)
+                child = self._implied(walk, part, folder)
             walk.enter(child)
             if not walk.has_followed:
                 self._passed.setdefault(id(child), (folder, walk.depth, child))
         return walk.node
+
+    def _implied(self, walk: Walk, part: str, folder: str) -> Node:
+        """Make a directory that has no entry, where a walk has come to."""
+        parent = walk.node
+        assert parent.children is not None
+        child = parent.children[part] = Node(IMPLICIT, NO_LAYER)
+        if parent.layer == self._layer and parent.mode & S_ISGID:
+            path = folder if walk.has_followed else "/".join(folder.split("/", walk.depth + 1)[: walk.depth + 1])
+            self._inheriting.append((path, child))
+        return child
 
     def _is_own(self, child: Node | None) -> bool:
         """Return whether the layer itself has something, or has led through it without a link."""

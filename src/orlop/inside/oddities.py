@@ -24,6 +24,7 @@ KINDS: Final = {
     "hidden-and-there": "a path is hidden and made anew in one layer; some engines refuse it",
     "hides-nothing": "a whiteout or an opaque marker hides nothing; some containers list a name that nobody can read",
     "implied-attributes": "a directory has no entry in a layer; Docker and podman reset its mode and owner",
+    "implied-setgid": "a directory has no entry and lies in a setgid one; programs give it that bit, some the group",
     "link-before-target": "a hard link comes before its target; most engines refuse it",
     "link-to-lower": "a hard link leads to a file of a lower layer; most engines refuse it",
     "link-to-nothing": "a hard link leads to nothing, and is left out",

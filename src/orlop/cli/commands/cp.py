@@ -32,8 +32,8 @@ def cp(
 
     PATH must begin with a slash. If DEST is an existing directory, the copy goes into it, under the name of PATH. If
     PATH ends with /., the content of the directory is copied instead. If DEST is "-", a tar is written to standard
-    output. Nothing is ever written outside DEST, whatever links the image has. Devices are skipped. With --archive,
-    "IMAGE:" can be omitted if the archive holds one image.
+    output. Hard links are kept. Nothing is ever written outside DEST, whatever links the image has. Devices are
+    skipped. With --archive, "IMAGE:" can be omitted if the archive holds one image.
     """
     name, path = _split(source, look.archive)
     from orlop.cli.show import output  # noqa: PLC0415 - errors of usage print nothing

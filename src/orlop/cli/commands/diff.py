@@ -157,7 +157,13 @@ def _record(change: Change) -> dict[str, object]:
 
 def _lines(old: ImageFiles, new: ImageFiles, found: Difference, *, texts: bool) -> Iterator[str]:
     for change in found.changes:
-        yield f"{_LETTERS[change.kind]} {change.path}{_told(change)}"
+        line = f"{_LETTERS[change.kind]} {change.path}{_told(change)}"
+        if texts:
+            from orlop.inside.lines import escaped  # noqa: PLC0415 - only where it is asked for
+
+            # Among changes of texts, a name of several lines could pass for another change.
+            line = escaped(line)
+        yield line
         if texts and change.kind == "changed" and {"content", "size"} & set(change.facts):
             yield from _text_lines(old, new, change)
 

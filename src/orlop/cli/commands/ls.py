@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @command(epilog="Example: orlop ls -l alpine /etc")
 @option("-l", "long", is_flag=True, help="Print type, mode, links, owner, group, size and time (UTC) as well.")
+@option("-d", "itself", is_flag=True, help="List PATH itself, not what is in it.")
 @option("-R", "recursive", is_flag=True, help="List everything below PATH.")
 @option("-h", "human", is_flag=True, help="Print rounded sizes, such as 1.5MB.")
 @option("--layers", is_flag=True, help="Print the number of the last layer that has each path.")
@@ -29,6 +30,7 @@ def ls(
     words: tuple[str, ...],
     *,
     long: bool,
+    itself: bool,
     recursive: bool,
     human: bool,
     layers: bool,
@@ -37,8 +39,9 @@ def ls(
 ) -> None:
     """List the files of an image, as a container sees them.
 
-    PATH defaults to the root. The store has a table of contents for each layer, so layers are not read. With --archive,
-    IMAGE can be omitted if the archive holds one image, and PATH must begin with a slash.
+    PATH defaults to the root. If it is a symbolic link to a directory, that is listed, but with -l and -d the link
+    itself, unless a slash follows. The store has a table of contents for each layer, so layers are not read. With
+    --archive, IMAGE can be omitted if the archive holds one image, and PATH must begin with a slash.
     """
     name, paths = image_and_paths(words, look.archive)
     if len(paths) > 1:
@@ -52,10 +55,12 @@ def ls(
         records = Records(form, show.FIELDS)
     with looked_into(session, name, look) as files:
         path = paths[0] if paths else "/"
+        top = files.real_path(path, follow=False) if itself or (long and records is None) else listed_at(files, path)
+        recursive = recursive and not itself
         if recursive and records is None and not long:
-            show.write_lines(_shown(files, path, layers=layers))
+            show.write_lines(_shown(files, top, layers=layers))
             return
-        found = _listed(files, path, recursive=recursive)
+        found = _listed(files, top, itself=itself, recursive=recursive)
         if records is not None:
             for _, info in found:
                 records.print(show.record(info))
@@ -65,28 +70,25 @@ def ls(
             show.write_lines(f"{info.layer:>3} {shown}" if layers else shown for shown, info in found)
 
 
-def _listed(files: ImageFiles, path: str, *, recursive: bool) -> Iterator[tuple[str, FileInfo]]:
-    """Yield what is to be listed, each with the name that is shown: its path below the one that was asked for."""
-    if not recursive:
-        top = listed_at(files, path)
-        if files.node(top, follow=False).children is None:
-            yield top.rpartition("/")[2], files[top]
-            return
+def _listed(files: ImageFiles, top: str, *, itself: bool, recursive: bool) -> Iterator[tuple[str, FileInfo]]:
+    """Yield what is to be listed of a real path, each with the name that is shown: its path below that."""
+    if recursive:
+        yield from ((shown, files.info(real, node)) for shown, real, node in _below(files, top))
+    elif itself or files.node(top, follow=False).children is None:
+        yield top.rpartition("/")[2] or top, files[top]
+    else:
         for info in files.listdir(top):
             yield info.path.rpartition("/")[2], info
-        return
-    yield from ((shown, files.info(real, node)) for shown, real, node in _below(files, path))
 
 
-def _shown(files: ImageFiles, path: str, *, layers: bool) -> Iterator[str]:
+def _shown(files: ImageFiles, top: str, *, layers: bool) -> Iterator[str]:
     """Yield what a short list of all that is below a path has, without looking at more of it than that."""
-    for shown, _, node in _below(files, path):
+    for shown, _, node in _below(files, top):
         yield f"{node.layer + 1:>3} {shown}" if layers else shown
 
 
-def _below(files: ImageFiles, path: str) -> Iterator[tuple[str, str, Node]]:
-    """Yield what is below a path, or the file there: the name that is shown, the real path, and the node."""
-    top = listed_at(files, path)
+def _below(files: ImageFiles, top: str) -> Iterator[tuple[str, str, Node]]:
+    """Yield what is below a real path, or the file there: the name that is shown, the real path, and the node."""
     cut = len(top.rstrip("/")) + 1
     for real, node in files.below(top):
         if real != top or node.children is None:
