@@ -107,8 +107,9 @@ def _is_open_packet(packet: bytes) -> bool:
     return packet[place] == 0
 
 
-# A set of characters up to the next name of the same kind: each beginning is passed over once.
-_JWK_REST: Final = rb"(?:[^{}\"]|\"(?!(?:d|k|kty)\\{0,3}\")){0,6000}+"
+# All up to the next name of the same kind, so each beginning is passed over once. Python 3.11.2 ends a possessive group
+# of alternatives too early.
+_JWK_REST: Final = rb"(?:(?!\"(?:d|k|kty)\\{0,3}\")[^{}]){0,6000}"
 _JWK_NAMED: Final = rb"\\{0,3}\"\s{0,9}:\s{0,9}\\{0,3}\""
 _JWK_VALUE: Final = rb"\"[dk]" + _JWK_NAMED + rb"[A-Za-z0-9_-]{22,1400}+"
 _JWK_VALUES: Final = re.compile(_JWK_VALUE)
