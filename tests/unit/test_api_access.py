@@ -241,7 +241,8 @@ def test_web_pages_are_not_answered(images, tmp_path, headers):
 
 
 HOSTS = {
-    **dict.fromkeys(["127.0.0.1", "localhost:1", "[::1]:99", "LOCALHOST"], 200),
+    **dict.fromkeys(["127.0.0.1", "localhost:1", "[::1]:99", "LOCALHOST", "localhost:"], 200),
+    **dict.fromkeys(["localhost:1.evil.example.com", "127.0.0.1:x", "[::1]evil.example.com", "[::1]:1:2"], 403),
     **dict.fromkeys(["evil.example.com", "evil.example.com:2375", "127.0.0.1.evil.example.com"], 403),
     "": 400,
 }

@@ -7,9 +7,9 @@ import json
 import re
 import tarfile
 import tracemalloc
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode, encodebytes
+from hashlib import sha512
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import pytest
 
@@ -21,165 +21,22 @@ from orlop.inside.packages import package_sizes
 from orlop.inside.secrets import MOST, secrets_of
 from tests.growing import growth, spent
 from tests.unit.images_made import image, layer
+from tests.unit.secrets_made import (
+    HARMLESS,
+    MINOR,
+    NEAR,
+    OTHER_FORMS,
+    PLANTED,
+    checked,
+    pem,
+    word,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orlop.inside.audit import Audit
     from orlop.inside.secrets import Secret
-
-DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
-def checked(prefix: str, body: str) -> str:
-    """Return a token with its checksum."""
-    number, tail = crc32(body.encode()), ""
-    for _ in range(6):
-        number, digit = divmod(number, 62)
-        tail = DIGITS[digit] + tail
-    return f"{prefix}_{body}{tail}"
-
-
-def pem(words: str) -> str:
-    return f"-----BEGIN {words}-----\n{'A' * 64}\n{'b' * 32}\n-----END {words}-----\n"
-
-
-def encoded(claims: dict[str, str]) -> str:
-    return urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-
-
-WORD = "x1Y2" * 5
-PLANTED = {
-    "github-token": checked("ghp", "A" * 30),
-    "npm-token": checked("npm", "b" * 30),
-    "github-fine-token": f"github_pat_{'a' * 22}_{'B' * 59}",
-    "gitlab-token": "glpat-" + WORD[:20],
-    "pypi-token": "pypi-AgEIcHlwaS5vcmc" + "a" * 60,
-    "aws-access-key": "AKIAABCDEFGH23456777\naws_secret_access_key = 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",
-    "slack-token": "xoxb-" + "1234567890-" + "a" * 24,
-    "slack-webhook": "https://hooks.slack.com/services/T01234567/B0123456789/a1b2c3d4e5f6g7h8i9j0k1l2",
-    "stripe-key": "sk_live_" + "a1" * 12,
-    "sendgrid-key": f"SG.{'a' * 22}.{'b' * 43}",
-    "docker-hub-token": "dckr_pat_" + "a" * 27,
-    "huggingface-token": "hf_" + "a" * 34,
-    "age-key": "AGE-SECRET-KEY-1" + "Q" * 58,
-    "anthropic-key": f"sk-ant-api03-{'a1-_' * 23}bAA",
-    "openai-key": f"sk-proj-{'a1' * 20}T3BlbkFJ{'b2' * 20}",
-    "digitalocean-token": "dop_v1_" + "0f" * 32,
-    "shopify-token": "shpat_" + "0f" * 16,
-    "rubygems-key": "rubygems_" + "0f" * 24,
-    "pulumi-token": "pul-" + "0f" * 20,
-    "vault-token": "hvs." + "aB-_" * 24,
-    "databricks-token": "dapi" + "0f" * 16,
-    "grafana-token": f"glsa_{'a1B2' * 8}_01ab23cd",
-    "terraform-token": f"{'a1B2' * 3}cD.atlasv1.{'a1-_B2' * 11}z",
-    "atlassian-token": f"ATATT3xFfGF0{'a1-_B2' * 29}=01AB23CD",
-    "google-secret": "GOCSPX-" + "a1-_" * 7,
-    "azure-secret": "abc8Q~" + "a1~_" * 8 + "b2",
-    "google-key": "AIza" + "a1-_B" * 7,
-    "jwt": f"{encoded({'alg': 'HS256'})}.{encoded({'sub': '1234567890'})}.{'a1-_' * 11}",
-    "private-key": pem("RSA PRIVATE KEY"),
-}
-MINOR = {"google-key", "jwt"}
-"""What looks so is mostly no secret."""
-JWT = f"eyJ{'a1-' * 12}.{'b2_' * 80}.{'C3' * 40}"
-
-
-def openssh(cipher: bytes) -> str:
-    body = b64encode(b"openssh-key-v1\0" + len(cipher).to_bytes(4, "big") + cipher + b"\0\0\0\4none" * 20).decode()
-    return pem("OPENSSH PRIVATE KEY").replace("A" * 64, body)
-
-
-GITLAB = ("glpat", "gldt", "glrt", "glptt", "glft", "glimt", "gloas", "glrtr", "glsoat", "glagent", "glffct")
-OTHER_FORMS = {
-    f"ghs_123456_{JWT}": "github-token",
-    openssh(b"none"): "private-key",
-    json.dumps(openssh(b"none")): "private-key",
-    **{f"{prefix}-{WORD[:20]}": "gitlab-token" for prefix in GITLAB},
-    f"glcbt-64_{WORD[:20]}": "gitlab-token",
-    f"GR1348941{WORD[:20]}": "gitlab-token",
-    f"xoxe.xoxp-1-{'a1B2' * 40}": "slack-token",
-    f"xoxe-1-{'a1B2' * 36}": "slack-token",
-    **{
-        f"{prefix}ABCDEFGH23456777\naws_secret_access_key = {'zK/7' * 10}": "aws-access-key"
-        for prefix in ("ABIA", "ACCA")
-    },
-    f"dapi{'0f' * 16}-2": "databricks-token",
-    f"abc8Q~{'a1~_' * 7}b2c": "azure-secret",
-    **{f"{prefix}_v1_{'0f' * 32}": "digitalocean-token" for prefix in ("dop", "doo", "dor")},
-    **{f"{prefix}_{'0f' * 16}": "shopify-token" for prefix in ("shpat", "shpca", "shppa", "shpss")},
-    "pypi-AgENdGVzdC5weXBpLm9yZw" + "a" * 60: "pypi-token",
-    f"xapp-1-A0123456789-1234567890123-{'0f' * 32}": "slack-token",
-    f"sk-ant-admin01-{'a1-_' * 23}bAA": "anthropic-key",
-    f"sk-{'a1' * 10}T3BlbkFJ{'b2' * 10}": "openai-key",
-}
-NEAR = {
-    "github-token": [
-        checked("ghp", "A" * 30)[:-1] + "!",
-        "ghp_" + "A" * 36,
-        f"ghs_123456_{JWT.replace('.', '-')}",
-        f"ghp_123456_{JWT}",
-    ],
-    "npm-token": ["npm_" + "b" * 36, checked("npm", "b" * 30) + "c"],
-    "github-fine-token": [f"github_pat_{'a' * 22}_{'B' * 58}", f"github_pat_{'a' * 21}-_{'B' * 59}"],
-    "gitlab-token": [
-        "glpat-" + "x" * 20,
-        "glpat-your-access-token-here",
-        "glpat-" + WORD[:19],
-        "a_glpat+" + WORD[:20],
-        "glpab-" + WORD[:20],
-    ],
-    "pypi-token": ["pypi-AgEIcHlwaS5vcmc" + "a" * 49, "pypi-AgEIcHlwaS5vcmb" + "a" * 60],
-    "aws-access-key": [
-        "AKIAIOSFODNN7EXAMPLE\n" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzKEY",
-        "AKIA" + "ABCDEFGH23456777",
-        "AKIAABCDEFGH23456777" + " " * 500 + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzKEY",
-    ],
-    "slack-token": [f"xoxb-{0:012}-{0:012}-{'x' * 24}", "xoxb-" + "a" * 40, "xoxc-" + "1234567890-" + "a" * 24],
-    "slack-webhook": [
-        f"https://hooks.slack.com/services/T00000000/B00000000/{'X' * 24}",
-        "https://hooks.slack.com/services/T01234567/a1b2c3d4e5f6g7h8i9j0k1l2",
-    ],
-    "stripe-key": ["sk_live_" + "x" * 30, "sk_test_" + "a1" * 12, "sk_live_" + "a1" * 11],
-    "sendgrid-key": [f"SG.{'a' * 22}.{'b' * 42}", f"MSG.{'a' * 22}.{'b' * 43}"],
-    "docker-hub-token": ["dckr_pat_" + "a" * 26, "dckr_pat_" + "a" * 28],
-    "huggingface-token": ["xhf_" + "a" * 34, "hf_" + "a1" * 17, "hf_" + "a" * 35],
-    "age-key": ["AGE-SECRET-KEY-1" + "Q" * 57, "AGE-SECRET-KEY-1" + "q" * 58],
-    "anthropic-key": [f"sk-ant-api03-{'a1-_' * 23}bBB"],
-    "openai-key": [f"T3BlbkFJ{'b2' * 20}", f"sk-{'a1' * 9}T3BlbkFJ{'b2' * 20}"],
-    "digitalocean-token": ["dop_v1_" + "0g" * 32, "dox_v1_" + "0f" * 32],
-    "shopify-token": ["shpat_" + "0f" * 17, "shpaa_" + "0f" * 16],
-    "rubygems-key": ["rubygems_" + "0f" * 23],
-    "pulumi-token": ["pul-" + "0f" * 21, "impul-" + "0f" * 20],
-    "vault-token": ["hvs." + "aB-_" * 22],
-    "databricks-token": ["ldapi" + "0f" * 16, "dapi" + "0f" * 17, "dapi" + "0g" * 16],
-    "grafana-token": [f"glsa_{'a1B2' * 8}_01ab23c", f"glsa_{'x' * 32}_01ab23cd", f"aglsa_{'a1B2' * 8}_01ab23cd"],
-    "terraform-token": [f"{'a1B2' * 4}.atlasv1.{'a1-_B2' * 11}", f"{'a1B2' * 3}cD.atlasv1.{'a1-_B2' * 9}"],
-    "atlassian-token": [f"ATATT3xFfGF0{'a1-_B2' * 29}", f"ATATT3xFfGF0{'a1-_B2' * 9}=01AB23CD"],
-    "google-secret": ["GOCSPX-" + "a1-_" * 6, "GOCSPX-your-client-secret-is-put-he"],
-    "azure-secret": [
-        "abcdQ~" + "a1~_" * 8 + "b2",
-        "abc8Q~" + "a1~_" * 7,
-        "abc8Q~" + "a1~_" * 9,
-        "-abc8Q~" + "a1~_" * 8,
-    ],
-    "google-key": ["AIza" + "a" * 34, "AIza" + "a" * 36, "xAIza" + "a" * 35],
-    "jwt": [
-        f"{encoded({'typ': 'JWT'})}.{encoded({'sub': '1234567890'})}.{'a1-_' * 11}",
-        f"{encoded({'alg': 'HS256'})}.{encoded({'sub': '1234567890'})}.",
-        f"x{encoded({'alg': 'HS256'})}.{encoded({'sub': '1234567890'})}.{'a1-_' * 11}",
-    ],
-    "private-key": [
-        "-----BEGIN RSA PRIVATE KEY-----",
-        pem("ENCRYPTED PRIVATE KEY"),
-        pem("RSA PRIVATE KEY").replace("-----\nAA", "-----\nProc-Type: 4,ENCRYPTED\n\nAA"),
-        "\0" + pem("RSA PRIVATE KEY"),
-        openssh(b"aes256-ctr"),
-        json.dumps(openssh(b"aes256-gcm@openssh.com")),
-    ],
-    "no rule": ["password=hunter2"],
-}
-HARMLESS = [text for texts in NEAR.values() for text in texts]
 
 
 def audited(tmp_path: Path, *layers: bytes, config: dict[str, object] | None = None, **options: object) -> Audit:
@@ -551,6 +408,7 @@ KEY = "\n".join(
         "-----END PRIVATE KEY-----\n",
     )
 )
+CERTIFICATE = f"-----BEGIN CERTIFICATE-----\n{word(64)}\n{word(64)}\n-----END CERTIFICATE-----\n"
 KEYS = {
     "in YAML": "key: |\n" + "".join(f"    {line}\n" for line in KEY.splitlines()),
     "in YAML with tabs": "".join(f"\t\t{line}\r\n" for line in KEY.splitlines()),
@@ -562,11 +420,22 @@ KEYS = {
     "in XML": KEY.replace("\n", "&#xA;"),
     "in base64": "data:\n  tls.key: " + b64encode(KEY.encode()).decode() + "\n",
     "of RSA in base64": b64encode(KEY.replace("PRIVATE", "RSA PRIVATE").encode()).decode(),
+    "in base64 with lines": encodebytes(KEY.encode()).decode(),
+    "in base64 with lines in YAML": "".join(f"    {line}\n" for line in encodebytes(KEY.encode()).decode().split()),
+    "in base64 with lines in JSON": json.dumps(encodebytes(KEY.encode()).decode()),
+    "in base64 behind a certificate": b64encode((CERTIFICATE + KEY).encode()).decode(),
+    "in JSON behind a certificate": json.dumps(CERTIFICATE + KEY),
+    "in a source": "key = (\n" + "".join(f'    "{line}\\n"\n' for line in KEY.splitlines()) + ")\n",
+    "in a source that joins": " +\n".join(f"'{line}\\n'" for line in KEY.splitlines()),
+    "in a list": json.dumps(KEY.splitlines(), indent=1),
+    "in a comment": "".join(f"# {line}\n" for line in KEY.splitlines()),
 }
 NO_KEYS = {
     "a sentence": KEY.splitlines()[0] + " the words of a text that goes on " * 9 + KEY.splitlines()[2],
     "a sentence in a form": KEY.splitlines()[0] + "\n  More words of a text " * 9 + KEY.splitlines()[2],
     "to be filled in": pem("PRIVATE KEY").replace("A", "x").replace("b", "x"),
+    "one that is cut short in a source": '"-----BEGIN PRIVATE KEY-----\\nMIIEvQ..."\n' * 20,
+    "certificates in base64": b64encode(CERTIFICATE.encode() * 9).decode(),
     "a certificate in base64": b64encode(KEY.replace("PRIVATE KEY", "CERTIFICATE").encode()).decode(),
     "encrypted, in base64": b64encode(KEY.replace("PRIVATE", "ENCRYPTED PRIVATE").encode()).decode(),
     "in YAML, encrypted": "".join(f"  {line}\n" for line in pem("OPENSSH PRIVATE KEY").splitlines()),
@@ -576,8 +445,20 @@ NO_KEYS = {
 @pytest.mark.parametrize("form", KEYS)
 def test_a_private_key_is_found_in_all_forms(form: str) -> None:
     for encoding in ("utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"):
-        text = ("\ufeff" if encoding.startswith("utf-16") else "") + KEYS[form]
-        assert [one.rule for one in secrets_of([text.encode(encoding)])] == ["private-key"]
+        for mark in ("\ufeff", ""):
+            text = (mark if encoding.startswith("utf-16") else "") + KEYS[form]
+            assert [one.rule for one in secrets_of([text.encode(encoding)])] == ["private-key"]
+
+
+@pytest.mark.parametrize("before", ["\\n", "\\t", "%3D", "%22", "\\u003d", "\\x27", "\x1b[0m", "\x1b[32m", "%3a"])
+def test_a_token_begins_behind_an_escape_that_ends_in_a_letter(before: str) -> None:
+    for rule, value in PLANTED.items():
+        text = value.removeprefix("https://").removeprefix("api.telegram.org/").removeprefix("AccountName=a;")
+        found = [one.rule for one in secrets_of([f"a {before}{text}\n".encode()])]
+        assert found == [rule], text
+    token = PLANTED["huggingface-token"]
+    for other in ("n", "3D", "%3", "\\q", "[0m", "\\u003", "\\\\x2"):
+        assert [*secrets_of([f"a {other}{token}\n".encode()])] == [], other
 
 
 @pytest.mark.parametrize("form", NO_KEYS)
@@ -620,7 +501,7 @@ def test_a_secret_may_lie_across_a_border() -> None:
 
 @pytest.mark.parametrize("cut", [1, 30, 60, 105, 106, 107])
 def test_a_token_of_any_length_across_a_border_is_one_secret(cut: int) -> None:
-    text = b"x" * 20_000 + b" glpat-" + b"a1b2c3d4e5" * 10 + b"\n"
+    text = b"x" * 20_000 + b" glpat-" + word(100).encode() + b"\n"
     whole = [*secrets_of([text])]
     assert len(whole) == 1
     assert [*secrets_of([text[: 20_001 + cut], text[20_001 + cut :]])] == whole
@@ -648,7 +529,18 @@ def test_the_head_of_a_key_and_many_empty_lines_take_no_time() -> None:
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("text", [b"eyJ", b".eyJ", b"eyJaaaaaaaaaa.", b"Q~", b"abc8Q~", b"dapi", b"dapi0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"eyJ", b".eyJ", b"eyJaaaaaaaaaa.", b"Q~", b"abc8Q~", b"dapi", b"dapi0", b"%3DeyJaaaaaaaaaa", rb"\neyJ"),
+        *(b'"kty":"RSA"', b'"kty":"RSA', b'"d":"' + b"a" * 40 + b'"', b'"d":"' + b"a" * 40, rb"\"kty\":\"EC\""),
+        *(b"-----BEGIN PGP PRIVATE KEY BLOCK-----", b"-----BEGIN PGP PRIVATE KEY BLOCK-----" + b"A\n" * 99),
+        *(b"PuTTY-User-Key-File-3: a\nEncryption: none\nComment:", b"PrivateKey =", b"PrivateKey = " + b"A" * 42),
+        *(b":AA", b"bot1234567890:AA", b"1234567890", b"M" * 25 + b".", b"abcdef.", b"dp.pt.", b"dp.st.a-", b"Key="),
+        *(b"hooks.slack.com/workflows/T", b"discord.com/api/webhooks/", b"(private-keys ", b"LS0tLS1CRUdJTi\n    "),
+        *(b"LS0tLS1CRUdJTi" + b"\n" * 99, b"LS0tLS1CRUdJTi" + b"\\n" * 99, b"ops_eyJ", b"sntrys_eyJ", b"pscale_tkn_"),
+    ],
+)
 def test_what_only_begins_like_a_secret_takes_no_time(text: bytes) -> None:
     def worked(size: int) -> float:
         data = text * (size // len(text))
@@ -667,7 +559,7 @@ def test_a_pattern_does_not_try_a_long_token_again_with_fewer_characters(rule: s
 
 
 def token_of(number: int) -> bytes:
-    return b" hf_" + "".join(chr(97 + int(digit)) for digit in f"{number:034}").encode()
+    return b" hf_" + bytes(97 + byte % 16 for byte in sha512(number.to_bytes(2)).digest()[:34])
 
 
 def test_a_flood_of_secrets_is_cut_off_and_what_is_beyond_is_told_apart() -> None:

@@ -11,7 +11,8 @@ import pytest
 from orlop.cli.main import run
 from orlop.inside.programs import SMALLEST, Program
 from tests.unit.images_made import image, layer
-from tests.unit.test_audit import PLANTED, audited
+from tests.unit.secrets_made import PLANTED
+from tests.unit.test_audit import audited
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 import time
 from typing import TYPE_CHECKING, Final
@@ -10,9 +11,12 @@ import pytest
 
 import orlop
 from orlop.inside.baseline import compared
+from orlop.inside.credentials import keeper_of
 from orlop.inside.declared import step_findings, writable_paths
 from orlop.inside.strays import sensitive_at
+from tests.growing import growth, spent
 from tests.unit.images_made import image, layer
+from tests.unit.secrets_made import word
 from tests.unit.test_audit_rules import MIB, elf, found_in, member, told
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 LARGE: Final = b"\1" * MIB
 HALF: Final = b"\1" * (MIB // 2)
-TOKEN: Final = "glpat-" + "x1Y2" * 6
+TOKEN: Final = f"glpat-{word(24)}"
 
 
 # Configs.
@@ -410,7 +414,7 @@ def test_a_flood_of_secrets_is_not_listed_whole_and_fails_all_the_same(
 ) -> None:
     monkeypatch.setattr("orlop.inside.audit._LISTED_OF_CONTENTS", 5)
     files = [(f"{number}/.netrc", b"machine a login b password hunter2\n") for number in range(8)]
-    tokens = [(f"t{number}", f"glpat-{number:020}".encode()) for number in range(7)]
+    tokens = [(f"t{number}", f"glpat-{word(17)}{number:03}".encode()) for number in range(7)]
     found = found_in(tmp_path, layer(*files, *tokens), layer(*(f".wh.t{number}" for number in range(7))))
     for rule, more in {"stored-credentials": 3, "gitlab-token": 2}.items():
         listed = [one for one in found if one.rule == rule]
@@ -427,7 +431,7 @@ def test_what_is_not_listed_is_new_beside_a_baseline_if_any_of_it_is(
     monkeypatch.setattr("orlop.inside.audit._LISTED", 5)
 
     def found(tokens: list[int], volumes: list[int]) -> list[AuditFinding]:
-        files = [(f"t{number}", f"glpat-{number:020}".encode()) for number in tokens]
+        files = [(f"t{number}", f"glpat-{word(17)}{number:03}".encode()) for number in tokens]
         return found_in(tmp_path, layer(*files), config={"Volumes": {f"/dev/{number}": {} for number in volumes}})
 
     tokens, volumes = [*range(8)], [*range(8)]
@@ -452,7 +456,71 @@ KEPT: Final = {
         f"[default]\naws_secret_access_key = {'hunter2' * 5}\n[x]\naws_secret_access_key={'a' * 30}EXAMPLEKEY\n",
         1,
     ),
+    "etc/apt/auth.conf.d/90pro": ("machine a.example/x login bearer password hunter2\n", 1),
+    "etc/apt/sources.list.d/a.list": ("deb https://me:hunter2@apt.example/ stable main\n# https://a:8080/b@c\n", 1),
+    "etc/apk/repositories": ("https://me:hunter2@apk.example/v3/main\nhttps://apk.example/v3\n", 1),
+    "etc/yum.repos.d/a.repo": ("[a]\nbaseurl=https://me:hunter2@a.example/\nusername=me\npassword=hunter2\n", 2),
+    "root/.gitconfig": ('[url "https://oauth2:hunter2@git.example/"]\n  insteadOf = https://git.example/\n', 1),
+    "root/.config/helm/registry/config.json": (json.dumps({"auths": {"r": {"auth": "bWU6aHVudGVyMg=="}}}), 1),
+    "usr/local/bundle/.bundle/config": ('BUNDLE_PATH: "vendor"\nBUNDLE_GEMS__A__EXAMPLE: "me:hunter2"\n', 1),
+    "var/www/html/wp-config.php": (
+        """define( 'DB_PASSWORD', 'hunter2' );
+define('AUTH_KEY', 'put your unique phrase here');
+define("NONCE_KEY", "hunter2 and 'more'");
+""",
+        2,
+    ),
+    "app/config/master.key": ("0123456789abcdef0123456789abcdef\n", 1),
+    "root/.vault-token": ("s.hunter2hunter2hunter2hun", 1),
+    "root/.smbcredentials": ("username=me\npassword=hunter2\n", 1),
+    "etc/msmtprc": ("# password x\npassword hunter2\npasswordeval cat x\n", 1),
+    "etc/postfix/sasl_passwd": ("#[a]:5 me:x\n[mail.example]:587 me:hunter2\n", 1),
+    "root/.azure/msal_token_cache.json": ('{"RefreshToken": {"a": {"secret": "hunter2.hunter2"}}}', 1),
 }
+
+NOT_KEPT: Final = {
+    "etc/apt/sources.list": "deb http://deb.debian.org/debian bookworm main\ndeb http://a:8080/x@y b\n",
+    "etc/apt/apt.conf.d/01proxy": 'Acquire::http::Proxy "http://proxy.example:3128";\n',
+    "etc/yum.repos.d/a.repo": "[a]\nbaseurl=https://a.example/\npassword=\n#password=hunter2\n",
+    "root/.gitconfig": "[user]\n  email = me@a.example\n[credential]\n  helper = store\n",
+    "usr/local/bundle/.bundle/config": 'BUNDLE_PATH: "/usr/local"\nBUNDLE_MIRROR__ALL: "https://a.example"\n',
+    "var/www/html/wp-config.php": (
+        "define( 'DB_PASSWORD', 'password_here' );\ndefine('DB_PASSWORD', getenv_docker('X', 'example password') );\n"
+    ),
+    "app/config/master.key": "<%= ENV['RAILS_MASTER_KEY'] %>\n",
+    "root/.vault-token": "none\n",
+}
+
+
+@pytest.mark.parametrize("path", NOT_KEPT)
+def test_files_of_programs_without_credentials_are_not_told(path: str, tmp_path: Path) -> None:
+    assert not told(found_in(tmp_path, layer((path, NOT_KEPT[path].encode()))), "stored-credentials")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "https://",
+            "https://a:",
+            "define('",
+            "define('DB_PASSWORD', '",
+            "BUNDLE_",
+            "BUNDLE_A: a:",
+            "[a] ",
+            "\t",
+            "a:",
+        ),
+        *("password ", "password=", "[" + "a" * 50, "0123456789abcdef", "hvs.", "\n", " ", '"secret":"', "AuthPass ="),
+    ],
+)
+def test_files_of_programs_take_as_long_as_they_are(piece: str) -> None:
+    def worked(size: int) -> float:
+        data = (piece * size)[:size].encode()
+        keepers = [keeper_of(f"/{path}") for path in KEPT]
+        return spent(lambda: [[*one.look_into([data])] for one in keepers if one is not None])
+
+    assert growth(worked, 1 << 14, 1 << 17, below=24, least=0.01) < 24
 
 
 @pytest.mark.parametrize("path", KEPT)

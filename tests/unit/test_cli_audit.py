@@ -13,7 +13,7 @@ from jsonschema import Draft4Validator, Draft202012Validator
 
 from orlop.cli.main import run
 from tests.unit.images_made import image, layer
-from tests.unit.test_audit import PLANTED
+from tests.unit.secrets_made import PLANTED
 from tests.unit.test_page_html import data_of
 
 if TYPE_CHECKING:

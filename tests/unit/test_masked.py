@@ -18,15 +18,16 @@ from orlop.model.image import Image
 from orlop.page.document import image_document, image_paths, to_json
 from tests.growing import growth, spent
 from tests.unit.images_made import image, layer
+from tests.unit.secrets_made import letters, word
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = "AKIA" + "Q3EGRIWA" * 2
-SECRET = "abcdEFGH0123" * 3 + "wxyz"
-TOKEN = "glpat-" + "x1Y2" * 6
-FLOOD = " ".join(f"glpat-{number:024d}" for number in range(120))
-OTHER = "hf_" + "abcdefghij" * 3 + "ABCD"
+KEY = "AKIAQ3EGRIWAK7TPLZ2M"
+SECRET = word(40)
+TOKEN = f"glpat-{word(24)}"
+FLOOD = " ".join(f"glpat-{word(21)}{number:03}" for number in range(120))
+OTHER = "hf_" + letters(34)
 
 
 def archive(path: Path, steps: list[str], config: dict[str, object]) -> str:

@@ -21,6 +21,7 @@ from orlop.inside.merge import Merge
 from orlop.page.document import image_document, image_paths
 from orlop.page.html import asset, html_page
 from tests.unit.images_made import image, layer
+from tests.unit.secrets_made import word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from orlop.streams.tar_entry import TarEntry
 
-TOKEN = "glpat-" + "x1Y2" * 6
+TOKEN = f"glpat-{word(24)}"
 
 
 def data_of(page: bytes) -> Any:
@@ -92,8 +93,8 @@ def test_a_secret_is_found_and_not_in_the_page(page: bytes) -> None:
 def test_no_source_makes_markup_or_code_of_text() -> None:
     script = asset("page.js").decode()
     words = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "http:", "https:")
-    for word in words:
-        assert word not in script
+    for one in words:
+        assert one not in script
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from orlop.errors import InvalidInput, RequestRefused, Unauthorized
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?")
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FROM_NOWHERE: Final = "none"
 _OWN: Final = frozenset({_FROM_NOWHERE, "same-origin"})
@@ -84,9 +86,9 @@ class Policy:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    """Return the name in a Host header; all of one that is malformed, which is the name of no server."""
+    match = _HOST.fullmatch(host)
+    return host if match is None else match[1] or match[2]
 
 
 def _is_address(name: str) -> bool:

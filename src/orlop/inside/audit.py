@@ -62,6 +62,8 @@ _OF_CONTENTS: Final = frozenset(
     {"stored-credentials", "core-dump", "shared-id", "empty-password", "sent-again", "second-root", "unknown-owner"}
 )
 _WORTH_TELLING: Final = 1 << 20
+_LONGEST_HOLE: Final = 4096
+"""How many zeros of a hole of a sparse file are read: no secret is in them, and a file may have exabytes of them."""
 _SALT: Final = 16
 _MARK: Final = 8
 _UNSEEN: Final = ", which no container sees and anyone can still read"
@@ -279,10 +281,12 @@ class _Count:
         again = _Again()
         if self._visible_only:
             entries = [one for one in entries if one.header_offset in self._seen[index] or self._is_overwritten(one)]
-        with self._files.places((index, entry) for entry in entries) as contents:
+        with self._files.places(((index, entry) for entry in entries), longest_hole=_LONGEST_HOLE) as contents:
             for entry in entries:
                 shown = entry.header_offset in self._seen[index]
                 digest = self._fresh.copy()
+                if entry.sparse:
+                    digest.update(b"%d" % entry.size)  # of which its holes may be most
                 path = "/" + clean(entry.name)
                 chunks = _hashed(contents.chunks((index, entry)), digest.update)
                 keeper, dump = keeper_of(path), dump_of(path)

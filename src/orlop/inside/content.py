@@ -67,10 +67,20 @@ class Contents(Closing):
         layers: the layers, bottom first.
         wanted: the files in the order in which `chunks` will be called; some may be left out.
         verified: whether the layers are verified; `finish` tells.
+        longest_hole: how many zeros `chunks` yields of each hole of a sparse file at most; None for all. A file with
+            holes of exabytes is a few bytes in a layer.
     """
 
-    def __init__(self, layers: Sequence[Layer], wanted: Iterable[Place], *, verified: bool = False) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        wanted: Iterable[Place],
+        *,
+        verified: bool = False,
+        longest_hole: int | None = None,
+    ) -> None:
         self._layers = layers
+        self._longest_hole = longest_hole
         self._verified = verified
         self._kept = Kept()
         self._wanted: dict[int, _Requests] = {}
@@ -101,7 +111,13 @@ class Contents(Closing):
         cursor = self._cursors.get(layer)
         if cursor is None:
             requests = self._wanted.pop(layer, None) or _Requests()
-            cursor = _Cursor(self._layers[layer], requests, self._kept, verified=self._verified)
+            cursor = _Cursor(
+                self._layers[layer],
+                requests,
+                self._kept,
+                verified=self._verified,
+                longest_hole=self._longest_hole,
+            )
             self._cursors[layer] = cursor
         return cursor.chunks(entry)
 
@@ -134,8 +150,11 @@ class _Requests:
 class _Cursor:
     """Where the reading of one layer stands."""
 
-    def __init__(self, layer: Layer, wanted: _Requests, kept: Kept, *, verified: bool) -> None:
+    def __init__(
+        self, layer: Layer, wanted: _Requests, kept: Kept, *, verified: bool, longest_hole: int | None
+    ) -> None:
         self._layer = layer
+        self._longest_hole = longest_hole
         self._verified = verified
         self._kept = kept
         self._now = 0  # the moment of the last request
@@ -188,9 +207,10 @@ class _Cursor:
         if data is None:
             stream = self._to(start)
             if following is None or not self._kept.has_room(entry.size, following, self._now):
-                yield from content_of(stream, entry)
+                yield from content_of(stream, entry, longest_hole=self._longest_hole)
                 return
-            data = self._kept.put((self, start), following, content_of(stream, entry))
+            content = content_of(stream, entry, longest_hole=self._longest_hole)
+            data = self._kept.put((self, start), following, content)
         yield from (data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK))
 
     def _next_moment(self, start: int) -> int | None:
@@ -225,7 +245,8 @@ class _Cursor:
                 continue
             if self._kept.has_room(entry.size, moment, self._now):
                 skip(stream, offset - stream.position)
-                self._kept.put((self, offset), moment, content_of(stream, entry))
+                content = content_of(stream, entry, longest_hole=self._longest_hole)
+                self._kept.put((self, offset), moment, content)
 
     def _begin(self) -> ChunkReader | _Counted:
         if not self._verified:
@@ -284,8 +305,8 @@ class _Again:
         return piece
 
 
-def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
-    """Yield the content of the member at whose first header a source stands.
+def content_of(source: Readable, entry: TarEntry, *, longest_hole: int | None = None) -> Iterator[bytes]:
+    """Yield the content of the member at whose first header a source stands; of each hole, so many zeros at most.
 
     Raises:
         TocDamaged: it is another member. InvalidTar: the source ends too early.
@@ -298,7 +319,7 @@ def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
         source = _Again(block, source)
     from orlop.streams.tar_read import TarReader  # noqa: PLC0415 - most headers are of the common kind
 
-    tar = TarReader(source, limits=NO_LIMITS)
+    tar = TarReader(source, limits=NO_LIMITS, longest_hole=longest_hole)
     found = None
     with suppress(InvalidTar):
         found = next(tar, None)

@@ -22,7 +22,8 @@ __all__ = ["Keeper", "is_to_fill_in", "keeper_of"]
 _LARGEST: Final = 1 << 20
 _MOST: Final = 1000
 _TO_FILL_IN: Final = re.compile(
-    rb"[$<%{*]|x+$|(?:your|my)[-_ ]|example|change-?me|password$|secret$|token$|none$", re.IGNORECASE
+    rb"[$<%{*]|x+$|(?:your|my)[-_ ]|example|change-?me|password(?:_here)?$|put your unique|secret$|token$|none$",
+    re.IGNORECASE,
 )
 
 
@@ -44,13 +45,17 @@ def _is_login(found: bytes) -> bool:
 
 
 class _Kind(NamedTuple):
-    """A kind of file: what is kept there, how its path ends, and what in it is a credential, in the first group."""
+    """A kind of file: what is kept there, how its path ends, and what in it is a credential, in the first group.
+
+    ``folders`` are directories whose files are all of this kind.
+    """
 
     text: str
     endings: tuple[str, ...]
     pattern: re.Pattern[bytes]
     check: Callable[[bytes], bool] = lambda value: not _TO_FILL_IN.match(value)
     rule: str = "stored-credentials"
+    folders: tuple[str, ...] = ()
 
 
 class Keeper:
@@ -72,7 +77,7 @@ class Keeper:
         for chunk in chunks:
             content += chunk[: _LARGEST - len(content)]
             yield chunk
-        found = (match[1] for match in self._kind.pattern.finditer(content))
+        found = (match[match.lastindex or 0] for match in self._kind.pattern.finditer(content))
         self.count = sum(1 for _ in islice(filter(self._kind.check, found), _MOST))
 
 
@@ -84,7 +89,7 @@ _KINDS: Final = (
         "passwords of registries",
         (
             *("/.docker/config.json", "/.dockercfg", "/.dockerconfigjson", "/kaniko/config.json"),
-            *("/containers/auth.json", "/containers/0/auth.json"),
+            *("/containers/auth.json", "/containers/0/auth.json", "/helm/registry/config.json"),
         ),
         re.compile(
             rb'"(auth"\s{0,20}:\s{0,20}"[A-Za-z0-9+/=]{4,8192}|'
@@ -95,8 +100,9 @@ _KINDS: Final = (
     ),
     _Kind(
         "passwords of servers",
-        ("/.netrc", "/_netrc"),
+        ("/.netrc", "/_netrc", "/etc/apt/auth.conf"),
         re.compile(rb"^(?:[^#\n]*?[ \t])??password[ \t\r\n]{1,20}(\S{1,200})", re.MULTILINE),
+        folders=("/etc/apt/auth.conf.d/",),
     ),
     _Kind(
         "passwords of PostgreSQL",
@@ -107,8 +113,58 @@ _KINDS: Final = (
         ),
     ),
     _Kind("a password of MySQL", ("/.my.cnf",), _PASSWORD),
-    _Kind("passwords of Git servers", ("/.git-credentials", "/.git/config"), _IN_URL),
-    _Kind("a password of a package index", ("/pip.conf", "/pip.ini", "/.config/uv/uv.toml"), _IN_URL),
+    _Kind(
+        "passwords of Git servers",
+        ("/.git-credentials", "/.git/config", "/.gitconfig", "/git/config", "/etc/gitconfig"),
+        _IN_URL,
+    ),
+    _Kind(
+        "a password of a package index",
+        (
+            *("/pip.conf", "/pip.ini", "/uv/uv.toml", "/etc/apt/sources.list", "/etc/apk/repositories", "/go/env"),
+            *("/.condarc", "/.gemrc", "/.config/composer/config.json"),
+        ),
+        _IN_URL,
+        folders=("/etc/apt/sources.list.d/", "/etc/apt/apt.conf.d/"),
+    ),
+    _Kind(
+        "a password of a package index",
+        ("/etc/yum.conf", "/etc/dnf/dnf.conf"),
+        re.compile(_IN_URL.pattern + rb"|^[ \t]*(?:proxy_)?password[ \t]*=[ \t]*(\S{1,200})", re.MULTILINE),
+        folders=("/etc/yum.repos.d/", "/etc/zypp/credentials.d/"),
+    ),
+    _Kind(
+        "a password of a package index",
+        ("/.bundle/config",),
+        re.compile(
+            rb"^BUNDLE_[A-Z0-9_]{1,200}: [\"']?[^\s:\"']{1,200}:([^\s:/\"']{1,200})[\"']?[ \t]*\r?$", re.MULTILINE
+        ),
+    ),
+    _Kind(
+        "a password of a database and keys of WordPress",
+        ("/wp-config.php",),
+        re.compile(
+            rb"^\s{0,20}define\(\s{0,5}[\"'](?:DB_PASSWORD|(?:(?:SECURE_|LOGGED_IN_)?AUTH|LOGGED_IN|NONCE)_KEY)[\"']"
+            rb"\s{0,5},\s{0,5}([\"'])((?:(?!\1)[^\r\n]){1,200})\1",
+            re.MULTILINE,
+        ),
+    ),
+    _Kind(
+        "the key to the credentials of Rails",
+        ("/config/master.key",),
+        re.compile(rb"\A\s{0,5}([0-9a-f]{32})\s{0,5}\Z"),
+    ),
+    _Kind("the token of Vault", ("/.vault-token",), re.compile(rb"\A\s{0,5}((?:hvs|s|hvb|b)\.\S{20,4096})\s{0,5}\Z")),
+    _Kind("a password of a file share", ("/.smbcredentials", "/.cifs", "/.davfs2/secrets"), _PASSWORD),
+    _Kind(
+        "a password of a mail server",
+        ("/.msmtprc", "/etc/msmtprc", "/etc/ssmtp/ssmtp.conf", "/etc/postfix/sasl_passwd"),
+        re.compile(
+            rb"^[ \t]*(?:password[ \t]{1,9}|AuthPass[ \t]*=[ \t]*"
+            rb"|\[[^\]\s]{1,200}\]\S{0,9}[ \t]{1,9}[^\s:]{1,200}:)[\"']?([^\s\"']{1,200})",
+            re.MULTILINE,
+        ),
+    ),
     _Kind("a password of a package index", ("/.pypirc", "/pypoetry/auth.toml"), _PASSWORD),
     _Kind(
         "a token of a package registry",
@@ -146,8 +202,8 @@ _KINDS: Final = (
     ),
     _Kind(
         "keys of a cloud",
-        ("/application_default_credentials.json",),
-        re.compile(rb'"refresh_token"\s{0,20}:\s{0,20}"([^"\s]{10,4096})"'),
+        ("/application_default_credentials.json", "/adc.json", "/msal_token_cache.json", "/accessTokens.json"),
+        re.compile(rb'"(?:refresh_?[tT]oken|secret)"\s{0,20}:\s{0,20}"([^"\s]{10,4096})"'),
     ),
     _Kind("keys of a cloud", ("/.s3cfg",), re.compile(rb"^secret_key[ \t]*=[ \t]*(\S{16,200})", re.MULTILINE)),
     _Kind(
@@ -192,10 +248,11 @@ _KINDS: Final = (
     ),
 )
 _ENDINGS: Final = tuple(ending for kind in _KINDS for ending in kind.endings)
+_FOLDERS: Final = tuple(folder for kind in _KINDS for folder in kind.folders)
 
 
 def keeper_of(path: str) -> Keeper | None:
     """Return what a file with a path, from the root, may keep; None for most."""
-    if not path.endswith(_ENDINGS):
+    if not (path.endswith(_ENDINGS) or path.startswith(_FOLDERS)):
         return None
-    return Keeper(next(one for one in _KINDS if path.endswith(one.endings)))
+    return Keeper(next(one for one in _KINDS if path.endswith(one.endings) or path.startswith(one.folders)))

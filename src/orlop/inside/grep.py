@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         def content_layers(self) -> Sequence[Layer]: ...
         def below(self, real: str = "/") -> Iterator[tuple[str, Node]]: ...
         def real_path(self, path: str, *, follow: bool = True) -> str: ...
-        def places(self, places: Sequence[Place], *, verify: bool = False) -> Contents: ...
+        def places(
+            self, places: Sequence[Place], *, verify: bool = False, longest_hole: int | None = None
+        ) -> Contents: ...
 
 
 _Piece = tuple[bytes, bool, bool]
@@ -47,6 +49,8 @@ __all__ = ["FileMatch", "Search", "grep"]
 _PIECE: Final = 1 << 20
 _OVERLAP: Final = 4 << 10
 _LOOKED_AT: Final = 8000
+_LONGEST_HOLE: Final = 8 << 10
+"""How many zeros of a hole of a sparse file are read: enough to tell that it is binary."""
 """How many bytes decide whether a file is binary: it is if one of them is NUL, as for git."""
 
 
@@ -181,7 +185,9 @@ def grep(
     found_at = _of_layers(files, paths, patterns) if hidden else _of_view(files, paths, patterns)
     wanted = [one for one in found_at if max_size is None or one[1][1].size <= max_size]
     wanted.sort(key=_in_layers)
-    with files.places([place for _, place in wanted if place[1].size], verify=verify) as contents:
+    with files.places(
+        [place for _, place in wanted if place[1].size], verify=verify, longest_hole=_LONGEST_HOLE
+    ) as contents:
         for path, place in wanted:
             layer = files.layers[place[0]].number
             lines = search.lines(contents.chunks(place) if place[1].size else (), every=every)

@@ -201,13 +201,13 @@ class ImageFiles(Single):
             _check_node(node)
         return self.places([(node.origin, node.content) for node in found], verify=verify)
 
-    def places(self, places: Iterable[Place], *, verify: bool = False) -> Contents:
-        """Return a reader of the contents of entries of layers, seen or hidden."""
+    def places(self, places: Iterable[Place], *, verify: bool = False, longest_hole: int | None = None) -> Contents:
+        """Return a reader of the contents of entries of layers, seen or hidden; of holes, so many zeros at most."""
         found = given_list(places, "places")
         for place in found:
             if not isinstance(place, tuple):
                 raise WrongType(f"a place is a tuple of a layer and a content, not {shown(place)}")
-        return Contents(self._content, found, verified=verify)
+        return Contents(self._content, found, verified=verify, longest_hole=longest_hole)
 
     def file(self, path: str) -> Node:
         """Return the node of a regular file. Raises as `open`."""

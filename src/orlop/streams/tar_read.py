@@ -152,10 +152,16 @@ class TarReader(EntryReader):
     Content that is not read is skipped: by seeking if the source can seek, else by reading. The source is read from its
     current position, and not beyond the end of the archive (`drain` does that); the caller closes it. Offsets of
     entries count from that position. Memory is bounded by the limits and by the size that is passed to `read`.
+
+    Args:
+        source: the tar.
+        limits: of headers and sparse files.
+        longest_hole: how many zeros are read of each hole of a sparse file at most; None for all.
     """
 
-    def __init__(self, source: Readable, *, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, source: Readable, *, limits: Limits = DEFAULT_LIMITS, longest_hole: int | None = None) -> None:
         super().__init__(source, limits=limits)
+        self._longest_hole = longest_hole
         seekable = getattr(source, "seekable", None)
         self._seek = getattr(source, "seek", None) if seekable is not None and seekable() else None
         self._stored = 0  # bytes of the entry that are still in the source
@@ -244,6 +250,8 @@ class TarReader(EntryReader):
             self._piece += 1
         start, length = pieces[self._piece] if self._piece < len(pieces) else (entry.size, 0)
         if at < start:
+            if self._longest_hole is not None:
+                at = self._logical = max(at, start - self._longest_hole)
             data = bytes(max(0, min(size, start - at)))
         elif length:
             size = min(size, start + length - at)
