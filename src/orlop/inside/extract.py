@@ -62,8 +62,7 @@ def extract(
         PathNotFound: nothing is at the path. InvalidInput: the target is empty. FileNotThere: the directory that the
             target is to be in is not there.
         TargetExists: something that is not a directory is in the place of one, or a device, pipe or socket in that of a
-            file. StorageError: the target cannot be
-            written. Beside them, what reading layers raises.
+            file. StorageError: the target cannot be written. Beside them, what reading layers raises.
     """
     real = files.real_path(path, follow=follow)
     top = files.node(real, follow=False)
