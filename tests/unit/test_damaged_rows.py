@@ -14,8 +14,8 @@ import orlop
 from orlop import errors, stores
 from orlop.cli.main import run
 from orlop.store.rows.sqlite import doubts
-from orlop.store.rows.sqlite.damage.columns import COLUMNS
 from orlop.store.rows.sqlite.tables import SCHEMA, itself
+from orlop.store.rows.values import COLUMNS
 from orlop.streams.compression import Compression
 from tests.unit.artifacts import chart
 from tests.unit.damage import ask, blobs, flip, found, sql, tocs
