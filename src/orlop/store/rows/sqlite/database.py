@@ -229,8 +229,7 @@ class SQLiteMetadata(Metadata):
         self._after_fork()
         with self._guard:
             self._close([*self._connections.values()])
-            self._connections = {}
-            self._local = threading.local()
+            self._connections, self._local = {}, threading.local()
             self._place.forget()
             self._copy.drop()
 
@@ -290,10 +289,11 @@ class SQLiteMetadata(Metadata):
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if threading.current_thread() not in self._connections:
             connection = None  # a fork has closed it
+        elif connection is not None and connection.in_transaction and self._outer() is None:
+            connection.rollback()  # a signal has interrupted the end of a block
         if connection is not None and self._local.stamp not in {None, self._stamp()}:
-            self._local.connection = None
             connection.close()
-            connection = None
+            self._local.connection = connection = None
         if connection is None:
             self._local.stamp = None if self._refusal is None else self._copy.moment()
             connection = self._connect_reading() if self._refusal is not None else self._connect()
