@@ -110,3 +110,17 @@ def test_a_store_of_no_version_is_damaged(url: str, statement: str) -> None:
         list(images.images())
     with pytest.raises(DatabaseDamaged, match="its table store says"):
         orlop.stores.init(url)
+
+
+@pytest.mark.parametrize("size", [3, 0, -1, 10**12])
+def test_a_wrong_size_of_an_object_is_told_and_the_bucket_puts_it_right(url: str, size: int) -> None:
+    with orlop.open(url) as images:
+        saved = _saved(images)
+    with direct(StoreURL.parse(url, engines.variables())) as connection:
+        connection.execute("UPDATE orlop.object SET size = %s WHERE name NOT LIKE 'toc%%'", (size,))
+    assert {one.kind for one in orlop.stores.fsck(url).damage} == {"blob-wrong"}
+    repaired = orlop.stores.fsck(url, repair=True)
+    assert {one.kind for one in repaired.repairs} == {"blob-wrong"}
+    assert orlop.stores.fsck(url).problems == ()
+    with orlop.open(url) as images:
+        assert _saved(images) == saved
