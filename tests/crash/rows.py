@@ -18,7 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 import orlop
-from orlop.store.rows.sqlite.damage.columns import COLUMNS
+from orlop.store.rows.values import COLUMNS
 from tests.crash.spoiled import NAME, Spoil, bench, tried
 from tests.unit.artifacts import chart, signature
 from tests.unit.layouts import Layout, named

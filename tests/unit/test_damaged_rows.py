@@ -14,8 +14,8 @@ import orlop
 from orlop import errors, stores
 from orlop.cli.main import run
 from orlop.store.rows.sqlite import doubts
-from orlop.store.rows.sqlite.damage.columns import COLUMNS
 from orlop.store.rows.sqlite.tables import SCHEMA, itself
+from orlop.store.rows.values import COLUMNS
 from orlop.streams.compression import Compression
 from tests.unit.artifacts import chart
 from tests.unit.damage import ask, blobs, flip, found, sql, tocs
@@ -458,3 +458,21 @@ def test_what_all_layers_take_is_not_told_where_their_forms_are_recorded_wrongly
     sql(place / "root", statement)
     assert command(place, *COMMANDS["df"], capsys=capsys)[0] == 6
     assert command(place, "images", capsys=capsys)[0] == 0
+
+
+@pytest.mark.parametrize("digest", [f"sha256:{'0' * 64}", "*", "../../elsewhere"])
+@pytest.mark.parametrize("words", [("store", "copy", "{}/copied"), ("store", "backup", "{}/backup")])
+def test_a_copy_holds_what_a_name_that_has_lost_its_manifest_may_have_named(place, words, digest, capsys):
+    layout = Layout()
+    layout.top(chart(layout) | named("example.com/chart:1"))
+    with orlop.open(place / "root") as images:
+        images.load(io.BytesIO(layout.pack()))
+    sql(place / "root", f"UPDATE top SET digest = '{digest}' WHERE name = 'example.com/chart' AND suffix = ':1'")
+    # No collection takes it either.
+    assert command(place, "gc", capsys=capsys)[0] == 0
+    status, said = command(place, *words, capsys=capsys)
+    assert status == 0, said
+    made = place / words[-1].removeprefix("{}/")
+    assert {path.name for path in blobs(made)} == {path.name for path in blobs(place / "root")}
+    for table in ("manifest", "edge", "blob"):
+        assert ask(made, f"SELECT * FROM {table}") == ask(place / "root", f"SELECT * FROM {table}"), table

@@ -18,9 +18,9 @@ from orlop import errors, stores
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.judging import digest_of
 from orlop.store.rows.sqlite import open as opening
-from orlop.store.rows.sqlite.damage.columns import COLUMNS
 from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair
 from orlop.store.rows.sqlite.tables import SCHEMA_VERSION
+from orlop.store.rows.values import COLUMNS
 from tests.crash.pace import DAY, LONG
 from tests.unit.damage import ask, copied, kinds, sql
 from tests.unit.layouts import Layout, named

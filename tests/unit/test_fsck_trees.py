@@ -11,7 +11,7 @@ import pytest
 
 import orlop
 from orlop import stores
-from orlop.store.rows.sqlite.damage.columns import COLUMNS
+from orlop.store.rows.values import COLUMNS
 from tests.unit.damage import ask, copied, layout
 from tests.unit.layouts import packed
 

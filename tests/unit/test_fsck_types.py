@@ -11,17 +11,17 @@ import pytest
 
 import orlop
 from orlop import errors, stores
-from orlop.store.rows.sqlite.damage.columns import COLUMNS
+from orlop.store.rows.values import COLUMNS
 from tests.crash.pace import turn
 from tests.unit.damage import ask, copied
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orlop.store.rows.sqlite.damage.columns import Column
+    from orlop.store.rows.values import Column
 
 WRONG = {"bytes": b"\xff\x00", "text": "no such thing", "number": 7, "nothing": None}
-TYPES = {"text": ("text", "texts"), "blob": ("bytes", "document"), "integer": ("number", "count")}
+TYPES = {"text": ("text", "texts"), "blob": ("bytes", "document"), "integer": ("number", "size", "count")}
 """What SQLite calls the kinds of columns."""
 
 

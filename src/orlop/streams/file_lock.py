@@ -46,14 +46,14 @@ class FileLock(Single):
             self._take(fcntl.LOCK_EX)
 
     def _take_shared(self) -> None:
-        descriptor = self.entry.open()
+        # A signal may interrupt just as the lock is there: `release` knows of it from the beginning.
+        self._descriptor = self.entry.open()
         try:
-            wait_for(descriptor, fcntl.LOCK_SH)
+            wait_for(self._descriptor, fcntl.LOCK_SH)
+            _locks.add(self)
         except BaseException:
-            os.close(descriptor)
+            self.release()
             raise
-        self._descriptor = descriptor
-        _locks.add(self)
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free at this moment, and return whether it was."""
@@ -64,16 +64,15 @@ class FileLock(Single):
         return True
 
     def _take(self, operation: int) -> None:
-        descriptor = self.entry.open(os.O_RDWR | self._create, self._mode)
+        self._descriptor = self.entry.open(os.O_RDWR | self._create, self._mode)
         try:
             if self._mode != PRIVATE.file:
-                give_mode(descriptor, self._mode)
-            wait_for(descriptor, operation)
+                give_mode(self._descriptor, self._mode)
+            wait_for(self._descriptor, operation)
+            _locks.add(self)
         except BaseException:
-            os.close(descriptor)
+            self.release()
             raise
-        self._descriptor = descriptor
-        _locks.add(self)
 
     def is_current(self) -> bool:
         """Return whether the locked file still has its name: a sweep may have removed it before it was locked."""

@@ -167,6 +167,10 @@ class ObjectKeys(ABC):
         """
 
     @abstractmethod
+    def resize(self, rows: WritableRows, name: str, size: int) -> None:
+        """Record another size of what a name leads to, inside a write: what was recorded was wrong."""
+
+    @abstractmethod
     def uploads(self) -> Iterable[PendingUpload]:
         """Return the uploads of all sessions."""
 

@@ -170,6 +170,13 @@ class MemoryKeys(ObjectKeys):
             self._all.objects[name] = StoredObject(name, key, size)
             return True
 
+    def resize(self, rows: WritableRows, name: str, size: int) -> None:
+        """Record another size of what a name leads to, see `ObjectKeys.resize`."""
+        with self._all.guard:
+            old = self._all.objects[name]
+            rows.after_rollback(partial(self._take_back, old), if_sure=True)
+            self._all.objects[name] = old._replace(size=size)
+
     def _unpublish(self, upload: PendingUpload, name: str, old: StoredObject | None) -> None:
         with self._all.guard:
             self._all.doomed.pop(upload.key, None)

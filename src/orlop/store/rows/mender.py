@@ -17,6 +17,14 @@ class RowMender(ABC):
     What is wrong is first found by `Metadata.problems`. What names damaged rows is a text: it need not be a digest.
     """
 
+    def put_values_right(self) -> list[tuple[str, str]]:
+        """Put something else in place of what no column can hold, and return the tables and the keys of these rows.
+
+        What follows from bytes or from other rows then contradicts them, and is put right after that. A database in a
+        file is made anew instead.
+        """
+        return []
+
     # Rows under a wrong name.
 
     @abstractmethod

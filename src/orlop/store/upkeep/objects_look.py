@@ -63,6 +63,8 @@ class ObjectsLook:
             elif blobs.get(digest) == size:
                 del blobs[digest]
         yield from (partial(self._blob, digest) for digest in blobs)
+        if misrecorded := list(store.blobs.misrecorded()):
+            yield partial(self._misrecorded, misrecorded)
         yield from (partial(self._toc, diff_id) for diff_id in tables)
         if not store.read_only:
             with store.metadata.read() as rows:
@@ -81,6 +83,13 @@ class ObjectsLook:
         else:
             message = f"the blob {digest} has {size} bytes instead of {row.size}; load its image again"
             yield Problem(DAMAGE, "blob-size", str(digest), message)
+
+    @staticmethod
+    def _misrecorded(digests: list[Digest], rows: Rows) -> Iterator[Problem]:
+        for digest in digests:
+            if rows.blob(digest) is not None:
+                message = f"the size that is recorded of the object which holds {digest} is not the one that it has"
+                yield Problem(DAMAGE, "blob-wrong", str(digest), f"{message}; a repair records that")
 
     def _toc(self, diff_id: DiffID, rows: Rows) -> Iterator[Problem]:
         if rows.diff(diff_id) is not None and not self._store.blobs.toc_size_of(diff_id).size:

@@ -70,6 +70,7 @@ class ObjectsRepair(RepairPart):
 
     def set_bad_blobs_aside(self) -> None:
         """Remove what is not the blob that its name says; a load then brings the blob back."""
+        self._record_sizes()
         for subject in self._subjects(*_BAD):
             digest = Digest.parse(subject)
             exam = self._exam(digest)
@@ -83,6 +84,15 @@ class ObjectsRepair(RepairPart):
             self._done(
                 Repair(self._kind(subject), subject, f"what was kept as {digest}, and was not that, was removed")
             )
+
+    def _record_sizes(self) -> None:
+        """Record how large objects are whose rows say something else, before anybody reads them by that."""
+        for subject in self._subjects("blob-wrong"):
+            with self._store.metadata.write() as rows:
+                changed = self._store.blobs.record_size(rows, Digest.parse(subject))
+            if changed:
+                message = f"the size of the object which holds {subject} was recorded again, as the bucket has it"
+                self._done(Repair("blob-wrong", subject, message))
 
     def bring_missing_blobs_back(self) -> None:
         """Make missing plain blobs again from compressed ones."""

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
-    """Return what was done about the rows of a store as a file, and what could not be brought back, as notes.
+    """Return what was done about the rows of a store themselves, and what could not be brought back, as notes.
 
     Old files are kept in the quarantine.
 
     Raises:
-        NotSupported: the rows are not in a local file. StoreInUse: another process, or another part of this one, has
-        the database open. NoSpace, StorageError: it cannot be written; everything is as it was.
+        NotSupported: a server has the rows, and something else than values is wrong with them.
+        StoreInUse: another process, or another part of this one, has the database open. NoSpace, StorageError: it
+        cannot be written; everything is as it was.
     """
     repairs: list[Repair] = []
     notes: list[Problem] = []
@@ -33,10 +34,21 @@ def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
         notes.append(Problem(NOTE, loss.kind, loss.subject, loss.message))
 
     if not store.is_local:
-        msg = f"the rows of {store.root} are damaged, and no file here has them; restore its database from a backup"
-        raise NotSupported(msg)
+        return _put_values_right(store), notes
     try:
         store.files.rows.repair(Quarantine(store.files), done=done, lost=lost)
     except DatabaseDamaged as error:
         notes.append(Problem(NOTE, "lost", "metadata.db", str(error)))
     return repairs, notes
+
+
+def _put_values_right(store: Store) -> list[Repair]:
+    with store.metadata.write():
+        found = store.metadata.mender().put_values_right()
+    if not found:
+        msg = f"the rows of {store.root} are damaged, and no file here has them; restore its database from a backup"
+        raise NotSupported(msg)
+    return [
+        Repair("value-invalid", f"{table} {key}", f"what the row {key} of the table {table} cannot hold was taken out")
+        for table, key in found
+    ]

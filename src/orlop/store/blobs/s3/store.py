@@ -138,7 +138,7 @@ class S3BlobStore(BlobStore):
         return CachedFetch(self._cache, self._client, source, start, end, haste=haste)
 
     def _stored(self, blob: BlobRow) -> StoredObject:
-        stored = self.keys.find(str(blob.digest))
+        stored = self._found(blob)
         if stored is None:
             raise ContentNotFound(
                 f"the blob {blob.digest} is missing from {self.where}; check that prefix, or load its image again"
@@ -233,8 +233,36 @@ class S3BlobStore(BlobStore):
     def has(self, blob: BlobRow) -> bool:
         """Return whether the bytes are there, by their size."""
         _require_valid(blob.digest)
-        stored = self.keys.find(str(blob.digest))
+        stored = self._found(blob)
         return stored is not None and stored.size == blob.size and self._is_there(stored)
+
+    def _found(self, blob: BlobRow) -> StoredObject | None:
+        stored = self.keys.find(str(blob.digest))
+        if stored is None or stored.size == blob.size or not self._doubting:
+            return stored
+        size = self._size_in_bucket(stored)
+        return stored if size is None else stored._replace(size=size)
+
+    def misrecorded(self) -> Iterable[Digest]:
+        """Return the blobs of which another size is recorded than their objects have, see `BlobStore.misrecorded`."""
+        recorded = {one.name: one for one in self.keys.objects(tocs=False)}
+        for listed in listed_sizes(self.bucket, self.keys):
+            one = recorded.get(listed.name)
+            # What is not listed may be there all the same.
+            if one is not None and listed.size not in {0, one.size} and self._size_in_bucket(one) != one.size:
+                yield Digest.parse(one.name)
+
+    def record_size(self, rows: WritableRows, digest: Digest) -> bool:
+        """Record the size of the object that holds a blob again, see `BlobStore.record_size`."""
+        stored = self.keys.find(str(_require_valid(digest)))
+        size = None if stored is None else self._size_in_bucket(stored)
+        if stored is None or not size or size == stored.size:
+            return False
+        self.keys.resize(rows, stored.name, size)
+        return True
+
+    def _size_in_bucket(self, stored: StoredObject) -> int | None:
+        return self.bucket.size(path_of(stored.key), haste=self.keys.in_block())
 
     def _is_there(self, stored: StoredObject) -> bool:
         if self._seen.has(stored.key):

@@ -1,7 +1,7 @@
 """What is wrong with the rows in PostgreSQL, among each other.
 
-The server enforces types, keys and links. What is left to be wrong is what several rows say together, and what bytes
-say of themselves.
+The server enforces types, keys and links. What is left to be wrong is what a type does not rule out, such as a size
+below zero, what several rows say together, and what bytes say of themselves.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import DatabaseDamaged
 from orlop.model.digest import Digest
+from orlop.model.tuples import NamedTuple
 from orlop.store.rows.edges import edges_of
 from orlop.store.rows.judging import (
     chain_problem,
@@ -21,8 +22,9 @@ from orlop.store.rows.judging import (
     name_problem,
     structure_checks,
 )
-from orlop.store.rows.postgres.tables import CHILDREN
+from orlop.store.rows.postgres.tables import CHILDREN, IS_TTL
 from orlop.store.rows.rows import RowProblem
+from orlop.store.rows.values import BOUNDS, COLUMNS, MOST, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,6 +37,13 @@ NO_DIGEST: Final = """CASE WHEN left({0}, 7) = 'sha256:' AND length({0}) = 71
     AND ltrim(substr({0}, 8), '0123456789abcdef') = '' THEN false
     ELSE {0} !~ '^(sha256:[0-9a-f]{{64}}|sha384:[0-9a-f]{{96}}|sha512:[0-9a-f]{{128}})$' END"""
 """Whether a text is not a digest. A regular expression costs the server many times what the first test does."""
+_OWN: Final = (
+    ("store", "last_event", "id", f"last_event < coalesce((SELECT max(number) FROM event), 0) OR last_event > {MOST}"),  # noqa: S608 - constants
+    ("store", "ttl", "id", f"NOT ({IS_TTL})"),
+    ("store", "epoch", "id", f"epoch {BOUNDS['count']}"),
+    ("doomed", "size", "key", f"size {BOUNDS['size']}"),
+)
+"""What only a store in PostgreSQL has: tables and columns, what names a row, and a test for what they cannot hold."""
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
 """The tables whose rows are named by a digest, and the column that has it."""
 
@@ -100,6 +109,11 @@ def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
         rows: inside a transaction that sees one moment.
         verify: hash and read what the rows hold.
     """
+    wrong = list(invalid_values(rows))
+    if wrong:
+        # Nothing else can be asked of such rows: whoever reads them refuses.
+        yield from (_of_value(one) for one in wrong)
+        return
     invalid = list(_invalid_keys(rows))
     yield from invalid
     # What else there is to say of a row without a digest says the same.
@@ -118,6 +132,36 @@ def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
         yield from filter(None, starmap(name_problem, sorted(names)))
         yield from _images(rows)
         yield from _manifests(rows)
+
+
+class InvalidValue(NamedTuple):
+    """A value that its column cannot hold: where it is, and the ``key`` of its row."""
+
+    table: str
+    column: str
+    key: str
+
+
+def invalid_values(rows: PostgresRows) -> Iterator[InvalidValue]:
+    """Yield each value that its column cannot hold, though its type can."""
+    for table, columns in COLUMNS.items():
+        key = columns[0].name
+        for column in columns:
+            if column.kind in BOUNDS:
+                statement = f"SELECT {key} FROM {table} WHERE {column.name} {BOUNDS[column.kind]} ORDER BY 1"  # noqa: S608 - constants
+                yield from (InvalidValue(table, column.name, str(found)) for (found,) in rows.rows(statement))
+            elif column.kind in {"texts", "document"}:
+                for found, value in rows.each(f"SELECT {key}, {column.name} FROM {table}"):  # noqa: S608 - constants
+                    if not is_valid(column, value.encode() if isinstance(value, str) else value):
+                        yield InvalidValue(table, column.name, str(found))
+    for table, column_name, key, test in _OWN:
+        statement = f"SELECT {key} FROM {table} WHERE {test} ORDER BY 1"  # noqa: S608 - constants
+        yield from (InvalidValue(table, column_name, str(found)) for (found,) in rows.rows(statement))
+
+
+def _of_value(one: InvalidValue) -> RowProblem:
+    message = f"the row {one.key} of the table {one.table} holds something in {one.column} that it cannot hold"
+    return RowProblem("value-invalid", f"{one.table} {one.key}", message)
 
 
 def _invalid_keys(rows: PostgresRows) -> Iterator[RowProblem]:

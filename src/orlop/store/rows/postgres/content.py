@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orlop.model.digest import Digest, ImageID
-from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
 from orlop.store.rows.edges import edges_of
 from orlop.store.rows.postgres.passing import PassingRows, columns_of, digests_of
 from orlop.store.rows.postgres.tables import (
@@ -23,11 +23,14 @@ from orlop.store.rows.postgres.tables import (
     UNNEEDED_BLOB,
     UNREACHED_NEAR,
 )
+from orlop.store.rows.values import blob_row, edge_row, manifest_row, top_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import psycopg
+
+    from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
 
 
 _EDGE = "SELECT parent, role, position, child, media_type, size FROM edge"
@@ -47,6 +50,7 @@ class PostgresContentRows(PassingRows):
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
         super().__init__(connection, place)
         self._freed: set[str] = set()
+        self._blob_row = partial(blob_row, place=place)
 
     def manifests(self, image: Digest) -> list[ManifestRow]:
         """Return the manifests and indexes that came with an image."""
@@ -69,8 +73,7 @@ class PostgresContentRows(PassingRows):
         return next(iter(found), None)
 
     def _manifests(self, statement: str, digest: Digest) -> list[ManifestRow]:
-        found = self.rows(statement, (str(digest),))
-        return [ManifestRow(Digest.unchecked(one), media_type, bytes(raw)) for one, media_type, raw in found]
+        return [manifest_row(row, self.place) for row in self.rows(statement, (str(digest),))]
 
     def images_of(self, manifest: Digest) -> list[Digest]:
         """Return the images that a manifest or index came with."""
@@ -86,11 +89,11 @@ class PostgresContentRows(PassingRows):
         return self._edges(f"{_EDGE} WHERE child = %s ORDER BY parent, role, position", child)
 
     def _edges(self, statement: str, digest: Digest) -> list[EdgeRow]:
-        return [_edge_row(row) for row in self.rows(statement, (str(digest),))]
+        return [edge_row(row, self.place) for row in self.rows(statement, (str(digest),))]
 
     def all_edges(self) -> Iterator[EdgeRow]:
         """Yield where all manifests and indexes lead."""
-        return map(_edge_row, self.each(_EDGE))
+        return map(partial(edge_row, place=self.place), self.each(_EDGE))
 
     def came(self) -> Iterator[tuple[ImageID, Digest]]:
         """Yield each image with each manifest or index that came with it."""
@@ -108,8 +111,7 @@ class PostgresContentRows(PassingRows):
         return self._tops(f"{_TOP} WHERE digest = %s ORDER BY name, suffix", (str(digest),))
 
     def _tops(self, statement: str, values: Sequence[str] | None = None) -> list[TopRow]:
-        found = self.rows(statement, values)
-        return [TopRow(name, suffix, Digest.unchecked(digest), updated) for name, suffix, digest, updated in found]
+        return [top_row(row, self.place) for row in self.rows(statement, values)]
 
     def repositories(self, domain: str, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of the repositories of a registry."""
@@ -152,7 +154,7 @@ class PostgresContentRows(PassingRows):
             """SELECT digest, size, compression FROM blob
             WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest) ORDER BY digest"""
         )
-        return [blob_row(row) for row in found]
+        return [self._blob_row(row) for row in found]
 
     # Changes.
 
@@ -308,13 +310,3 @@ class PostgresContentRows(PassingRows):
         if gone:
             self._going().blobs.update(map(str, gone))
         return gone
-
-
-def blob_row(row: Sequence[Any]) -> BlobRow:
-    """Return the row of stored bytes from digest, size and compression."""
-    return BlobRow(Digest.unchecked(row[0]), row[1], row[2])
-
-
-def _edge_row(row: Sequence[Any]) -> EdgeRow:
-    parent, role, position, child, media_type, size = row
-    return EdgeRow(Digest.unchecked(parent), role, position, Digest.unchecked(child), media_type, size)

@@ -180,6 +180,10 @@ class PostgresKeys(ObjectKeys):
         write.later("INSERT INTO object (name, key, size) VALUES (%s, %s, %s)", (name, key, size))
         return True
 
+    def resize(self, rows: WritableRows, name: str, size: int) -> None:
+        """Record another size of what a name leads to, see `ObjectKeys.resize`."""
+        _of_postgres(rows).run("UPDATE object SET size = %s WHERE name = %s", (size, name))
+
     def uploads(self) -> Iterable[PendingUpload]:
         """Return the uploads of all sessions."""
         return [PendingUpload(*row) for row in self._asked("SELECT key, session, upload_id FROM upload ORDER BY key")]

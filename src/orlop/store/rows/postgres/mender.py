@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.rows.judging import chain_of
-from orlop.store.rows.postgres.check import LOST_LINKS, NO_DIGEST, parent_loops
+from orlop.store.rows.postgres.check import LOST_LINKS, NO_DIGEST, invalid_values, parent_loops
+from orlop.store.rows.postgres.schema import TTL
 from orlop.store.rows.postgres.tables import CHILDREN
 from orlop.store.rows.sql_mender import SQLMender, named
+from orlop.store.rows.values import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,31 @@ _SUMS: Final = """WITH RECURSIVE sums (id, size, depth) AS (
 _UNLEASED: Final = """NOT EXISTS (SELECT 1 FROM lease WHERE digest IN (id, '*'))"""
 _MISSING_PARENTS: Final = """SELECT image, value FROM image_metadata AS one WHERE key = 'parent'
     AND NOT EXISTS (SELECT 1 FROM image WHERE convert_to(id, 'UTF8') = one.value) ORDER BY image"""
+
+_EVENTS: Final = f"DELETE FROM event WHERE number NOT BETWEEN 1 AND {MOST} OR number::text = ANY(%(keys)s)"  # noqa: S608 - constants
+_RIGHT: Final = {
+    ("blob", "size"): "UPDATE blob SET size = 0 WHERE digest = ANY(%(keys)s)",
+    ("diff", "size"): "UPDATE diff SET size = 0 WHERE id = ANY(%(keys)s)",
+    ("diff", "content_size"): "UPDATE diff SET content_size = 0 WHERE id = ANY(%(keys)s)",
+    ("diff", "entries"): "UPDATE diff SET entries = 0 WHERE id = ANY(%(keys)s)",
+    ("chain", "size"): "UPDATE chain SET size = 0 WHERE id = ANY(%(keys)s)",
+    ("chain", "depth"): "UPDATE chain SET depth = 1 WHERE id = ANY(%(keys)s)",
+    ("chain", "descriptor"): "UPDATE chain SET descriptor = NULL WHERE id = ANY(%(keys)s)",
+    ("edge", "position"): "DELETE FROM edge WHERE parent = ANY(%(keys)s)",
+    ("edge", "size"): "DELETE FROM edge WHERE parent = ANY(%(keys)s)",
+    ("event", "number"): _EVENTS,
+    ("event", "attributes"): _EVENTS,
+    ("doomed", "size"): "UPDATE doomed SET size = 0 WHERE key = ANY(%(keys)s)",
+    ("store", "last_event"): f"""UPDATE store SET last_event = greatest(
+        CASE WHEN last_event BETWEEN 0 AND {MOST} THEN last_event END, (SELECT max(number) FROM event), 0)""",  # noqa: S608 - a constant
+    ("store", "ttl"): f"UPDATE store SET ttl = {TTL}",  # noqa: S608 - a constant
+    ("store", "epoch"): f"""UPDATE store SET epoch = 1 + coalesce((SELECT max(stamp) FROM doomed
+        WHERE stamp BETWEEN 0 AND {MOST}), 0)""",  # noqa: S608 - a constant
+}
+"""What takes the place of a value that its column cannot hold: one that other rows and bytes then contradict.
+
+Edges follow from their manifests. What nothing tells again goes.
+"""
 
 
 class PostgresMender(SQLMender):
@@ -56,6 +83,18 @@ class PostgresMender(SQLMender):
 
     def _missing_parents(self) -> list[Any]:
         return self._rows.rows(_MISSING_PARENTS)
+
+    # Values that no column can hold.
+
+    def put_values_right(self) -> list[tuple[str, str]]:
+        """Put something else in place of what columns cannot hold, see `RowMender`."""
+        found = list(invalid_values(self._rows))
+        for column in sorted({(one.table, one.column) for one in found}):
+            keys = [one.key for one in found if (one.table, one.column) == column]
+            self._run(_RIGHT[column], {"keys": keys})
+        for parent in sorted({one.key for one in found if one.table == "edge"}):
+            self.set_edges(parent)
+        return [(one.table, one.key) for one in found]
 
     # Rows under a wrong name.
 

@@ -9,12 +9,14 @@ from orlop.model.digest import Digest
 from orlop.store.rows.pending import PendingRows
 from orlop.store.rows.postgres.errors import explaining_postgres
 from orlop.store.rows.postgres.sending import Sending
-from orlop.store.rows.rows import Event
+from orlop.store.rows.values import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import psycopg
+
+    from orlop.store.rows.rows import Event
 
 D = TypeVar("D", bound=Digest)
 FETCHED: Final = 5000
@@ -87,10 +89,7 @@ class PassingRows(PendingRows):
                 FROM event WHERE number > %(after)s) AS later {limit} ORDER BY number""",  # noqa: S608 - constants
             {"after": after, "most": None if most is None else max(most, 1)},
         )
-        return [
-            Event(number, time, kind, action, actor, json.loads(attributes))
-            for number, time, kind, action, actor, attributes in found
-        ]
+        return [event(row, self.place) for row in found]
 
     def last_event(self) -> int:
         """Return the number of the newest event."""

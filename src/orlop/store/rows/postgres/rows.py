@@ -6,21 +6,23 @@ Whether an image has children is recorded with it (``head``), as lists ask for i
 from __future__ import annotations
 
 import json
+from functools import partial
 from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
-from orlop.store.rows.metadata import ChainRow, DiffRow, ImageRow, ReferenceRow, parent_of
-from orlop.store.rows.postgres.content import PostgresContentRows, blob_row
+from orlop.store.rows.metadata import parent_of
+from orlop.store.rows.postgres.content import PostgresContentRows
 from orlop.store.rows.postgres.passing import columns_of, digests_of, sorted_texts
 from orlop.store.rows.postgres.tables import CHILDREN, STATE
+from orlop.store.rows.values import chain_row, diff_row, image_row, labels, reference_row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import psycopg
 
-    from orlop.store.rows.metadata import BlobRow
+    from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ReferenceRow
     from orlop.store.rows.unneeded import Falling, Unneeded
 
 _PARENT = "parent"
@@ -41,6 +43,7 @@ class PostgresRows(PostgresContentRows):
         self.writable = writable
         self.sending.is_bounded = writable
         self.pinned = writable
+        self._image_row = partial(image_row, place=place)
         """Whether what these rows name stays as long as they are looked at."""
 
     # Images and their metadata.
@@ -62,16 +65,16 @@ class PostgresRows(PostgresContentRows):
     def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
         """Yield all images, or those that are listed, newest first."""
         if not listed_only:
-            return map(_image_row, self.each(_IMAGE_ROW + _NEWEST_FIRST))
+            return map(self._image_row, self.each(_IMAGE_ROW + _NEWEST_FIRST))
         heads = self.each(f"{_IMAGE_ROW} WHERE image.head{_NEWEST_FIRST}")
         others = self.rows(f"{_IMAGE_ROW} WHERE {_NAMED_PARENTS}{_NEWEST_FIRST}")
         found = merge(heads, others, key=lambda row: (-row[2], -row[3], row[0])) if others else heads
-        return map(_image_row, found)
+        return map(self._image_row, found)
 
     def image_row(self, image: Digest) -> ImageRow | None:
         """Return one image's row."""
         found = self.row(f"{_IMAGE_ROW} WHERE image.id = %s", (str(image),))
-        return None if found is None else _image_row(found)
+        return None if found is None else self._image_row(found)
 
     def labels(self, images: Sequence[Digest], *, most: int | None = None) -> dict[ImageID, Mapping[str, str]]:
         """Return the labels of some images, without those whose config has none, or more than so many bytes."""
@@ -80,7 +83,7 @@ class PostgresRows(PostgresContentRows):
             AND (%(most)s::bigint IS NULL OR length(labels) <= %(most)s)""",
             {"images": [str(image) for image in images], "most": most},
         )
-        return {ImageID.unchecked(image): json.loads(kept) for image, kept in found}
+        return {ImageID.unchecked(image): labels(kept, self.place) for image, kept in found}
 
     def heads(self) -> Iterator[ImageID]:
         """Yield the images that are nobody's parent."""
@@ -174,14 +177,14 @@ class PostgresRows(PostgresContentRows):
     def reference(self, name: str, suffix: str) -> ReferenceRow | None:
         """Return what a name points to."""
         row = self.row(f"{_REFERENCE_ROW} WHERE name = %s AND suffix = %s", (name, suffix))
-        return None if row is None else _reference_row(row)
+        return None if row is None else reference_row(row, self.place)
 
     def references_in(self, name: str, suffixes: Iterable[str]) -> list[ReferenceRow]:
         """Return what some tags and digests of a repository point to."""
         found = self.rows(
             f"{_REFERENCE_ROW} WHERE name = %s AND suffix = ANY(%s) ORDER BY suffix", (name, sorted(set(suffixes)))
         )
-        return [_reference_row(row) for row in found]
+        return [reference_row(row, self.place) for row in found]
 
     def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
         """Return all references, or those of an image or of a repository, sorted."""
@@ -190,7 +193,7 @@ class PostgresRows(PostgresContentRows):
             tests.append("name = %(name)s")
         where = f" WHERE {' AND '.join(tests)}" if tests else ""
         found = self.rows(f"{_REFERENCE_ROW}{where} ORDER BY name, suffix", {"image": str(image), "name": name})
-        return [_reference_row(row) for row in found]
+        return [reference_row(row, self.place) for row in found]
 
     def put_reference(self, row: ReferenceRow) -> None:
         """Point a name to an image."""
@@ -222,16 +225,16 @@ class PostgresRows(PostgresContentRows):
     def chain(self, chain_id: ChainID) -> ChainRow | None:
         """Return one layer in its place."""
         row = self.row(f"{_CHAIN_ROW} WHERE id = %s", (str(chain_id),))
-        return None if row is None else _chain_row(row)
+        return None if row is None else chain_row(row, self.place)
 
     def chains(self) -> list[ChainRow]:
         """Return every layer in its place."""
-        return [_chain_row(row) for row in self.rows(f"{_CHAIN_ROW} ORDER BY id")]
+        return [chain_row(row, self.place) for row in self.rows(f"{_CHAIN_ROW} ORDER BY id")]
 
     def diff(self, diff_id: DiffID) -> DiffRow | None:
         """Return what is known of a layer's content."""
         row = self.row("SELECT id, size, content_size, entries, partial FROM diff WHERE id = %s", (str(diff_id),))
-        return None if row is None else DiffRow(DiffID.unchecked(row[0]), *row[1:])
+        return None if row is None else diff_row(row, self.place)
 
     def blobs_of(self, diff_id: DiffID) -> list[BlobRow]:
         """Return the stored forms of a layer's content, plain ones first."""
@@ -240,16 +243,16 @@ class PostgresRows(PostgresContentRows):
             WHERE diff_blob.diff = %s ORDER BY blob.compression <> 'none', blob.size, blob.digest""",
             (str(diff_id),),
         )
-        return [blob_row(row) for row in found]
+        return [self._blob_row(row) for row in found]
 
     def blob(self, digest: Digest) -> BlobRow | None:
         """Return what is known of stored bytes."""
         row = self.row("SELECT digest, size, compression FROM blob WHERE digest = %s", (str(digest),))
-        return None if row is None else blob_row(row)
+        return None if row is None else self._blob_row(row)
 
     def blobs(self) -> list[BlobRow]:
         """Return what is known of all stored bytes."""
-        return [blob_row(row) for row in self.rows("SELECT digest, size, compression FROM blob ORDER BY digest")]
+        return [self._blob_row(row) for row in self.rows("SELECT digest, size, compression FROM blob ORDER BY digest")]
 
     def diffs_of(self, blob: Digest) -> list[DiffID]:
         """Return the layers' contents of which a blob is recorded as a stored form."""
@@ -262,7 +265,7 @@ class PostgresRows(PostgresContentRows):
             LEFT JOIN diff_blob ON diff_blob.diff = diff.id LEFT JOIN blob ON blob.digest = diff_blob.blob
             ORDER BY diff.id, blob.digest"""
         )
-        return [(DiffID.unchecked(diff), None if form[0] is None else blob_row(form)) for diff, *form in found]
+        return [(DiffID.unchecked(diff), None if form[0] is None else self._blob_row(form)) for diff, *form in found]
 
     def diff_ids(self) -> list[DiffID]:
         """Return all layers' contents."""
@@ -359,27 +362,11 @@ class PostgresRows(PostgresContentRows):
         found = self.row(
             """SELECT (SELECT count(*) FROM image), (SELECT count(*) FROM reference), (SELECT count(*) FROM chain),
             (SELECT count(*) FROM diff), (SELECT count(*) FROM blob), (SELECT count(*) FROM manifest),
-            (SELECT coalesce(sum(size), 0)::bigint FROM blob)"""
+            (SELECT coalesce(sum(size), 0) FROM blob)"""
         )
         kinds = ("images", "names", "chains", "layers", "blobs", "manifests", "blob_bytes")
-        return dict(zip(kinds, found or (), strict=True))
+        return dict(zip(kinds, map(int, found or ()), strict=True))
 
 
 def _text(digest: Digest | None) -> str | None:
     return None if digest is None else str(digest)
-
-
-def _image_row(row: Sequence[Any]) -> ImageRow:
-    chain = None if row[1] is None else ChainID.unchecked(row[1])
-    parent = None if row[5] is None else bytes(row[5])
-    return ImageRow(ImageID.unchecked(row[0]), chain, (row[2], row[3]), row[4], parent_of(parent))
-
-
-def _reference_row(row: Sequence[Any]) -> ReferenceRow:
-    return ReferenceRow(row[0], row[1], ImageID.unchecked(row[2]), row[3])
-
-
-def _chain_row(row: Sequence[Any]) -> ChainRow:
-    parent = None if row[1] is None else ChainID.unchecked(row[1])
-    descriptor = None if row[5] is None else bytes(row[5])
-    return ChainRow(ChainID.unchecked(row[0]), parent, DiffID.unchecked(row[2]), row[3], row[4], descriptor)

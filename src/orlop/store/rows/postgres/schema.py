@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from orlop.errors import InvalidInput, StoreNotFound, StoreTooNew
+from orlop.errors import DatabaseDamaged, InvalidInput, StoreNotFound, StoreTooNew
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.postgres.errors import explaining_postgres
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION, STEPS, TABLES
@@ -52,14 +52,22 @@ def watch(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
         connection.execute(f"SELECT {_WATCHED}".encode())
 
 
-def laid_in(connection: psycopg.Connection[tuple[Any, ...]]) -> Laid:
-    """Return what is laid out in a database, and have the server look after the client."""
+def laid_in(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> Laid:
+    """Return what is laid out in a database, and have the server look after the client.
+
+    Raises:
+        DatabaseDamaged: it has a version that none has.
+    """
     asked = f"SELECT to_regclass(%s) IS NOT NULL, {_WATCHED}"
     there = connection.execute(asked.encode(), (f"{SCHEMA}.store",)).fetchone()
     if there is None or not there[0]:
         return Laid(0)
     asked = f"SELECT version, coalesce(to_jsonb(store) ->> 'blobs', '') FROM {SCHEMA}.store"  # noqa: S608 - constants
-    return Laid(*(connection.execute(asked.encode()).fetchone() or (0,)))
+    found = connection.execute(asked.encode()).fetchone()
+    if found is None or found[0] < 1:
+        says = "nothing" if found is None else f"that its schema is {found[0]}"
+        raise DatabaseDamaged(f"{place} is damaged (its table store says {says}); restore it from a backup")
+    return Laid(*found)
 
 
 def require_laid(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> Laid:
@@ -69,7 +77,7 @@ def require_laid(connection: psycopg.Connection[tuple[Any, ...]], place: str) ->
         StoreNotFound: there is none. StoreTooNew: a newer orlop wrote it.
     """
     with explaining_postgres(place):
-        found = laid_in(connection)
+        found = laid_in(connection, place)
     if found.version == 0:
         raise StoreNotFound(f"there is no store in {place}; make one with `orlop --root URL store init`")
     require_known(found.version, place)
@@ -106,7 +114,7 @@ def lay_out(
         try:
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, _LAYING_OUT))
             connection.execute("SET LOCAL lock_timeout = '5s'")
-            version = laid_in(connection).version
+            version = laid_in(connection, place).version
             if version == 0:
                 _require_utf8(connection, place)
                 # One that is there may be the only one that this role may use.

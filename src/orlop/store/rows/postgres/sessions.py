@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import OrlopError
 from orlop.store.rows.postgres.errors import lease_lost
 from orlop.store.rows.postgres.passing import PassingRows
+from orlop.store.rows.postgres.schema import TTL
+from orlop.store.rows.postgres.tables import IS_TTL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -86,7 +88,9 @@ class Session:
         name = os.urandom(8).hex()
         now = _now()
         with self._metadata.short() as rows:
-            self._epoch, ttl = rows.row("SELECT epoch, ttl FROM store") or (0, 0.0)
+            self._epoch, ttl, is_ttl = rows.row(f"SELECT epoch, ttl, {IS_TTL} FROM store") or (0, 0.0, False)  # noqa: S608 - a constant
+            # A store that says something else is damaged, and a repair needs a session.
+            ttl = ttl if is_ttl else TTL
             rows.run("INSERT INTO session (id, pin) VALUES (%s, %s)", (name, self._epoch))
         self._id, self._heard, self._ttl = name, now, ttl
         self._metadata.sessions.add(name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.model.digest import DiffID
 from orlop.store.rows.postgres.check import require_sound
-from orlop.store.rows.rows import LOST_ROWS, DiffRow
+from orlop.store.rows.rows import LOST_ROWS
 from orlop.store.rows.snapshot import SavedRows, Snapshot
+from orlop.store.rows.values import diff_row
 
 if TYPE_CHECKING:
     from orlop.store.rows.postgres.rows import PostgresRows
@@ -30,6 +30,6 @@ class PostgresSnapshot(Snapshot):
     def needs(self) -> SavedRows:
         """Return what the rows need."""
         found = self.rows.rows("SELECT id, size, content_size, entries, partial FROM diff ORDER BY id")
-        diffs = [DiffRow(DiffID.unchecked(row[0]), *row[1:]) for row in found]
+        diffs = [diff_row(row, self.rows.place) for row in found]
         lost_some = bool(self.rows.lease_digests(LOST_ROWS))
         return SavedRows(self.rows.counts()["images"], self.rows.blobs(), diffs, lost_some)

@@ -15,6 +15,9 @@ SCHEMA: Final = "orlop"
 SCHEMA_VERSION: Final = 5
 """Kept in ``store.version``; a store of a higher one is left alone."""
 
+IS_TTL: Final = "ttl BETWEEN 0.001 AND 1e6"
+"""Whether sessions can be watched: 'NaN' is greater than all numbers here, as infinity is."""
+
 KEY: Final = 'text COLLATE "C" NOT NULL'
 
 _DUE: Final = """CREATE INDEX deleting_first ON deleting (key) WHERE NOT reported;

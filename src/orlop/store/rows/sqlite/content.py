@@ -8,7 +8,7 @@ from orlop.store.rows.content import ELSEWHERE, LISTED
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import PassingRows, digests_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB
-from orlop.store.rows.sqlite.values import blob_row, edge_row, manifest_row, text, top_row
+from orlop.store.rows.values import blob_row, edge_row, manifest_row, text, top_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

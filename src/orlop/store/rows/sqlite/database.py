@@ -27,7 +27,7 @@ from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault, require_whole_log
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
-from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, is_undone
+from orlop.store.rows.sqlite.errors import explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_in
 from orlop.store.rows.sqlite.open import connect, connect_newest, connect_reading, make, patiently, wait_by_itself
@@ -39,6 +39,7 @@ from orlop.store.rows.sqlite.schema import CURRENT, lay_out, migrate, of_schema,
 from orlop.store.rows.sqlite.shape import moment_of_shape, reading_schema, require_shape
 from orlop.store.rows.sqlite.sound import Soundness
 from orlop.store.rows.sqlite.unopened import close_all
+from orlop.store.rows.values import damaged
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import PRIVATE, explaining
 from orlop.streams.interruption import interruptible
@@ -228,8 +229,7 @@ class SQLiteMetadata(Metadata):
         self._after_fork()
         with self._guard:
             self._close([*self._connections.values()])
-            self._connections = {}
-            self._local = threading.local()
+            self._connections, self._local = {}, threading.local()
             self._place.forget()
             self._copy.drop()
 
@@ -268,8 +268,7 @@ class SQLiteMetadata(Metadata):
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             _abandoned.extend(self._connections.values())
-            self._connections = {}
-            self._local = threading.local()
+            self._connections, self._local = {}, threading.local()
             self._guard = threading.Lock()
             self._writer = None
             self._copy.forget()
@@ -290,10 +289,11 @@ class SQLiteMetadata(Metadata):
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if threading.current_thread() not in self._connections:
             connection = None  # a fork has closed it
+        elif connection is not None and connection.in_transaction and self._outer() is None:
+            connection.rollback()  # a signal has interrupted the end of a block
         if connection is not None and self._local.stamp not in {None, self._stamp()}:
-            self._local.connection = None
             connection.close()
-            connection = None
+            self._local.connection = connection = None
         if connection is None:
             self._local.stamp = None if self._refusal is None else self._copy.moment()
             connection = self._connect_reading() if self._refusal is not None else self._connect()

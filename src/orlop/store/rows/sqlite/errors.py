@@ -7,7 +7,6 @@ import sqlite3
 from contextlib import contextmanager, suppress
 
 from orlop.errors import (
-    DatabaseDamaged,
     NoSpace,
     NotSupported,
     PermissionDenied,
@@ -16,6 +15,7 @@ from orlop.errors import (
     StoreClosed,
     StoreMoved,
 )
+from orlop.store.rows.values import damaged
 from orlop.streams.files import exhausted, explained
 
 TYPE_CHECKING = False
@@ -93,11 +93,6 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
             return explained(unread, "read", path)
         return damaged(path, str(error))
     return StorageError(f"the database {path} failed: {error}")
-
-
-def damaged(path: str, what: str) -> DatabaseDamaged:
-    """Make the error for a database that is found damaged; ``what`` was found is part of a sentence."""
-    return DatabaseDamaged(f"{path} is damaged ({what}); run `orlop fsck --repair`, or restore it from a backup")
 
 
 def is_undone(connection: sqlite3.Connection, error: BaseException) -> bool:

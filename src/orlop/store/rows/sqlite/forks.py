@@ -25,7 +25,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import Counter
 from contextlib import contextmanager
 
 from orlop.errors import StoreInUse
@@ -51,10 +50,7 @@ class Blocks:
     """The blocks in which connections are used at the moment: by which threads, and which of them write."""
 
     def __init__(self) -> None:
-        self._turn = threading.Condition()
-        self._inside: Counter[int] = Counter()
-        self._writing: Counter[int] = Counter()
-        self._forks = 0
+        self._begin()
         self._members: weakref.WeakSet[Forking] = weakref.WeakSet()
         self.cut_off = False
         """Whether this process was forked in the middle of a write, and cannot write for that."""
@@ -72,35 +68,43 @@ class Blocks:
     @contextmanager
     def block(self, *, writing: bool = False) -> Iterator[None]:
         """Use a connection for a block, which may lie in another block of the same thread."""
-        thread = threading.get_ident()
-        with self._turn:
-            # Who is in a block already must get to its end.
-            self._turn.wait_for(lambda: self._forks == 0 or self._inside[thread] > 0)
-            self._inside[thread] += 1
-            self._writing[thread] += writing
+        thread, one = threading.get_ident(), object()
         try:
+            with self._guard:
+                # Who is in a block already must get to its end.
+                if self._forks:
+                    self._turn.wait_for(lambda: self._forks == 0 or thread in self._inside.values())
+                self._inside[one] = thread
+                if writing:
+                    self._writing[one] = thread
             yield
         finally:
-            with self._turn:
-                for counter, number in ((self._inside, 1), (self._writing, writing)):
-                    counter[thread] -= number
-                    if counter[thread] <= 0:
-                        del counter[thread]
-                if self._forks:
-                    self._turn.notify_all()
+            try:
+                self._end(one)
+            except BaseException:
+                # A signal may have interrupted it before it did anything.
+                self._end(one)
+                raise
+
+    def _end(self, one: object) -> None:
+        with self._guard:
+            self._inside.pop(one, None)
+            self._writing.pop(one, None)
+            if self._forks:
+                self._turn.notify_all()
 
     def others(self) -> set[int]:
         """Return the identifiers of the other threads that are in blocks."""
-        with self._turn:
-            return set(self._inside) - {threading.get_ident()}
+        with self._guard:
+            return {*self._inside.values()} - {threading.get_ident()}
 
     def before_fork(self) -> None:
         """Bring SQLite to rest, as far as possible, and keep new blocks from beginning."""
         self._turn.acquire()
         me = threading.get_ident()
         self._forks += 1
-        self._turn.wait_for(lambda: not self._writing.keys() - {me}, _PATIENCE)
-        busy = set(self._inside)
+        self._turn.wait_for(lambda: not {*self._writing.values()} - {me}, _PATIENCE)
+        busy = {*self._inside.values()}
         for member in list(self._members):
             member.close_idle(busy)
 
@@ -113,8 +117,14 @@ class Blocks:
     def after_fork_in_child(self) -> None:
         """Begin anew: the other threads are not there, and nothing that they did in SQLite will end."""
         self.cut_off = self.cut_off or bool(self._writing)
-        self._turn = threading.Condition()
-        self._inside, self._writing = Counter(), Counter()
+        self._begin()
+
+    def _begin(self) -> None:
+        # The guard is taken by itself where that is possible: a signal leaves a condition locked that it interrupts.
+        self._guard = threading.RLock()
+        self._turn = threading.Condition(self._guard)
+        self._inside: dict[object, int] = {}
+        self._writing: dict[object, int] = {}
         self._forks = 0
 
 

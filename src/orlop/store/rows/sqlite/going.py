@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orlop.errors import InvalidInput
 from orlop.store.rows.image_facts import diff_ids_of
 from orlop.store.rows.metadata import EVERYTHING
-from orlop.store.rows.sqlite.errors import damaged
 from orlop.store.rows.sqlite.tables import itself
+from orlop.store.rows.values import damaged
 
 if TYPE_CHECKING:
     import sqlite3

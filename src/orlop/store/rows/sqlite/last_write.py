@@ -17,7 +17,7 @@ import os
 import sqlite3
 from contextlib import suppress
 
-from orlop.store.rows.sqlite.errors import damaged
+from orlop.store.rows.values import damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from orlop.model import plain_json
 from orlop.model.digest import Digest
 from orlop.model.generic import TypeVar
 from orlop.store.rows.pending import PendingRows
-from orlop.store.rows.sqlite.values import event, text
+from orlop.store.rows.values import event, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -55,7 +55,12 @@ class Place:
                 self.require()
             yield
         finally:
-            lock.release()
+            try:
+                lock.release()
+            except BaseException:
+                # A signal may have interrupted it before it did anything.
+                lock.release()
+                raise
 
     def require_database(self) -> None:
         """Raise `StoreMoved` where the database is not there, or another one; note which one it is."""

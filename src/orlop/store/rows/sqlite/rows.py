@@ -9,7 +9,7 @@ from orlop.store.rows.sqlite.content import SQLiteContentRows
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import digests_of
 from orlop.store.rows.sqlite.tables import CHILDREN, UNNEEDED_BLOB
-from orlop.store.rows.sqlite.values import (
+from orlop.store.rows.values import (
     blob_row,
     chain_row,
     content,

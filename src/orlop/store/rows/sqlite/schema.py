@@ -12,10 +12,10 @@ from contextlib import closing, suppress
 
 from orlop.errors import StoreDamaged, StoreTooNew
 from orlop.model.values import dataclass, field
-from orlop.store.rows.sqlite.errors import damaged
 from orlop.store.rows.sqlite.open import beside, connect, copy_pages, end_log, make
 from orlop.store.rows.sqlite.shape import version_by_shape
 from orlop.store.rows.sqlite.tables import EDGE_TABLE, EDGES, PINNED_INDEX, SCHEMA, SCHEMA_VERSION, TOP_TABLE
+from orlop.store.rows.values import damaged
 from orlop.streams.files import explaining, remove_leftover
 
 TYPE_CHECKING = False

@@ -11,12 +11,12 @@ from orlop.store.rows.file import FileSnapshot
 from orlop.store.rows.metadata import LOST_ROWS
 from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
-from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
+from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.lineage import set_number, succeed
 from orlop.store.rows.sqlite.open import PATIENCE, connect, copy_pages, end_log, make, patiently, wait_by_itself
 from orlop.store.rows.sqlite.schema import version_of
-from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED, itself
-from orlop.store.rows.sqlite.values import blob_row, diff_row
+from orlop.store.rows.sqlite.tables import LOST_TOPS, UNNEEDED_BLOB, UNREACHED, itself
+from orlop.store.rows.values import blob_row, damaged, diff_row
 from orlop.streams.files import explaining
 from orlop.streams.interruption import interruptible
 
@@ -34,8 +34,9 @@ _TRIM = (
         UNION SELECT chain.parent FROM chain JOIN needed ON chain.id = needed.id WHERE chain.parent IS NOT NULL)
     DELETE FROM chain WHERE id NOT IN needed AND NOT EXISTS (SELECT 1 FROM lease)""",
     "DELETE FROM diff WHERE id NOT IN (SELECT diff FROM chain) AND NOT EXISTS (SELECT 1 FROM lease)",
-    f"DELETE FROM manifest WHERE digest IN ({UNREACHED})",  # noqa: S608 - constants
-    f"DELETE FROM blob WHERE {UNNEEDED_BLOB}",  # noqa: S608 - constants
+    # A name that has lost its manifest may lead to any of them.
+    f"DELETE FROM manifest WHERE digest IN ({UNREACHED}) AND NOT {LOST_TOPS}",  # noqa: S608 - constants
+    f"DELETE FROM blob WHERE {UNNEEDED_BLOB} AND NOT {LOST_TOPS}",  # noqa: S608 - constants
 )
 
 

@@ -27,6 +27,9 @@ REACHED: Final = """WITH RECURSIVE reached (digest) AS (
 UNREACHED: Final = f"""{REACHED} SELECT digest FROM manifest WHERE digest NOT IN (SELECT digest FROM reached)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*') ORDER BY digest"""  # noqa: S608 - constants
 
+LOST_TOPS: Final = "EXISTS (SELECT 1 FROM top WHERE digest NOT IN (SELECT digest FROM manifest))"
+"""Whether a name has lost the manifest that it means: only that could tell what it led to."""
+
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""

@@ -44,140 +44,19 @@ Entries of indexes are compared with their tables by `integrity_faults`.
 
 from __future__ import annotations
 
-from orlop.model import plain_json
-from orlop.model.tuples import NamedTuple
-from orlop.store.rows.sqlite.values import labels_of
+from orlop.store.rows.values import BOUNDS, CHECKS, COLUMNS, is_count, is_valid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
-    from typing import Final
+    from collections.abc import Iterator
 
-
-_MOST: Final = (1 << 53) - 1
-"""A number of events, or of layers, that no store comes to."""
-
-
-class Column(NamedTuple):
-    """A column: its name, the ``kind`` of its values, and whether it may hold nothing."""
-
-    name: str
-    kind: str
-    optional: bool = False
-
-
-COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
-    "image": (
-        Column("id", "text"),
-        Column("config", "bytes"),
-        Column("chain", "text", optional=True),
-        Column("created", "number"),
-        Column("created_ns", "number"),
-        Column("head", "number"),
-    ),
-    "image_metadata": (Column("image", "text"), Column("key", "text"), Column("value", "bytes")),
-    "image_labels": (Column("image", "text"), Column("labels", "text")),
-    "reference": (
-        Column("name", "text"),
-        Column("suffix", "text"),
-        Column("image", "text"),
-        Column("updated", "number"),
-    ),
-    "blob": (Column("digest", "text"), Column("size", "size"), Column("compression", "text")),
-    "diff": (
-        Column("id", "text"),
-        Column("size", "size"),
-        Column("content_size", "size"),
-        Column("entries", "size"),
-        Column("partial", "text", optional=True),
-    ),
-    "diff_blob": (Column("diff", "text"), Column("blob", "text")),
-    "chain": (
-        Column("id", "text"),
-        Column("parent", "text", optional=True),
-        Column("diff", "text"),
-        Column("size", "size"),
-        Column("depth", "count"),
-        Column("descriptor", "document", optional=True),
-    ),
-    "manifest": (Column("digest", "text"), Column("media_type", "text"), Column("content", "bytes")),
-    "image_manifest": (Column("image", "text"), Column("manifest", "text")),
-    "edge": (
-        Column("parent", "text"),
-        Column("role", "text"),
-        Column("position", "size"),
-        Column("child", "text"),
-        Column("media_type", "text"),
-        Column("size", "size"),
-    ),
-    "top": (
-        Column("name", "text"),
-        Column("suffix", "text"),
-        Column("digest", "text"),
-        Column("updated", "number"),
-    ),
-    "lease": (Column("lease", "text"), Column("digest", "text")),
-    "event": (
-        Column("number", "count"),
-        Column("time", "number"),
-        Column("kind", "text"),
-        Column("action", "text"),
-        Column("actor", "text"),
-        Column("attributes", "texts"),
-    ),
-}
-
-
-def _is_text(value: object) -> bool:
-    if not isinstance(value, bytes):
-        return False
-    try:
-        return b"\0" not in value and value.decode() is not None
-    except UnicodeDecodeError:
-        return False
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, bytes) and _is_text(value) and labels_of(value.decode()) is not None
-
-
-def _is_document(value: object) -> bool:
-    try:
-        return isinstance(value, bytes) and isinstance(plain_json.loads(value), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def is_count(value: object) -> bool:
-    """Return whether something is the number of an event or of a layer, after which others can come."""
-    return isinstance(value, int) and 0 < value <= _MOST
-
-
-_CHECKS: Final[dict[str, tuple[str, Callable[[object], bool]]]] = {
-    "text": ("text", _is_text),
-    "texts": ("text", _is_texts),
-    "bytes": ("blob", lambda value: isinstance(value, bytes)),
-    "document": ("blob", _is_document),
-    "number": ("integer", lambda value: isinstance(value, int)),
-    "size": ("integer", lambda value: isinstance(value, int) and value >= 0),
-    "count": ("integer", is_count),
-}
-"""For each kind what SQLite calls the type of its values, and whether a value is one; of text, its bytes."""
-
-
-_BOUNDS: Final = {"count": f"NOT BETWEEN 1 AND {_MOST}", "size": "< 0"}
-"""The numbers that a kind cannot have, as a test."""
-
-
-def is_valid(column: Column, value: object) -> bool:
-    """Return whether a column may hold a value; a text is given as its bytes."""
-    return column.optional if value is None else _CHECKS[column.kind][1](value)
+    from orlop.store.rows.values import Column
 
 
 def raw(column: Column) -> str:
     """Return the expression that has a column's value as it is: of text its bytes, as it may not be UTF-8."""
-    return f"CAST({column.name} AS BLOB)" if _CHECKS[column.kind][0] == "text" else column.name
+    return f"CAST({column.name} AS BLOB)" if CHECKS[column.kind][0] == "text" else column.name
 
 
 def invalid_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
@@ -211,10 +90,10 @@ def _counters(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
 
 
 def _mistyped(column: Column) -> str:
-    right = _CHECKS[column.kind][0]
+    right = CHECKS[column.kind][0]
     test = f"typeof({column.name}) <> '{right}'"
-    if column.kind in _BOUNDS:
-        test = f"({test} OR {column.name} {_BOUNDS[column.kind]})"
+    if column.kind in BOUNDS:
+        test = f"({test} OR {column.name} {BOUNDS[column.kind]})"
     return f"({column.name} IS NOT NULL AND {test})" if column.optional else test
 
 

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orlop.model.digest import Digest
 from orlop.store.rows.sqlite.damage.budget import Budget
-from orlop.store.rows.sqlite.damage.columns import COLUMNS, Column, is_valid
 from orlop.store.rows.sqlite.damage.pages import tree_roots
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, WITH_ROWIDS
 from orlop.store.rows.sqlite.unopened import DATABASE_HEADER
+from orlop.store.rows.values import COLUMNS, Column, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

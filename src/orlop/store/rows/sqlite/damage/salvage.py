@@ -35,11 +35,12 @@ from orlop.store.rows.judging import chain_of, digest_of, is_name
 from orlop.store.rows.rows import EVERYTHING, LOST_ROWS, PINNED
 from orlop.store.rows.sqlite.damage.budget import Budget
 from orlop.store.rows.sqlite.damage.carve import carved
-from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_count, is_valid, raw
+from orlop.store.rows.sqlite.damage.columns import raw
 from orlop.store.rows.sqlite.damage.pages import knows_free, page_size, tree_roots
 from orlop.store.rows.sqlite.damage.roots import lay_out, stray_rows
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, itself
+from orlop.store.rows.values import COLUMNS, is_count, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
