@@ -43,8 +43,8 @@ class PostgresRows(PostgresContentRows):
         self.writable = writable
         self.sending.is_bounded = writable
         self.pinned = writable
-        self._image_row = partial(image_row, place=place)
         """Whether what these rows name stays as long as they are looked at."""
+        self._image_row = partial(image_row, place=place)
 
     # Images and their metadata.
 
