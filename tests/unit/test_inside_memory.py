@@ -40,7 +40,7 @@ def peak_of(work: Callable[[], object]) -> float:
         tracemalloc.stop()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_a_path_takes_half_a_kilobyte_while_layers_are_merged(images: orlop.ImageService) -> None:
     with images.files("made:1") as files:
         assert peak_of(lambda: files.node("/")) < 490

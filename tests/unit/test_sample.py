@@ -127,7 +127,7 @@ def test_cheap(number):
 """
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("words", "pace", "day", "passed"),
     [
