@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orlop.store.rows.sqlite.damage.columns import Column
 
 WRONG = {"bytes": b"\xff\x00", "text": "no such thing", "number": 7, "nothing": None}
-TYPES = {"text": ("text", "texts"), "blob": ("bytes", "document"), "integer": ("number", "count")}
+TYPES = {"text": ("text", "texts"), "blob": ("bytes", "document"), "integer": ("number", "count", "size")}
 """What SQLite calls the kinds of columns."""
 
 
@@ -56,6 +56,11 @@ def is_wrong(root: Path, table: str, column: Column) -> bool:
     (right,) = {kind for kind, words in TYPES.items() if column.kind in words}
     found = {kind for (kind,) in ask(root, f"SELECT typeof({column.name}) FROM {table}")}
     return bool(found - {right} - ({"null"} if column.optional else set()))
+
+
+def test_the_type_of_each_column_is_known() -> None:
+    kinds = {column.kind for columns in COLUMNS.values() for column in columns}
+    assert kinds <= {word for words in TYPES.values() for word in words}
 
 
 @pytest.mark.sampled(16)
