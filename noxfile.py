@@ -43,7 +43,7 @@ def docs(session: nox.Session) -> None:
     """
     session.run(sys.executable, "-m", "towncrier", "build", "--draft", "--version", "next", external=True, silent=True)
     build = HERE / "build"
-    options = ["-b", "html", "-q", "-E", "-W", "--keep-going", "-d", str(build / "doctrees")]
+    options = ["-b", "html", "-j", "auto", "-q", "-E", "-W", "--keep-going", "-d", str(build / "doctrees")]
     session.run(sys.executable, "-m", "sphinx", *options, str(HERE / "docs"), str(build / "docs"), external=True)
 
 

@@ -32,6 +32,9 @@ DATA = Path(__file__).parent / "data"
 HERE = Path(__file__).parent
 #: The signals that orlop's commands handle.
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+#: What names authorities of the machine. To read a hundred of them takes longer than most tests do, and each client of
+#: an object store does.
+AUTHORITIES = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 # How long an example takes says nothing about the code: machines are busy. In CI the examples are the same every time.
 settings.register_profile(
@@ -97,6 +100,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_configure() -> None:
     """Make tests do the same everywhere: no program that they did not ask for starts, and signals are heard."""
     memory.use_memory()
+    for name in AUTHORITIES:
+        os.environ.pop(name, None)
     sys.addaudithook(needs.check_programs)
     # What a shell runs in the background ignores Ctrl-C, what nohup runs ignores hang-ups, and so does what they start.
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:

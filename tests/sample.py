@@ -33,9 +33,12 @@ def taken(
         test: its node ID, without the case.
         one_in: how many days it takes to see all.
         day: any number, that of the next day one more.
-        daily: whether it is at least one.
+        daily: whether it is at least one. Where it is not, and there are more days than cases, the days that take one
+            lie equally far apart.
     """
     start = crc32(test.encode()) + day
+    if not daily and len(places) < one_in:
+        return {place for at, place in enumerate(sorted(places)) if (at * one_in // len(places) + start) % one_in == 0}
     found = {place for place in places if (sum(place) + start) % one_in == 0}
     return found or ({sorted(places)[start % len(places)]} if daily else set())
 

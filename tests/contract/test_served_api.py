@@ -49,7 +49,7 @@ def host(tmp_path: Path, data: Path) -> Iterator[str]:
         server.orlop("fsck")
 
 
-@pytest.mark.sampled(3, daily=False)
+@pytest.mark.sampled(4, daily=False)
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["", "/v1.24", "/v1.41"] if LONG else [""])
 def test_whatever_is_asked_the_server_answers_as_it_is_described(tmp_path: Path, host: str, version: str) -> None:

@@ -108,7 +108,7 @@ def test_whatever_is_asked_the_registry_answers_as_it_is_described(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(6, daily=False)
+@pytest.mark.sampled(8, daily=False)
 @pytest.mark.parametrize("tokens", [False, True], ids=["passwords", "tokens"])
 def test_whoever_asks_may_what_the_rules_say(tmp_path: Path, *, tokens: bool) -> None:
     root, folder = tmp_path / "root", tmp_path / "access"

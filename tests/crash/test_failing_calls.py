@@ -36,7 +36,7 @@ Directory.sync = careless
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(96, daily=False)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_call_that_fails_is_told_in_one_sentence_and_loses_nothing(name, record_property):
     ((_, count),) = run("failures", name, tell=record_property)

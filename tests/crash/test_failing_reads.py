@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine's system calls are not known")
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(48, daily=False)
 @pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_read_that_fails_is_told_in_one_sentence_and_loses_nothing(
@@ -26,6 +26,7 @@ def test_a_read_that_fails_is_told_in_one_sentence_and_loses_nothing(
     assert count["failed"] > 3
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", [name for name in COMMANDS if LONG or name in {"images", "fsck"}])
 def test_a_database_that_could_not_be_read_for_a_moment_is_not_called_damaged(
     command: str, record_property: Callable[[str, object], None]

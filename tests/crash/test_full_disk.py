@@ -128,6 +128,7 @@ def half_full(root: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.sampled(3)
 def test_a_save_that_fills_the_disk_leaves_no_file_and_an_old_one(half_full: Path, disk: Path) -> None:
     old = disk / "saved.tar"
     old.write_bytes(b"an older archive")
@@ -158,6 +159,7 @@ def test_a_copy_or_backup_that_fills_the_disk_leaves_nothing_of_itself(half_full
     assert [path.name for path in disk.iterdir()] == ["root"]
 
 
+@pytest.mark.sampled(3)
 def test_removals_free_the_disk_again(half_full: Path, disk: Path, tmp_path: Path) -> None:
     space = free(disk)
     refused(half_full, disk, "load", "-i", archive(tmp_path / "more.tar", 4 * MIB))
@@ -177,6 +179,7 @@ def fill(path: Path, *, leave: int = 0) -> None:
         os.close(descriptor)
 
 
+@pytest.mark.sampled(3)
 def test_what_needs_room_is_refused_on_a_disk_that_others_have_filled(root: Path, disk: Path, tmp_path: Path) -> None:
     other = archive(tmp_path / "other.tar", MIB)
     fill(disk / "others")
@@ -201,7 +204,7 @@ def test_a_store_is_copied_from_a_disk_that_others_have_filled(
     assert broken(tmp_path / "copy") == broken(root) == []
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -242,7 +245,7 @@ def test_room_is_made_on_a_disk_that_others_have_filled(half_full: Path, disk: P
     assert (half_full / "metadata.db.reserve").stat().st_blocks * 512 >= MIB
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_a_removal_of_many_images_needs_no_more_than_is_kept_for_it(root: Path, disk: Path) -> None:
     with orlop.open(root) as images, images._store.metadata.write():
         for number in range(1000):

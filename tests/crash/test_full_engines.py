@@ -80,7 +80,7 @@ def send(opened: Opened, content: bytes) -> None:
         ingest.sync()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.slow
 def test_a_database_whose_disk_is_full_is_one_error_until_there_is_room(tmp_path: Path, data: Path) -> None:
     """What is there is read meanwhile."""

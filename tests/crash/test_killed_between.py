@@ -120,7 +120,7 @@ def leave_garbage(url: StoreURL) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(12, daily=False)
+@pytest.mark.sampled(24, daily=False)
 @pytest.mark.parametrize("command", [loaded, removed, tagged, pruned, collected, repaired])
 def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(
     data: Path, command: Callable[[StoreURL, Path], object]
@@ -152,7 +152,7 @@ def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(
         moment += STEP
 
 
-@pytest.mark.sampled(8, daily=False)
+@pytest.mark.sampled(16, daily=False)
 @pytest.mark.parametrize("verb", ["copy", "move"])
 @pytest.mark.parametrize("way", ["there", "back"])
 def test_killed_and_repeated(data: Path, tmp_path: Path, verb: str, way: str) -> None:

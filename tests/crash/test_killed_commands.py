@@ -54,7 +54,7 @@ FileBlobStore._set_aside = lambda self, rows, file, kind: file.unlink()
 """
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(96, daily=False)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(name, record_property):
     ((_, count),) = run("kills", name, tell=record_property)
@@ -72,7 +72,7 @@ def test_every_command_that_writes_is_killed():
     assert not unknown, f"add to READING above, or with a scenario to scenarios.py: {', '.join(unknown)}"
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_a_kill_shows_bytes_that_go_before_their_rows():
     with pytest.raises(AssertionError, match="its file is not there"):
         run("kills", "rmi", patch=BYTES_FIRST)

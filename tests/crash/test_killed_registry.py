@@ -15,7 +15,7 @@ PartialIngest.sync = PartialIngest.finish = lambda self: None
 """
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24, daily=False)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_server_that_is_killed_leaves_the_old_state_or_the_new_and_its_clients_go_on(name, record_property):
     ((_, count),) = run("kills", name, tell=record_property)
@@ -23,7 +23,7 @@ def test_a_server_that_is_killed_leaves_the_old_state_or_the_new_and_its_clients
     assert 0 < count["old"] <= count["kills"]
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(48, daily=False)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_loss_of_power_leaves_what_was_acknowledged(name, record_property):
     ((_, count),) = run("losses", name, tell=record_property)

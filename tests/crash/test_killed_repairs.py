@@ -10,7 +10,7 @@ from tests.crash.pace import PACE
 pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine's system calls are not known")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_a_repair_that_is_killed_can_be_run_again(record_property):
     ((_, count),) = run("repairs", tell=record_property)
     assert count["kills"] * PACE > 20

@@ -15,7 +15,7 @@ from tests.crash.pages import KINDS
 STEPS = dict.fromkeys(KINDS, 1) if LONG else {"database": 90, "log": 300, "beside": 5, "beside a log and its index": 5}
 
 
-@pytest.mark.sampled(8, daily=False)
+@pytest.mark.sampled(16, daily=False)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_or_a_file_that_is_not_the_stores_own_loses_no_blob_and_makes_no_answer_wrong(kind, record_property):

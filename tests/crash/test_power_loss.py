@@ -44,7 +44,7 @@ SQLiteMetadata._connect = unsafe
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(96, daily=False)
 @pytest.mark.parametrize("name", scenarios())
 def test_a_loss_of_power_leaves_the_old_state_or_the_new_and_what_has_ended_stays_done(name, record_property):
     ((_, count),) = run("losses", name, tell=record_property)
@@ -52,7 +52,7 @@ def test_a_loss_of_power_leaves_the_old_state_or_the_new_and_what_has_ended_stay
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(9, daily=False)
+@pytest.mark.sampled(12, daily=False)
 @pytest.mark.parametrize(
     ("patch", "told"),
     [(NO_SYNC, "has 0 bytes"), (NO_NAMES, "is missing|not there"), (NO_COMMIT, "power lost after step")],
@@ -81,6 +81,7 @@ def traced(tmp_path: Path, calls: str, *arguments: object) -> list[tuple[str, li
     return found
 
 
+@pytest.mark.sampled(3)
 def test_a_blob_is_synced_then_named_then_its_name_is_synced_then_its_rows(tmp_path):
     calls = traced(tmp_path, "fsync,rename,renameat,pwrite64,fdatasync", "load", "-i", OCI)
     names = str(tmp_path / "root" / "blobs" / "sha256")
@@ -97,6 +98,7 @@ def test_a_blob_is_synced_then_named_then_its_name_is_synced_then_its_rows(tmp_p
         assert synced < written < committed
 
 
+@pytest.mark.sampled(3)
 def test_the_harness_sees_what_strace_sees(tmp_path):
     # Whatever changes a file, by any call that Linux has for it.
     kinds = (

@@ -20,7 +20,7 @@ _Commit._known = lambda self, layers: Unheld(known(self, layers))
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(96, daily=False)
 @pytest.mark.parametrize("name", races())
 def test_it_does_not_matter_where_two_commands_meet(name, record_property):
     ((_, count),) = run("races", name, tell=record_property)
@@ -30,6 +30,7 @@ def test_it_does_not_matter_where_two_commands_meet(name, record_property):
     assert 0 < count["waited"] < count["races"] or PACE > 2
 
 
+@pytest.mark.sampled(3)
 def test_a_race_shows_layers_that_nobody_holds():
     with pytest.raises(AssertionError, match="went away while the archive was loaded"):
         run("races", "load with a layer that is there, image prune -a", patch=WITHOUT_LEASES)

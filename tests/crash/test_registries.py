@@ -65,6 +65,7 @@ def test_a_pull_that_fills_the_disk_changes_nothing_and_succeeds_where_there_is_
     assert free(disk) > 0
 
 
+@pytest.mark.sampled(3)
 def test_a_push_from_a_full_disk_is_whole_or_refused(
     disk: Path,
     there: FakeRegistry,
@@ -85,7 +86,7 @@ def test_a_push_from_a_full_disk_is_whole_or_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(8, daily=False)
+@pytest.mark.sampled(16, daily=False)
 @pytest.mark.parametrize("after", [3, 11, 23, 40])
 def test_a_sync_that_is_killed_is_gone_on_with(there: FakeRegistry, tmp_path: Path, after: int):
     for number in range(12):

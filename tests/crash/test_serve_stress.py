@@ -217,7 +217,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
 BIG = 24_000_000
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.9999])
 def test_a_client_that_hangs_up_in_a_load_leaves_nothing(server, part):
     archive = packed("big:1", [layer(1), layer(2, BIG)])
@@ -233,7 +233,7 @@ def test_a_client_that_hangs_up_in_a_load_leaves_nothing(server, part):
     assert client.post("/images/load?quiet=1", body=archive).lines == [{"stream": "Loaded image: big:1\n"}]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_clients_that_hang_up_in_a_save_leave_nothing(server):
     path = str(server.socket)
     client = Client(path)

@@ -161,7 +161,7 @@ def attempted(transfer: Transfer, digest: str) -> OrlopError | None:
     return found
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(96, daily=False)
 @pytest.mark.parametrize("fault", Fault, ids=lambda one: one.name.lower())
 @pytest.mark.parametrize("kind", ["pull", "push", "copy", "sync"])
 def test_a_fault_at_any_one_request_is_survived_or_told(
@@ -182,7 +182,7 @@ def test_a_fault_at_any_one_request_is_survived_or_told(
             assert attempted(transfer, digest) is None
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("every", [2, 3])
 @pytest.mark.parametrize("fault", Fault, ids=lambda one: one.name.lower())
 @pytest.mark.parametrize("kind", ["pull", "push", "copy", "sync"])
@@ -196,7 +196,7 @@ def test_faults_all_the_way_end_in_one_error_at_most(
     assert attempted(transfer, digest) is None
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("fault", sorted(set(Fault) - HARMLESS, key=str), ids=lambda one: one.name.lower())
 @pytest.mark.parametrize("kind", ["pull", "push", "copy", "sync"])
 def test_a_registry_that_only_fails_is_given_up_in_the_end(

@@ -98,7 +98,7 @@ def check(error: orlop.OrlopError, kind: type[orlop.OrlopError], words: str, way
     assert len(text) <= 600, way
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_archive_is_refused_in_the_same_way_wherever_it_comes_from(
     place: Place, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], name: str
@@ -121,7 +121,7 @@ def test_a_hostile_archive_is_refused_in_the_same_way_wherever_it_comes_from(
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_archive_is_refused_through_a_pipe_of_the_system(
     place: Place, fed, capfdbinary: pytest.CaptureFixture[bytes], name: str
@@ -138,7 +138,7 @@ def test_a_hostile_archive_is_refused_through_a_pipe_of_the_system(
     assert place.state() == place.before
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_odd_is_loaded_and_nothing_else_happens(tmp_path: Path, name: str) -> None:
     for number, (_, source) in enumerate(ways(HARMLESS[name](), tmp_path)):
@@ -190,6 +190,7 @@ def test_a_directory_that_is_too_deep_is_refused(place: Place, tmp_path: Path) -
     assert place.state() == place.before
 
 
+@pytest.mark.sampled(4)
 def test_too_many_layers_in_version_1_are_refused(place: Place, tmp_path: Path) -> None:
     path = tmp_path / "archive.tar"
     path.write_bytes(content(many_folders(126)))

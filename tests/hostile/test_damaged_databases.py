@@ -107,7 +107,7 @@ def root(data: Path, tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("way", ["they are a table", "the schema is lost", "nothing leads to them"])
 @pytest.mark.parametrize("attack", [shared_pages, shared_value, loop])
 def test_no_database_makes_a_repair_read_more_than_it_holds(root, attack, way):
@@ -135,7 +135,7 @@ def test_no_database_makes_a_repair_read_more_than_it_holds(root, attack, way):
     assert {one.name for one in (root / "blobs" / "sha256").iterdir()} == blobs
 
 
-@pytest.mark.sampled(4, daily=False)
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.parametrize("look", [lay_out, lambda path, page: stray_rows(path, page, tree_roots(path, page))])
 def test_twice_as_many_trees_take_twice_as_long(root, look):
     """SQLite reads the schema once, "so that many trees are looked at with one connection"."""

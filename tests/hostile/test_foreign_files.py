@@ -283,7 +283,7 @@ def tried(base: Path, words: tuple[str, ...]) -> tuple[int, str]:
     return status, out.read_text(encoding="utf-8", errors="replace")
 
 
-@pytest.mark.sampled(32)
+@pytest.mark.sampled(96)
 @pytest.mark.parametrize(("number", "name", "kind"), [(number, *case) for number, case in enumerate(CASES)])
 def test_nothing_outside_changes_whatever_has_the_place_of_a_stores_own(place, number, name, kind):
     path = where(place / "root", name)
@@ -304,7 +304,7 @@ def test_nothing_outside_changes_whatever_has_the_place_of_a_stores_own(place, n
             assert "symbolic link" in said
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", [name for name in DIRECTORIES if name != "quarantine"])
 def test_a_repair_sets_aside_what_has_the_place_of_a_directory(place, name):
     replace(place / "root" / name, "link", place / "outside")
@@ -353,7 +353,7 @@ def test_a_journal_that_names_a_file_elsewhere_removes_nothing(place):
     assert not target.exists()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", ["trash", "ingest", "leases", "blobs", "blobs/sha256", "quarantine"])
 def test_a_directory_that_is_a_link_now_and_then_leads_nowhere(place, name):
     root, outside = place / "root", place / "outside"
@@ -416,6 +416,7 @@ class TestOwners:
             path.chmod(path.stat().st_mode & ~0o072 | (0o755 if path.is_dir() else 0o644))
         own(root, owner, owner)
 
+    @pytest.mark.sampled(2)
     def test_root_reads_the_store_of_another_user_and_writes_it_where_that_is_allowed(self, place, monkeypatch):
         root, said = place / "root", place.parent / f"{place.name}.said"
         self.private(root, VICTIM)
@@ -440,6 +441,7 @@ class TestOwners:
         monkeypatch.setenv("SUDO_UID", str(ATTACKER))
         assert status_of() == 7
 
+    @pytest.mark.sampled(2)
     def test_a_part_of_another_user_or_for_everybody_keeps_a_store_from_being_written(self, place):
         root, said = place / "root", place.parent / f"{place.name}.said"
         self.private(root, VICTIM)

@@ -22,7 +22,7 @@ LONG: Final = bool(os.environ.get("ORLOP_LONG"))
 MEMORY: Final = 256 << 20
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.sampled(96)
 @pytest.mark.parametrize("growing", LISTS, ids=lambda growing: growing.name)
 def test_twice_a_list_takes_about_twice_the_work(growing: Growing, tmp_path: Path) -> None:
     count = growing.count * (8 if LONG else 1)

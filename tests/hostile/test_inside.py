@@ -74,7 +74,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 def test_every_command_ends_well(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -94,6 +94,7 @@ def test_every_command_ends_well(
             assert documents
 
 
+@pytest.mark.sampled(2)
 def test_nothing_leads_out_and_every_path_can_be_asked_for(root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -129,6 +130,7 @@ def listing(files: ImageFiles) -> list[object]:
     return [one._replace(inode=0) for one in files.walk()]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("cut", [None, 0, 5, 20, 40, -5, -1])
 def test_a_table_that_is_missing_or_cut_changes_nothing(cut: int | None, tmp_path: Path) -> None:
     content = b"".join(tars.member(b"d/%d" % number, b"%d" % number * 50) for number in range(40)) + tars.END

@@ -107,7 +107,7 @@ FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], str]] = {
 SLOW = {"a layer of zeros in xz", "a layer of zeros in bzip2"}
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_is_refused_within_bounds(root: Path, name: str) -> None:
     make, limit = FLOODS[name]
@@ -217,7 +217,7 @@ def test_many_names_are_loaded_within_bounds(tmp_path: Path) -> None:
     assert done.peak < BOUND
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_a_layer_of_more_members_than_an_archive_may_have_is_loaded_within_bounds(tmp_path: Path) -> None:
     feed = packed(members(4 * 275_000 if LONG else 275_000))
     done = measured("--root", tmp_path / "root", "import", "-", "a:1", feed=feed)
@@ -228,7 +228,7 @@ def test_a_layer_of_more_members_than_an_archive_may_have_is_loaded_within_bound
     assert "but the limit layer-entries is 1000" in done.err
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_very_many_layers_need_few_descriptors(tmp_path: Path) -> None:
     files: dict[str, bytes] = {}
     listed = []

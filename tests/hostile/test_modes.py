@@ -38,7 +38,7 @@ def readable(root: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_nobody_else_may_look_into_a_store(data: Path, tmp_path: Path, mask: int) -> None:
     root = tmp_path / "root"
@@ -72,6 +72,7 @@ def test_nobody_else_may_look_into_a_store(data: Path, tmp_path: Path, mask: int
         assert readable(place) == {}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("mask", "mode"), [(0o000, 0o666), (0o022, 0o644), (0o077, 0o600)])
 def test_a_saved_archive_follows_the_umask(data: Path, tmp_path: Path, mask: int, mode: int) -> None:
     with umask(mask), orlop.open(tmp_path / "root") as images:

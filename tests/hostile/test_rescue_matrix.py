@@ -128,7 +128,7 @@ def damage(path: Path, way: str, outside: Path) -> None:
             file.truncate(1 << 40)
 
 
-@pytest.mark.sampled(80)
+@pytest.mark.sampled(96)
 @pytest.mark.parametrize(("name", "pattern", "way"), CASES)
 def test_whatever_happens_to_a_file_the_rest_comes_out(tmp_path, name, pattern, way):
     whole = expected(name)
@@ -157,6 +157,7 @@ def test_whatever_happens_to_a_file_the_rest_comes_out(tmp_path, name, pattern, 
     assert len(lost) <= 1 or shared or "meta.db" in pattern, lost
 
 
+@pytest.mark.sampled(2)
 def test_a_blob_of_another_length_than_its_manifest_says_is_not_read(tmp_path):
     root = unpack(DATA, "containerd-1.6", tmp_path / "root")
     blobs = root.glob("**/io.containerd.content.v1.content/blobs/sha256/*")

@@ -299,7 +299,7 @@ def besieged(folder: Path) -> Iterator[Siege]:
                 siege.retreat()
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_server_under_attack_answers_others_stays_small_and_ends(attack, root, record_property):
     with besieged(root) as siege:

@@ -178,7 +178,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 )
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words).encode("unicode_escape").decode()[:60])
 def test_no_command_hands_escape_sequences_to_a_terminal(root: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     place = () if words[0] == "--root" else ("--root", root)
@@ -224,7 +224,7 @@ def _layer(media_type: str) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": sha256(b""), "size": 0}
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", LOADS)
 def test_no_load_hands_escape_sequences_to_a_terminal(tmp_path: Path, name: str) -> None:
     data = LOADS[name]()
@@ -238,6 +238,7 @@ def test_no_load_hands_escape_sequences_to_a_terminal(tmp_path: Path, name: str)
         check(shown(word, "--archive", tmp_path / "archive.tar"))
 
 
+@pytest.mark.sampled(2)
 def test_a_directory_with_hostile_names_hands_no_escape_sequences_to_a_terminal(tmp_path: Path) -> None:
     folder = tmp_path / EVIL.replace("/", "_")
     folder.mkdir()

@@ -66,7 +66,7 @@ def test_an_archive_that_is_cut_is_refused_or_holds_all_that_it_held(data: Path,
     assert refused > len(whole) // 512
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_load_of_an_archive_that_is_cut_changes_nothing(data: Path, tmp_path: Path, name: str) -> None:
     whole = (data / name).read_bytes()

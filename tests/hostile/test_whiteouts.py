@@ -92,6 +92,7 @@ def test_a_trick_in_an_image_harms_nothing(tmp_path: Path, trick: str) -> None:
     assert [path.name for path in around.iterdir()] == ["root"]
 
 
+@pytest.mark.sampled(2)
 def test_a_long_chain_of_hidden_links_is_followed_once() -> None:
     count = 3000
     links = b"".join(hardlink(b"%d" % number, b"%d" % (number + 1)) for number in range(count))

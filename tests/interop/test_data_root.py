@@ -54,6 +54,7 @@ def test_a_living_daemon_keeps_its_images_to_itself(daemon: Daemon, loaded: Dock
     assert {str(digest) for digest in backend.walk()} == all_ids(loaded) == before
 
 
+@pytest.mark.sampled(2)
 def test_what_the_engine_kept_is_read_as_it_lists_it(daemon: Daemon, loaded: Docker) -> None:
     ids = all_ids(loaded)
     parents = {image: loaded.inspect(image)["Parent"] for image in ids}
@@ -91,7 +92,7 @@ def test_what_orlop_writes_the_engine_shows(daemon: Daemon, loaded: Docker) -> N
     assert loaded.run("save", "new:1").returncode == 0
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_what_orlop_deletes_the_engine_misses_nothing_of(daemon: Daemon, loaded: Docker) -> None:
     ids = all_ids(loaded)
     parents = {image: loaded.inspect(image)["Parent"] for image in ids}

@@ -74,7 +74,7 @@ def test_what_deals_with_times_passes_on_another_day(day: str, tmp_path: Path) -
     passes([need("faketime"), "-f", day], tmp_path, moved)
 
 
-@pytest.mark.sampled(6, daily=False)
+@pytest.mark.sampled(8, daily=False)
 @pytest.mark.parametrize(("changed", "umask"), SURROUNDINGS.values(), ids=SURROUNDINGS)
 def test_what_deals_with_times_passes_in_other_surroundings(
     changed: dict[str, str | None], umask: int, tmp_path: Path

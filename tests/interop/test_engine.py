@@ -94,6 +94,7 @@ def test_what_docker_built_and_saved_loads_with_the_same_ids_and_tags(
     assert sorted(references(orlop).values()) == sorted(config_ids(built))
 
 
+@pytest.mark.sampled(2)
 def test_what_docker_built_is_saved_as_docker_saved_it(orlop: Orlop, built: Path, tmp_path: Path) -> None:
     orlop("load", "-i", built)
     names = [tag for entry in manifest(built) for tag in entry["RepoTags"]]
@@ -142,7 +143,7 @@ def test_docker_loads_an_image_that_orlop_saved_by_its_id(
     assert docker.lines("images", "-q", "--no-trunc") == [image_id]
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(32, daily=False)
 @ARCHIVES
 def test_what_an_archive_holds_is_told_as_docker_tells_it_and_survives_a_round_trip(
     daemon: Daemon, docker: Docker, orlop: Orlop, data: Path, tmp_path: Path, archive: str
@@ -214,6 +215,7 @@ def check_lists(daemon: Daemon, docker: Docker, orlop: Orlop) -> None:
         assert sorted(orlop.lines("images", *options)) == sorted(docker.lines("images", *options))
 
 
+@pytest.mark.sampled(2)
 def test_the_table_of_images_is_dockers(daemon: Daemon, docker: Docker, orlop: Orlop, data: Path) -> None:
     if daemon.driver != "overlay2":
         missing("this file system does not carry overlay2, and vfs counts sizes in another way")
@@ -248,6 +250,7 @@ def check_histories(daemon: Daemon, docker: Docker, orlop: Orlop, ids: list[str]
             assert ours in (before, after)
 
 
+@pytest.mark.sampled(2)
 def test_json_lines_have_dockers_keys(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "multi.tar")
     for command in (["images"], ["history", TINY]):
@@ -294,14 +297,14 @@ def test_remove_prints_the_same_lines(docker: Docker, orlop: Orlop, data: Path) 
     assert orlop.lines("images", "-aq") == docker.lines("images", "-aq") == []
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_remove_without_pruning_keeps_the_parent(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "parent-child.tar")
     assert orlop("rmi", "--no-prune", TINY) == docker("rmi", "--no-prune", TINY)
     assert orlop.lines("images", "-aq") == docker.lines("images", "-aq") != []
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_remove_by_id_and_by_force(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "dup.tar")
     for program in (docker, orlop):
@@ -316,7 +319,7 @@ def test_remove_by_id_and_by_force(docker: Docker, orlop: Orlop, data: Path) -> 
     assert references(orlop) == references(docker) == {}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_remove_refuses_what_docker_refuses(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "parent-child.tar")
     parent = docker.inspect(TINY)["Parent"]
@@ -330,7 +333,7 @@ def test_remove_refuses_what_docker_refuses(docker: Docker, orlop: Orlop, data: 
     assert sorted(orlop.lines("images", "-aq")) == sorted(docker.lines("images", "-aq"))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_a_tag_moves_with_dockers_message(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-20.10-overlay2" / "tiny.tar")
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "tiny.tar")

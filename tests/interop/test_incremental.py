@@ -35,7 +35,7 @@ def test_an_engine_takes_it_where_it_has_the_layers(orlop: Orlop, docker: Docker
     assert docker.inspect(NEW)["Id"] == orlop.json("inspect", NEW)[0]["Id"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_skopeo_copies_it_to_where_the_layers_are(orlop: Orlop, skopeo: Program, tmp_path: Path) -> None:
     orlop("save", "--format", "oci", "-o", tmp_path / "old.tar", OLD)
     orlop("save", "--format", "oci", "--since", OLD, "-o", tmp_path / "new.tar", NEW)

@@ -58,7 +58,7 @@ def words(command: str, shell: Shell, whole: str, there: str) -> tuple[str, ...]
     }[command]
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("command", ["pull", "push", "copy", "sync"])

@@ -112,6 +112,7 @@ def test_of_a_name_twice_docker_takes_the_last_and_skopeo_the_first(
     assert orlop.run("load", "-i", archive).returncode == 3
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("first", "second", "asked"),
     [

@@ -97,7 +97,7 @@ def check(orlop: Orlop, skopeo: Program, form: str, place: Path) -> None:
     assert orlop.json("inspect", "--archive", place)[0] | {"Metadata": 0} == image | {"Metadata": 0}
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", ["oci", "docker"])
 def test_what_buildah_built_loads(
@@ -107,7 +107,7 @@ def test_what_buildah_built_loads(
     check(orlop, skopeo, form, tmp_path / "saved")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci-dir", "docker-dir"])
 def test_what_podman_built_loads(
     podman: Program, skopeo: Program, orlop: Orlop, recipe: Path, tmp_path: Path, form: str
@@ -143,7 +143,7 @@ def platforms(buildah: Program, tmp_path_factory: pytest.TempPathFactory) -> lis
     return found
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("form", ["oci", "oci-archive", "dir"])
 @pytest.mark.parametrize("writer", ["buildah", "skopeo"])
 def test_an_index_of_two_platforms_loads(

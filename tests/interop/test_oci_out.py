@@ -36,7 +36,7 @@ def made(orlop: Orlop, data: Path, tmp_path: Path) -> dict[str, str]:
     return {"image": orlop.json("inspect", NAME)[0]["Id"], "manifest": walked(tmp_path / "layout").tops[0]}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "source", ["oci:layout:1.0", "oci-archive:layout.tar:1.0", "oci:layout", "oci-archive:layout.tar"]
 )
@@ -72,7 +72,7 @@ def test_skopeo_copies_an_index_with_all_its_platforms(
     assert skopeo.json("inspect", f"oci-archive:{tmp_path}/one.tar")["Digest"] == children[1]["digest"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_a_layout_that_skopeo_wrote_is_added_to_and_skopeo_reads_both(
     orlop: Orlop, skopeo: Program, made: dict[str, str], data: Path, tmp_path: Path
 ) -> None:
@@ -88,7 +88,7 @@ def test_a_layout_that_skopeo_wrote_is_added_to_and_skopeo_reads_both(
     assert not walked(tmp_path / "mine").absent
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_two_images_of_one_tag_are_found_by_their_whole_names(
     orlop: Orlop, skopeo: Program, made: dict[str, str], tmp_path: Path
 ) -> None:
@@ -128,7 +128,7 @@ def test_umoci_lists_and_unpacks_a_layout(orlop: Orlop, made: dict[str, str], tm
     assert sorted(umoci.lines("list", "--layout", tmp_path / "layout")) == ["1.0", "latest", "other"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_what_others_wrote_keeps_its_digests_through_a_store(
     skopeo: Program, made: dict[str, str], tmp_path: Path
 ) -> None:
@@ -147,7 +147,7 @@ def test_what_others_wrote_keeps_its_digests_through_a_store(
             assert {str(digest) for digest in images.inspect(NAME).manifests} == set(came.tops)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("text", "program"), [("gzip", "gzip"), ("gzip:9", "gzip"), ("zstd", "zstd"), ("zstd:19", "zstd")]
 )

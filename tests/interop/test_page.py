@@ -431,7 +431,7 @@ def test_nothing_moves_by_itself_for_those_who_dislike_it(page: Browser) -> None
     )
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_tab_goes_through_all_parts_and_out_again(page: Browser) -> None:
     page.run("document.activeElement.blur()")
     order: list[str] = []

@@ -50,7 +50,7 @@ def options(upstream: str, log: Path) -> tuple[str, ...]:
     return ("--registry", "--proxy", f"docker.io=http://{upstream}", "--access-log", str(log))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_docker_pulls_through_a_mirror_also_while_the_upstream_is_away(
     orlop: Orlop, skopeo: Program, tmp_path: Path
 ) -> None:
@@ -76,7 +76,7 @@ def test_docker_pulls_through_a_mirror_also_while_the_upstream_is_away(
     orlop("fsck")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_containerd_pulls_by_its_hosts_file(orlop: Orlop, skopeo: Program, tmp_path: Path) -> None:
     away = ExitStack()
     upstream = away.enter_context(serving_upstream(tmp_path, skopeo))

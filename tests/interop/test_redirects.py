@@ -102,6 +102,7 @@ def test_clients_follow_redirects_and_keep_their_credentials(
         assert not by_url(s3)
 
 
+@pytest.mark.sampled(2)
 def test_clients_that_would_send_credentials_on_get_the_bytes_here(
     podman: Program, skopeo: Program, tmp_path: Path
 ) -> None:

@@ -56,7 +56,7 @@ def deeds(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "access" / "audit").read_text().splitlines()]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8, daily=False)
 def test_docker_logs_in_and_may_what_the_rules_say(docker: Docker, context: Path, guarded: Served, tmp_path: Path):
     name = f"{place(guarded)}/team/app:1"
     docker("build", "-q", "-t", name, context / "tiny")
@@ -105,7 +105,7 @@ def test_skopeo_copies_with_credentials_and_lists_what_it_may(skopeo: Program, g
     skopeo("delete", INSECURE, "--creds", "anna:secret-a", team)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_what_is_public_is_pulled_without_credentials(skopeo: Program, podman: Program, docker: Docker, tmp_path: Path):
     (tmp_path / "access").mkdir()
     public = RULES + '[[allow]]\nusers = ["anna"]\nrepositories = ["public/**"]\nactions = ["pull", "push"]\n'

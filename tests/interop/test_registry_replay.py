@@ -73,7 +73,7 @@ class LoggedIn(RegistryClient):
             return f"Bearer {json.load(answer)['token']}"
 
 
-@pytest.mark.sampled(6, daily=False)
+@pytest.mark.sampled(12, daily=False)
 @pytest.mark.slow
 @pytest.mark.parametrize("login", ["nobody", "password", "token"])
 def test_all_that_an_outside_program_asks(tmp_path: Path, login: str, record_property):

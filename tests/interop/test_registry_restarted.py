@@ -85,7 +85,7 @@ def whole(port: int, target: str) -> bytes:
         return bytes(found.read())
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_clients_go_on_at_the_next_server_where_they_were(tmp_path: Path) -> None:
     chance = random.Random(11)
     pushed, quick, pulled = (chance.randbytes(3 * MIB) for _ in range(3))

@@ -105,7 +105,7 @@ def test_docker_pulls_what_was_loaded_or_comes_from_elsewhere(docker: Docker, co
     fine(served)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("form", "compression"), [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")])
 def test_skopeo_pushes_and_pulls_an_index_in_every_form(
     skopeo: Program, served: Served, tmp_path: Path, form: str, compression: str

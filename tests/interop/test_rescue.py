@@ -62,7 +62,7 @@ def hard() -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(4, daily=False)
+@pytest.mark.sampled(8, daily=False)
 def test_what_docker_had_finished_is_rescued_after_it_was_killed(engine, data, context, orlop, tmp_path):
     docker = engine.docker
     docker("load", "-i", data / "dockerd-20.10-overlay2" / "multi.tar")

@@ -156,7 +156,7 @@ def expected() -> dict[str, tuple[str, str]]:
     return {name: (engine, own) for name, engine, own, _ in rows}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_requests_are_answered_as_an_engine_answers_them(tmp_path: Path, daemon: Daemon, docker: Docker) -> None:
     del docker
     engine = Path(daemon.docker.env["DOCKER_HOST"].removeprefix("unix://"))
@@ -210,6 +210,7 @@ def told(path: Path, method: str, target: str) -> list[str]:
     return [status, *told, _NUMBERS.sub("*", body)]
 
 
+@pytest.mark.sampled(2)
 def test_versions_and_methods_are_answered_with_the_headers_of_an_engine(tmp_path, daemon, docker):
     del docker
     engine = Path(daemon.docker.env["DOCKER_HOST"].removeprefix("unix://"))

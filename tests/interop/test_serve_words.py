@@ -189,13 +189,13 @@ def ask_both(filled: tuple[Docker, Docker], command: str, key: str) -> None:
     tell(faults(key, theirs, ours))
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("command", [*LISTS, *OTHERS])
 def test_docker_prints_what_it_prints_before_an_engine(filled: tuple[Docker, Docker], command: str) -> None:
     ask_both(filled, command, command)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("command", ONE_IMAGE)
 def test_docker_tells_the_same_about_an_image(filled: tuple[Docker, Docker], command: str) -> None:
     for image in (TINY, COMMITTED, IMPORTED):

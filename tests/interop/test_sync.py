@@ -32,6 +32,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield authority
 
 
+@pytest.mark.sampled(2)
 def test_a_mirror_has_the_digests_and_loses_what_was_dropped(
     orlop: Orlop, skopeo: Program, there: str, mirror: str, tmp_path: Path
 ):

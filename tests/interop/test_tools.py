@@ -51,7 +51,7 @@ def check_copy(copy: Path, image_id: str, config: bytes) -> None:
     assert (copy / digest.removeprefix("sha256:")).read_bytes() == config
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @FORMATS
 @pytest.mark.parametrize("name", NAMES)
 def test_skopeo_copies_what_orlop_saved(
@@ -73,7 +73,7 @@ def test_skopeo_copies_each_image_of_one_archive(
         check_copy(copy, image_id, orlop.run("inspect", "--raw", name).stdout)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_what_podman_saved_loads_again(podman: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path) -> None:
     orlop("save", "-o", tmp_path / "saved.tar", TINY)
     podman("load", "-i", tmp_path / "saved.tar")

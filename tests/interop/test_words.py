@@ -264,20 +264,20 @@ def compare(filled: tuple[Docker, Orlop], command: str, key: str) -> None:
         assert ours == theirs
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("command", LISTS)
 def test_lists_are_docker_s(filled: tuple[Docker, Orlop], command: str) -> None:
     compare(filled, command, command)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("command", ONE_IMAGE)
 def test_an_image_is_told_as_docker_tells_it(filled: tuple[Docker, Orlop], command: str) -> None:
     for image in (TINY, COMMITTED, IMPORTED):
         compare(filled, command.replace("IMAGE", image), command)
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_templates_are_filled_as_docker_fills_them(filled: tuple[Docker, Orlop], template: str) -> None:
     docker, orlop = filled
@@ -330,7 +330,7 @@ IMPORTS: Final = [
 ]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("options", IMPORTS, ids=lambda options: " ".join(options) or "plain")
 def test_an_import_has_docker_s_config_but_for_time_and_version(
     docker: Docker, orlop: Orlop, options: tuple[str, ...]

@@ -53,6 +53,7 @@ def details() -> ImageDetails:
         return images.inspect()
 
 
+@pytest.mark.sampled(2)
 @given(new=LISTS, known=LISTS, gone=LISTS, name=READABLE)
 def test_what_was_new_or_known_is_read_again(
     details: ImageDetails, new: list[AuditFinding], known: list[AuditFinding], gone: list[AuditFinding], name: str
@@ -64,6 +65,7 @@ def test_what_was_new_or_known_is_read_again(
     assert {key: sorted(found) for key, found in read.items()} == {name: sorted(new + known)}
 
 
+@pytest.mark.sampled(2)
 @given(LISTS, LISTS)
 def test_each_finding_is_new_known_or_gone(findings: list[AuditFinding], baseline: list[AuditFinding]) -> None:
     """Each finding of the baseline makes one known."""
@@ -87,6 +89,7 @@ def test_anything_else_is_refused(data: bytes) -> None:
     assert all(isinstance(one, AuditFinding) for found in reports.values() for one in found)
 
 
+@pytest.mark.sampled(2)
 @given(st.dictionaries(READABLE, LISTS, min_size=2, max_size=4), READABLE)
 def test_an_image_is_compared_with_its_own_report(reports: dict[str, list[AuditFinding]], name: str) -> None:
     """Of several, it is the one with the name of the image."""

@@ -51,6 +51,7 @@ def plain(data: bytes, text: str) -> bytes:
     return gzip.decompress(data) if text.startswith("gzip") else bytes(zstd_module().decompress(data))
 
 
+@pytest.mark.sampled(4)
 @settings(max_examples=15)
 @given(
     seed=st.integers(0, 1000),
@@ -79,7 +80,7 @@ def test_a_zstd_frame_has_its_size_and_a_checksum() -> None:
     assert frame[4] & 4
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", RECIPES)
 @pytest.mark.parametrize("told", [-1, 1, MIB])
 def test_content_of_another_size_is_refused(text: str, told: int) -> None:
@@ -88,6 +89,7 @@ def test_content_of_another_size_is_refused(text: str, told: int) -> None:
         list(compressed([data], len(data) + told, Recipe.parse(text), threads=2))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", RECIPES)
 def test_an_error_of_the_source_is_raised_and_all_threads_end(text: str) -> None:
     def torn() -> Iterator[bytes]:
@@ -107,6 +109,7 @@ def test_words_for_recipes() -> None:
             Recipe.parse(wrong)
 
 
+@pytest.mark.sampled(4)
 def test_the_last_step_of_zstd_ends_when_it_is_not_wanted_any_more() -> None:
     """All content is handed over by then, and what the library does with it takes seconds."""
     data = content(1, 2 * MIB)

@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ def read_all(data: bytes, kind: Compression, size: int) -> bytes:
     return b"".join(iter(lambda: reader.read(size), b""))
 
 
+@pytest.mark.sampled(2)
 @given(
     kind=st.sampled_from(list(PACK)),
     parts=st.lists(st.binary(max_size=3000), min_size=1, max_size=4),

@@ -121,6 +121,7 @@ def kept(root: Path) -> tuple[set[str], set[str]]:
     return documents, blobs
 
 
+@pytest.mark.sampled(3)
 @settings(max_examples=pace.examples(25), deadline=None)
 @given(graphs(), st.data())
 def test_a_graph_survives_and_what_nothing_reaches_goes(graph: Graph, data: st.DataObject) -> None:

@@ -58,6 +58,7 @@ def test_every_target_has_seeds():
     assert set(TARGETS) == {name for name, _ in SEEDS}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("target", "seed"), SEEDS)
 def test_seeds_are_what_they_are_meant_to_be(target: str, seed: str):
     assert loaded(f"fuzz_{target}").check((FUZZ / "seeds" / target / seed).read_bytes()) == (
@@ -65,7 +66,7 @@ def test_seeds_are_what_they_are_meant_to_be(target: str, seed: str):
     )
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("target", "seed"), SEEDS)
 def test_targets_hold_for_changed_seeds(target: str, seed: str):
     module = loaded(f"fuzz_{target}")

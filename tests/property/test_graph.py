@@ -189,6 +189,7 @@ def found_in(rows: Rows) -> dict[str, set[str]]:
 EXAMPLES = settings(max_examples=pace.examples(100), deadline=None)
 
 
+@pytest.mark.sampled(3)
 @EXAMPLES
 @given(worlds())
 def test_what_is_unneeded_goes_and_leaves_just_what_is_needed(world: World) -> None:
@@ -208,7 +209,7 @@ def test_what_is_unneeded_goes_and_leaves_just_what_is_needed(world: World) -> N
             assert unneeded(rows) == type(garbage)()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @EXAMPLES
 @given(worlds(), st.data())
 def test_what_would_be_left_is_what_the_rows_leave(world: World, data: st.DataObject) -> None:
@@ -299,6 +300,7 @@ def test_what_refers_to_a_missing_child_of_an_index_stays_with_the_index(listed:
     assert set(without_first_image(world).documents) == {about, index} == kept(world)["manifests"]
 
 
+@pytest.mark.sampled(3)
 @EXAMPLES
 @given(worlds())
 def test_an_index_with_a_name_is_seen_from_below_and_from_above(world: World) -> None:
@@ -319,6 +321,7 @@ def test_an_index_with_a_name_is_seen_from_below_and_from_above(world: World) ->
             assert is_indexed(rows, Digest.parse(image)) == bool(expected)
 
 
+@pytest.mark.sampled(3)
 @EXAMPLES
 @given(worlds())
 def test_a_blob_dangles_where_pruning_and_a_collection_take_it(world: World) -> None:
@@ -346,6 +349,7 @@ def test_a_blob_dangles_where_pruning_and_a_collection_take_it(world: World) -> 
             assert need == (blob in now) + (blob in later)
 
 
+@pytest.mark.sampled(3)
 @EXAMPLES
 @given(worlds())
 def test_what_only_leases_keep_is_told_one_by_one_and_all_at_once(world: World) -> None:

@@ -6,6 +6,7 @@ import io
 import tarfile
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -111,6 +112,7 @@ def seen(root: Node, layers: Sequence[bytes]) -> Model:
     return found
 
 
+@pytest.mark.sampled(2)
 @given(layers=LAYERS)
 @settings(deadline=None)
 def test_a_view_is_what_unpacking_one_layer_after_another_leaves(layers: list[list[Member]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +123,7 @@ def test_all_that_is_accepted_python_accepts_too(text):
     assert json.loads(text) == value
 
 
+@pytest.mark.sampled(2)
 @FEW
 @given(names)
 def test_references_are_read_back_from_their_canonical_text(name):

@@ -9,7 +9,7 @@ import pytest
 from tests.objects_model import LOST, TORN, TWICE, Cast, Rules, explore, without
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(16, daily=False)
 @pytest.mark.parametrize(
     "cast",
     [
@@ -77,6 +77,7 @@ def test_a_view_that_is_older_than_its_pin_names_what_is_gone() -> None:
     assert outcome.way.index("a reader takes a view") < outcome.way.index("session 1 pins the epoch")
 
 
+@pytest.mark.sampled(2)
 def test_a_commit_that_looks_again_is_right_even_without_epochs() -> None:
     """The epoch spares a reader and a commit the error; the rows do not depend on it."""
     assert explore(without("epoch"), Cast(writers=2, removals=2), LOST).broken is None

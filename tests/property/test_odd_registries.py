@@ -111,6 +111,7 @@ def copy(place: Place) -> None:
     assert place.there.repository("team/new").tags == place.there.repository("team/app").tags
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("work", [pull, push, copy])
 @settings(max_examples=400 if LONG else 4, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(quirks=ODD)

@@ -269,6 +269,7 @@ EXAMPLES = settings(
 )
 
 
+@pytest.mark.sampled(2)
 @EXAMPLES
 @given(sketches=SKETCHES, holds=HOLDS, rules=RULES)
 def test_a_plan_is_what_happens_and_frees_what_it_says(
@@ -296,6 +297,7 @@ FAMILY = st.lists(
 )
 
 
+@pytest.mark.sampled(3)
 @EXAMPLES
 @given(sketches=FAMILY, share=st.floats(0.2, 0.95))
 def test_a_quota_takes_what_was_not_used_for_longest_and_no_more_than_it_must(

@@ -120,6 +120,7 @@ def paths_of(tars: Iterable[bytes]) -> list[str]:
     ]
 
 
+@pytest.mark.sampled(3)
 @given(layers=LAYERS)
 @example(layers=[[("file", "a", "", 0o600), ("hardlink", "b/c", "a", 0o700)], [("whiteout", "b/c", "", 0o600)]])
 @example(layers=[[("dir", "a/b", "", 0o700)], [("hardlink", "a", "nothing", 0o600)], [("file", "a/b/c", "", 0o600)]])
@@ -163,6 +164,7 @@ def test_a_layer_whose_order_matters_is_not_plain(members: list[Member]) -> None
     assert tables_of([tar(members)]) is None
 
 
+@pytest.mark.sampled(3)
 def test_looking_up_a_path_reads_a_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[int] = []
     real = module._parsed_block

@@ -303,7 +303,7 @@ class PostgresMachine(MemoryMachine):
         return Store(PostgresMetadata(self.database), self.blobs)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(16, daily=False)
 @pytest.mark.parametrize("machine", [StoreMachine, MemoryMachine, MixedMachine, PostgresMachine])
 def test_the_store_does_what_a_model_of_dictionaries_does(machine: type[StoreMachine]) -> None:
     # Every step compares everything.

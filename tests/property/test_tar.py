@@ -8,6 +8,7 @@ import posixpath
 import tarfile
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -115,6 +116,7 @@ def test_what_tarfile_writes_comes_back(
     assert (summary.entries, summary.tar_size) == (len(entries), len(data))
 
 
+@pytest.mark.sampled(2)
 @given(archive=archives())
 @settings(deadline=None)
 def test_offsets_are_those_of_tarfile(archive: tuple[bytes, list[tuple[tarfile.TarInfo, bytes]]]) -> None:
@@ -131,6 +133,7 @@ def verdict(attempt: Callable[[], list[TarEntry]]) -> tuple[str, list[TarEntry]]
         return type(error).__name__, []
 
 
+@pytest.mark.sampled(2)
 @given(archive=archives(), data=st.data(), piece=st.integers(1, 3000))
 @settings(deadline=None)
 def test_of_a_cut_archive_reader_and_scanner_think_alike(
@@ -168,6 +171,7 @@ FIELD_BYTES = (
 )
 
 
+@pytest.mark.sampled(2)
 @given(archive=archives(), data=st.data(), piece=st.integers(1, 3000))
 @settings(deadline=None)
 def test_of_damaged_headers_reader_and_scanner_think_alike(

@@ -366,6 +366,7 @@ def test_transfers_wait_for_their_turn(images, tmp_path, data):
         assert slow.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+@pytest.mark.sampled(2)
 def test_a_client_that_stops_in_the_midst_of_an_upload_is_given_up(images, tmp_path):
     with served(images, tmp_path, options=Options(Bounds(patience=0.3))) as client:
         with socket.socket(socket.AF_UNIX) as slow:
@@ -378,6 +379,7 @@ def test_a_client_that_stops_in_the_midst_of_an_upload_is_given_up(images, tmp_p
         assert b"sent nothing for 0.3 seconds" in answer
 
 
+@pytest.mark.sampled(2)
 def test_a_client_that_takes_nothing_is_given_up(images, tmp_path):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:

@@ -62,6 +62,7 @@ def test_what_is_not_there_is_not_found(client, method, path, message):
     assert (answer.status, answer.message) == (404, message)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("path", "methods"),
     [

@@ -112,6 +112,7 @@ def test_the_past_is_told_for_a_time_and_then_the_stream_ends(client, images):
     assert last["Actor"]["Attributes"]["name"] == "b:latest"
 
 
+@pytest.mark.sampled(2)
 def test_the_stream_ends_at_a_time_in_the_future(client, images):
     def tag() -> None:
         until_heard(client, 1)
@@ -129,6 +130,7 @@ def test_the_stream_ends_at_a_time_in_the_future(client, images):
     assert actions(lines)[:2] == ["load", "tag"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("filters", "told"),
     [

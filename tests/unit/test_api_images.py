@@ -119,6 +119,7 @@ def test_an_image_that_is_not_there_is_not_found_in_the_words_of_each_engine(cli
     assert client.get("/images/nosuch/history").message == "No such image: nosuch:latest"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["UPPER", "...", "-", "%00", "a b", "%ff", "%20"])
 def test_a_name_that_is_none_is_refused(client, name):
     answer = client.get(f"/images/{name.replace(' ', '%20')}/json")

@@ -181,6 +181,7 @@ def found(data: Path, tmp_path_factory: pytest.TempPathFactory) -> set[Differenc
     return differing
 
 
+@pytest.mark.sampled(4)
 def test_every_difference_from_a_recorded_answer_is_explained(found: set[Difference], data: Path) -> None:
     table = explained(data)
     unexplained = {

@@ -139,6 +139,7 @@ def test_a_login_that_cannot_be_read_is_refused(client: Client, body: str):
     assert client.post("/auth", body=body).status == 400
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["username", "password", "auth", "email", "serveraddress", "identitytoken"])
 @pytest.mark.parametrize("value", [1, 0, False, [], {}])
 def test_a_login_with_something_else_than_texts_asks_no_registry(client: Client, name: str, value: object):
@@ -166,6 +167,7 @@ def test_a_registry_is_asked_for_its_manifest_where_a_client_says_who_it_is(imag
         assert client.get(f"/distribution/{name}:9/json", headers=ME).status == 404
 
 
+@pytest.mark.sampled(2)
 def test_registries_that_do_not_answer_keep_nobody_from_the_store(client: Client):
     asking: list[http.client.HTTPConnection] = []
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
@@ -204,6 +206,7 @@ def test_what_a_client_shows_goes_to_the_registry_that_it_names(images: orlop.Im
         assert {one.site for one in there.requests if "authorization" in one.headers} == {"registry", "auth"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("auth", ["none", "basic", "bearer"])
 def test_a_registry_that_can_be_searched_is_searched(client: Client, auth: str):
     with registry(auth=auth, search=200) as there:
@@ -237,6 +240,7 @@ def test_a_registry_that_can_be_searched_is_searched(client: Client, auth: str):
         assert [one.target for one in there.requests if one.site == "registry"][-1] == "/v1/search?q=team&n=25"
 
 
+@pytest.mark.sampled(4)
 def test_a_registry_that_cannot_be_searched_says_so(client: Client):
     with registry() as there:
         answer = client.get("/images/search", {"term": f"{there.authority}/app"})

@@ -43,6 +43,7 @@ def client(images, tmp_path) -> Iterator[Client]:
 # Paths.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("target", "location"),
     [
@@ -128,6 +129,7 @@ def test_a_version_is_read_number_by_number(client, version):
     assert "VirtualSize" in client.get(f"/v{version}/images/json").json[0]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("version", ["1.56", "1.55.1", "2", f"1.{10**30}"])
 @pytest.mark.parametrize("target", ["/images/json", "/containers/x/json", "/swarm", "/tasks/x"])
 def test_a_version_that_is_too_new_is_refused_for_whatever_engines_have(client, version, target):
@@ -139,6 +141,7 @@ def test_a_version_that_is_too_new_is_refused_for_whatever_engines_have(client, 
 # Queries.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("query", "message"),
     [
@@ -263,6 +266,7 @@ def test_a_dangling_filter_without_values_is_what_each_engine_takes_it_for(clien
     assert client.get("/images/json", query).message == "invalid filter 'dangling'"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("pattern", "tags"),
     [

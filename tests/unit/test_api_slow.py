@@ -85,6 +85,7 @@ def everything(client: socket.socket) -> bytes:
 # Slow ones.
 
 
+@pytest.mark.sampled(3)
 def test_an_upload_that_drips_ends_when_patience_does(images, tmp_path):
     options = Options(Bounds(patience=1), transfers=1)
     with served(images, tmp_path, options=options) as client:
@@ -93,6 +94,7 @@ def test_an_upload_that_drips_ends_when_patience_does(images, tmp_path):
         assert client.post("/images/load", body=b"junk").status == 200
 
 
+@pytest.mark.sampled(3)
 def test_a_download_that_drips_ends_when_patience_does(images, tmp_path):
     big(images)
     options = Options(Bounds(patience=1), transfers=1)
@@ -130,7 +132,7 @@ def source(first: bytes, drop: bytes) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("drop", [b"x", b""], ids=["drips", "is silent"])
 @pytest.mark.parametrize("where", SOURCES)
 def test_an_import_whose_source_drips_ends_when_patience_does(images, tmp_path, where, drop):
@@ -142,6 +144,7 @@ def test_an_import_whose_source_drips_ends_when_patience_does(images, tmp_path, 
     assert images.images(all=True) == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("where", SOURCES)
 def test_an_import_whose_source_drips_ends_with_its_client(images, tmp_path, where):
     options = Options(transfers=1)
@@ -152,6 +155,7 @@ def test_an_import_whose_source_drips_ends_with_its_client(images, tmp_path, whe
         assert client.post("/images/load", body=b"junk").status == 200
 
 
+@pytest.mark.sampled(2)
 def test_an_import_whose_source_drips_loses_its_turn_while_others_wait(images, tmp_path, monkeypatch):
     monkeypatch.setattr("orlop.api.workers._HURRY", 1)
     options = Options(transfers=1)
@@ -176,6 +180,7 @@ def test_a_client_that_keeps_up_is_waited_for_however_long_it_takes(images, tmp_
         assert answer.endswith(b"\r\n0\r\n\r\n")
 
 
+@pytest.mark.sampled(3)
 def test_whoever_drips_loses_the_turn_while_others_wait(images, tmp_path, monkeypatch):
     monkeypatch.setattr("orlop.api.workers._HURRY", 1)
     with (
@@ -205,6 +210,7 @@ def test_turns_come_in_the_order_of_coming():
     assert asyncio.run(come()) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("request_", [UPLOAD + bytes(200_000), SAVE], ids=["upload", "download"])
 def test_who_is_gone_waits_for_no_turn(images, tmp_path, request_):
     with served(images, tmp_path, options=Options(transfers=1)) as client, asking(client.path, UPLOAD):
@@ -220,6 +226,7 @@ def test_who_is_gone_waits_for_no_turn(images, tmp_path, request_):
         until(lambda: is_active(client, 2))
 
 
+@pytest.mark.sampled(3)
 def test_a_client_that_takes_no_list_is_given_up(images, tmp_path):
     images.import_image(io.BytesIO(empty_tar()), "a:1")
     for number in range(300):

@@ -205,6 +205,7 @@ def test_a_layer_that_turns_out_damaged_breaks_the_save_off(client, images):
     assert leftovers(images) == []
 
 
+@pytest.mark.sampled(3)
 def test_many_clients_load_and_save_at_once(client, images, archive):
     content = archive.read_bytes()
     images.load(archive)

@@ -164,6 +164,7 @@ def test_what_is_sent_is_bounded_whatever_the_names_are(tmp_path: Path, monkeypa
     assert size(400) <= size(200) + 100
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("path", [*sorted(PARTS), "/ui/images", "/ui/image?name=a:1"])
 def test_a_browser_is_told_what_it_may_do(place: str, path: str) -> None:
     _, headers, _ = ask(place, path, Sec_Fetch_Site="same-origin")
@@ -175,6 +176,7 @@ def test_a_browser_is_told_what_it_may_do(place: str, path: str) -> None:
     assert headers["cache-control"] == "no-store"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("path", [*sorted(PARTS), "/ui/images", "/ui/image?name=a:1"])
 @pytest.mark.parametrize(
     "headers",
@@ -192,12 +194,14 @@ def test_other_pages_and_other_names_get_nothing(place: str, path: str, headers:
     assert list(json.loads(body)) == ["message"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", ["/ui/", "/ui/images", "/ui/image"])
 def test_nothing_can_be_changed(place: str, path: str, method: str) -> None:
     assert ask(place, path, method)[0] == 403
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("path", ["/ui", "/ui/", "/ui/page.js", "/ui/page.css", "/ui/images", "/ui/image?name=a:1"])
 def test_a_head_is_that_of_the_answer(place: str, path: str) -> None:
     status, headers, body = ask(place, path)

@@ -210,6 +210,7 @@ def test_layers_are_left_out_that_the_archive_has(images: orlop.ImageService, tm
     assert archive.read_bytes() == (tmp_path / "all.tar").read_bytes()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["docker", "oci"])
 def test_eight_writers_lose_nothing(images: orlop.ImageService, tmp_path: Path, form: str) -> None:
     archive = tmp_path / "some.tar"
@@ -242,6 +243,7 @@ def _twice(raw: bytes) -> bytes:
     return packed([*files, files[0]])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -272,6 +274,7 @@ def test_what_is_not_such_an_archive_stays_as_it_is(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "some.tar"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -336,6 +339,7 @@ def test_only_files_are_added_to(images: orlop.ImageService, tmp_path: Path) -> 
         images.save([A], tmp_path / "none" / "some.tar", append=True)
 
 
+@pytest.mark.sampled(3)
 def test_the_command(images: orlop.ImageService, tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     for name in (A, B):
@@ -375,6 +379,7 @@ def added(images: orlop.ImageService, archive: Path, form: str = "oci") -> None:
     images.save([B], archive, format=form, append=True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["docker", "oci"])
 @pytest.mark.parametrize("spelling", ["./{}", ".//{}", "/{}", "a/../{}", "{}"])
 def test_members_are_known_however_they_are_spelt(
@@ -420,6 +425,7 @@ def _global_header(raw: bytes) -> bytes:
     return respelt(raw, lambda one: [one], first=header)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["docker", "oci"])
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -458,6 +464,7 @@ def test_another_link_stays_what_it_is(images: orlop.ImageService, tmp_path: Pat
     assert {A, B} <= ids_in(archive, tmp_path / "other").keys()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("text", "left"),
     [

@@ -24,6 +24,7 @@ _EXPECTED = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", _EXPECTED)
 def test_every_manifest_has_a_line(data: Path, tmp_path: Path, name: str) -> None:
     raw = zstd_module().decompress((data / "oci" / f"{name}.tar.zst").read_bytes())

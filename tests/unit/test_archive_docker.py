@@ -83,6 +83,7 @@ def test_an_archive_loads_as_its_manifest_says(images, data, engine, name):
             assert images.raw_config(str(image.id)) == content_of(tar, entry["Config"])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("engine", ["dockerd-20.10-overlay2", "dockerd-29-overlay2"])
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_sizes_are_those_of_a_daemon_on_overlay2(images, data, engine, name):
@@ -142,6 +143,7 @@ def test_loading_again_changes_nothing(images, data, engine):
     assert all(isinstance(event, orlop.LayerExists) for event in events)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_layers_that_are_taken_at_once_are_the_same_layers(data, tmp_path, monkeypatch, engine):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
@@ -174,6 +176,7 @@ def test_a_bad_layer_among_many_leaves_none(data, tmp_path, monkeypatch):
         assert not list((tmp_path / "root" / "blobs" / "sha256").iterdir())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("suffix", "compress"),
     [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", None)],

@@ -35,6 +35,7 @@ def names(images: orlop.ImageService, image: object) -> list[str]:
     return [name.familiar for name in images.inspect(str(image)).references]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("annotations", "tag"),
     [

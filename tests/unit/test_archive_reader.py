@@ -62,7 +62,7 @@ def store(path: Path, tmp_path: Path) -> Iterator[orlop.ImageService]:
         yield images
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @every_archive
 @pytest.mark.parametrize("shape", ["file", "stream", "gzip", "directory"])
 def test_an_archive_answers_as_a_store_that_loaded_it(path, store, tmp_path, shape):

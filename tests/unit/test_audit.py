@@ -59,6 +59,7 @@ def test_bytes_are_counted_by_layer_and_cause(tmp_path: Path) -> None:
     assert found.folders == {"/": 124, "/d": 110}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
@@ -562,6 +563,7 @@ def token_of(number: int) -> bytes:
     return b" hf_" + bytes(97 + byte % 16 for byte in sha512(number.to_bytes(2)).digest()[:34])
 
 
+@pytest.mark.sampled(2)
 def test_a_flood_of_secrets_is_cut_off_and_what_is_beyond_is_told_apart() -> None:
     def found(flood: bytes, cut: int = 0) -> list[Secret]:
         return [*secrets_of([flood[:cut], flood[cut:]])]

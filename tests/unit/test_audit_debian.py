@@ -75,7 +75,7 @@ QUIET: Final = {"root-user", "no-health-check", "setuid", "unknown-owner"}
 accounts, those of this machine are not taken, so owners may lack one."""
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_nothing_but_usual_programs_is_told_of_the_root_of_a_plain_debian(tmp_path: Path) -> None:
     root = Path("/")
     if not (root / DATABASE / "status").exists():

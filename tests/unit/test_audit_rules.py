@@ -91,6 +91,7 @@ LABELS: Final = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("label", LABELS)
 def test_labels_have_the_form_that_the_specification_requires(label: str, tmp_path: Path) -> None:
     key = f"org.opencontainers.image.{label}"
@@ -187,6 +188,7 @@ def test_a_finding_about_a_step_holds_no_secret(tmp_path: Path) -> None:
     assert "unter2" not in str(found)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "text", ["apt " + "-y " * 200_000, "ADD " + "--a " * 200_000, "sudo" * 200_000, "-c " * 200_000]
 )

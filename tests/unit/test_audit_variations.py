@@ -217,7 +217,7 @@ def test_steps_are_told_in_other_words(rule: str, tmp_path: Path) -> None:
     assert [one.layer for one in found if one.rule == rule] == [*range(len(near) + 1, len(layers) + 1)]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "text",
     [

@@ -83,6 +83,7 @@ CASES: Final = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CASES)
 def test_waste_is_what_the_image_was_made_to_have(name: str, tmp_path: Path) -> None:
     layers, waste = CASES[name]

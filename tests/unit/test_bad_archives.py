@@ -260,6 +260,7 @@ def test_a_bad_archive_is_refused_and_changes_nothing(data, tmp_path, case, way)
     assert len(text) < 500
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("way", ["file", "stream"])
 def test_what_daemons_accept_is_accepted(tmp_path, way):
     odd = {

@@ -120,6 +120,7 @@ class TestLocal:
             wanted = Platform("windows", "amd64", os_version=version)
             assert LocalImageCache(images).get_cache(None, CONFIG, wanted) == (found if fits else None)
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("name", [field.name for field in fields(ContainerConfig)])
     def test_every_field_counts_but_three(self, images, name):
         # One field that an image may differ in unseen is enough to poison a cache.
@@ -182,6 +183,7 @@ class TestHistory:
     def steps(self, image: Image) -> list[ContainerConfig]:
         return [ContainerConfig(cmd=tuple(step.created_by.split(" "))) for step in image.history]
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("name", ["tiny", "dup", "multi"])
     @pytest.mark.parametrize("engine", ["dockerd-20.10-overlay2", "dockerd-29-overlay2"])
     def test_a_loaded_image_is_built_again_step_by_step(self, data, tmp_path, engine, name):

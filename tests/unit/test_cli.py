@@ -156,6 +156,7 @@ def test_an_image_with_two_names_has_two_lines_also_with_quiet(loaded: Callable[
     assert sorted(loaded("images", "-q", "--no-trunc").lines) == sorted([*IDS.values(), IDS[DUP]])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "ids"),
     [

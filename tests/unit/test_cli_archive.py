@@ -45,6 +45,7 @@ def test_images_of_an_archive(data, nowhere):
     assert only == f"{TINY_OCI}\n"
 
 
+@pytest.mark.sampled(4)
 def test_an_archive_is_inspected_as_a_store_would_be(data, tmp_path, nowhere):
     printed(tmp_path / "root", "load", "-i", data / OCI)
     (theirs,) = json.loads(printed(tmp_path / "root", "inspect", "tiny:1.0"))
@@ -63,7 +64,7 @@ def test_an_archive_is_inspected_as_a_store_would_be(data, tmp_path, nowhere):
     )
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("args", "status", "text"),
     [
@@ -106,7 +107,7 @@ def test_load_of_one_platform_from_a_directory_says_what_it_found(tmp_path):
     assert second.endswith(f"(linux/arm64, new): app:1, app@{top['digest']}")
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm64"])
 def test_an_image_of_one_platform_is_looked_at(tmp_path, platform):
     layout = Layout()

@@ -153,6 +153,7 @@ def test_whole_layers_are_known_by_their_steps(call: Call) -> None:
     assert ([one["Layer"] for one in found["Known"]], [one["Layer"] for one in found["Findings"]]) == ([1], [2])
 
 
+@pytest.mark.sampled(2)
 def test_several_images_have_a_baseline_each(call: Call) -> None:
     for tag, content in (("host:5000/a:1", TOKEN), ("b:1", OTHER), ("c:1", b"1")):
         make(call, tag, layer(("x", content)))
@@ -171,6 +172,7 @@ def test_several_images_have_a_baseline_each(call: Call) -> None:
     assert rules(audited(call, "--baseline", single, "app:1")["Findings"]) == [("gitlab-token", "/y")]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -205,6 +207,7 @@ def test_what_is_no_report_is_refused(call: Call, content: bytes, said: str) -> 
     assert len(error) < 400
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -315,6 +318,7 @@ def test_a_page_tells_what_became_of_findings(call: Call) -> None:
     assert [(one["path"], one["state"]) for one in found] == [("/c", ""), ("/a", "known"), ("/b", "gone")]
 
 
+@pytest.mark.sampled(2)
 def test_a_flood_of_one_rule_hides_no_other(call: Call) -> None:
     members = []
     for number in range(1200):

@@ -30,6 +30,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.mark.sampled(3)
 def test_a_copy_says_what_is_where_and_needs_no_store(shell: Shell, there: Holding, tmp_path: Path):
     layout = simple("docker.io/example/app:1.0", "a")
     unpacked(layout.files, tmp_path / "in")
@@ -44,7 +45,7 @@ def test_a_copy_says_what_is_where_and_needs_no_store(shell: Shell, there: Holdi
     assert not (tmp_path / "root").exists()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -66,6 +67,7 @@ def test_what_goes_wrong_is_one_sentence(
     assert b"Traceback" not in result.stderr
 
 
+@pytest.mark.sampled(3)
 def test_an_archive_of_several_images_is_copied_whole(shell: Shell, there: Holding, tmp_path: Path):
     layout = Layout()
     layout.top(*(layout.image(name, **named(f"docker.io/example/app:{name}")) for name in ("1", "2")))

@@ -143,6 +143,7 @@ def test_plain_words_mean_what_click_reads(name, data):
         assert read == clicked(declared, words, variables)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_what_looks_like_a_flag_is_left_as_it_is_where_it_is_a_value(name: str) -> None:
     options = {word: Switch(None) if one.is_flag else None for one in ALL[name].parameters for word in one.words}
@@ -179,6 +180,7 @@ def test_a_group_takes_such_words_before_a_command_alone() -> None:
     assert [*rewritten(words, options, only_first=True)] == ["--root", "--quiet=false", "images", "--quiet=false"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ALL)
 def test_a_command_without_words_is_plain_where_it_may_be(name):
     declared = ALL[name]

@@ -142,7 +142,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.sampled(4, daily=False)
+@pytest.mark.sampled(8, daily=False)
 def test_every_command_says_and_does_the_same(
     url: str, archive: Path, here: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -173,6 +173,7 @@ def _plain(text: str, root: str, folder: str) -> str:
     return "\n".join(sorted(re.sub(" +", " ", line) for line in text.splitlines()))
 
 
+@pytest.mark.sampled(2)
 def test_what_the_disk_is_used_for(call, url, archive, here):
     loaded(call, archive)
     call("--root", here, "load", "-q", "-i", str(archive))
@@ -191,6 +192,7 @@ def test_what_the_disk_is_used_for(call, url, archive, here):
     assert [one for one in found.files if one.kind in kinds] == [one for one in expected.files if one.kind in kinds]
 
 
+@pytest.mark.sampled(2)
 def test_facts_about_the_store(call, url, archive):
     loaded(call, archive)
     found = json.loads(call("store", "info", "--format", "json"))
@@ -199,7 +201,7 @@ def test_facts_about_the_store(call, url, archive):
     assert (found["FileSystem"], found["Group"], found["Ingests"], found["Trash"]) == ("", "", 0, 0)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("words", [["store", "check"], ["store", "check", "--verify"], ["fsck"], ["fsck", "--quick"]])
 @pytest.mark.usefixtures("url")
 def test_a_whole_store_is_whole(call, archive, words):
@@ -235,6 +237,7 @@ def test_a_table_of_contents_is_made_again(call, archive, elsewhere):
     assert call("ls", names[0]) == before
 
 
+@pytest.mark.sampled(2)
 def test_garbage_goes(call, archive, url):
     for name in loaded(call, archive):
         call("rmi", name)
@@ -245,6 +248,7 @@ def test_garbage_goes(call, archive, url):
         assert list(store.blobs.tocs()) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("url")
 def test_what_it_cannot_do_is_one_sentence(call, archive):
     loaded(call, archive)

@@ -75,6 +75,7 @@ def test_damage_is_a_sentence_and_a_status(orlop, root):
     assert orlop("fsck", "--format", "{{.State}} {{len .Problems}}") == (6, "damaged 2\n", "")
 
 
+@pytest.mark.sampled(2)
 def test_a_repair_says_what_it_did_and_ends_with_a_status_of_its_own(orlop, root, data):
     toc, blob = tocs(root)[0], blobs(root)[0]
     flip(toc)

@@ -26,6 +26,7 @@ def _shell(folder: Path) -> Shell:
     return Shell(folder)
 
 
+@pytest.mark.sampled(3)
 def test_one_side_says_what_it_has_and_the_other_sends_the_rest(here: Shell, tmp_path: Path) -> None:
     there = _shell(tmp_path / "there")
     there.load(only(OLD))
@@ -46,6 +47,7 @@ def test_an_empty_store_has_nothing(tmp_path: Path) -> None:
     assert _shell(tmp_path / "empty").run("have").stdout == b"# orlop-have 1\n"
 
 
+@pytest.mark.sampled(3)
 def test_what_goes_wrong_is_one_sentence(here: Shell, tmp_path: Path) -> None:
     there = _shell(tmp_path / "there")
     part = here.run("save", "--since", OLD, NEW).stdout
@@ -65,6 +67,7 @@ def test_what_goes_wrong_is_one_sentence(here: Shell, tmp_path: Path) -> None:
     assert there.run("images", "-q").stdout == b""
 
 
+@pytest.mark.sampled(2)
 def test_a_form_that_is_not_the_manifests_is_told(here: Shell, tmp_path: Path) -> None:
     there = _shell(tmp_path / "there")
     there.run("load", "-q", stdin=here.run("save", OLD).stdout)

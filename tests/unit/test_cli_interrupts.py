@@ -113,7 +113,7 @@ def test_a_push_ends_at_any_request_and_the_next_one_goes_on(tmp_path: Path, the
     assert [one for one in puts if any(digest.rpartition(":")[2] in one for digest in done)] == []
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("answers", range(0, 4 + 3 * LAYERS, 3))
 @pytest.mark.parametrize("command", ["copy", "sync"])
 def test_a_copy_and_a_sync_end_at_any_request_and_the_next_one_goes_on(

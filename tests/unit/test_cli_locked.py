@@ -87,7 +87,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_ends_while_another_process_writes(shell: Shell, command: str, number: signal.Signals):
@@ -118,7 +118,7 @@ class Locking(FakeRegistry):
         return super()._registry(asked)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16, daily=False)
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize(("size", "layers", "at"), [(4096 * KIB, 3, 1), (4096 * KIB, 3, 3), (64 * KIB, 36, 20)])
 def test_a_pull_ends_while_its_threads_wait_for_another_process(
@@ -141,7 +141,7 @@ def test_a_pull_ends_while_its_threads_wait_for_another_process(
         assert again <= layers * size - sent + 4 * 1024 * KIB
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("arguments", [("tag", NAME, "c:1"), ("images",), ("gc",)])
 def test_a_command_ends_while_another_program_has_the_database(
@@ -161,7 +161,7 @@ def has_open(pid: int, name: str) -> bool:
     return any(one.readlink().name == name for one in Path(f"/proc/{pid}/fd").iterdir() if one.is_symlink())
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize(
     "arguments",

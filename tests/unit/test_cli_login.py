@@ -47,6 +47,7 @@ def config_of(home: Path) -> Any:
     return json.loads((home / ".docker" / "config.json").read_text())
 
 
+@pytest.mark.sampled(2)
 def test_a_login_is_checked_kept_used_and_forgotten(registry: FakeRegistry, tmp_path: Path):
     host = registry.authority
     wrong = run(tmp_path, "login", "-u", "me", "--password-stdin", host, typed="wr0ng\n")
@@ -75,6 +76,7 @@ def test_a_registry_that_asks_nobody_is_told(tmp_path: Path):
     assert "did not ask who you are" in done.stderr
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "typed", "status", "why"),
     [
@@ -167,7 +169,7 @@ def test_a_password_goes_to_the_host_that_was_named_alone(tmp_path: Path):
     assert not (tmp_path / ".docker").exists()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("registry", ["https://me:s3cret@r.test", "me:s3cret@r.test", "r.test?s3cret", "x#s3cret"])
 def test_a_secret_in_the_name_of_a_registry_is_not_shown(registry: str, tmp_path: Path):
     for command in (("login", "-u", "me", "--password-stdin"), ("logout",)):
@@ -240,6 +242,7 @@ def test_credentials_that_are_not_text_are_told_without_them(field: str):
         assert "s3cret" not in str(raised.value)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("host", ["127.0.0.1:99999", "localhost:0", "1.5"])
 def test_what_cannot_be_a_registry_is_bad_input(tmp_path: Path, host: str):
     for words in (

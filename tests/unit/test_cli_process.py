@@ -141,6 +141,7 @@ def nasty(tmp_path: Path) -> Path:
 # Terminals
 
 
+@pytest.mark.sampled(2)
 def test_an_archive_is_neither_read_from_a_terminal_nor_written_to_one(
     terminal: Callable[..., tuple[int, str]], run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_load_draws_a_bar_for_each_layer_on_a_terminal(terminal: Callable[..., t
     assert f"Loaded image: {TINY}\r\n" in text
 
 
+@pytest.mark.sampled(2)
 def test_load_says_which_layers_are_there_already(terminal: Callable[..., tuple[int, str]], tiny: Path) -> None:
     terminal("load", "-q", "-i", tiny)
     status, text = terminal("load", "-i", tiny)
@@ -174,6 +176,7 @@ def test_quiet_draws_nothing(terminal: Callable[..., tuple[int, str]], tiny: Pat
     assert terminal("load", "-q", "-i", tiny) == (0, f"Loaded image: {TINY}\r\n")
 
 
+@pytest.mark.sampled(3)
 def test_texts_of_an_image_do_not_steer_a_terminal(
     terminal: Callable[..., tuple[int, str]], run: Callable[..., subprocess.CompletedProcess[bytes]], nasty: Path
 ) -> None:
@@ -206,7 +209,7 @@ def closed_pipe() -> int:
     return writing
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("arguments", [("images",), ("save", TINY), ("--help",), ("--version",), ("history", TINY)])
 def test_a_closed_pipe_is_quiet(
     run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path, arguments: tuple[str, ...]
@@ -218,7 +221,7 @@ def test_a_closed_pipe_is_quiet(
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "arguments", [("images",), ("save", TINY), ("inspect", TINY), ("--help",), ("images", "--help"), ("--version",)]
 )
@@ -233,6 +236,7 @@ def test_a_full_disk_under_the_output_is_one_sentence(
     assert b"no space left" in result.stderr
 
 
+@pytest.mark.sampled(2)
 def test_output_that_is_lost_is_told_also_after_another_error(
     run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path
 ) -> None:
@@ -244,7 +248,7 @@ def test_output_that_is_lost_is_told_also_after_another_error(
     assert result.returncode == 7
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("command", "redirection", "status"),
     [
@@ -309,6 +313,7 @@ def test_text_is_utf_8_in_every_locale(
     assert "…" in run("history", TINY).stdout.decode()
 
 
+@pytest.mark.sampled(2)
 def test_pipes_carry_archives_both_ways(
     run: Callable[..., subprocess.CompletedProcess[bytes]], start: Callable[..., subprocess.Popen[bytes]], tiny: Path
 ) -> None:
@@ -348,7 +353,7 @@ def waiting_in(pipe: IO[bytes] | None) -> int:
 # Signals
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_signal_ends_a_load_that_never_ends_and_leaves_nothing(
@@ -444,6 +449,7 @@ main()
 """
 
 
+@pytest.mark.sampled(2)
 def test_a_hang_up_that_is_ignored_stays_ignored(
     start: Callable[..., subprocess.Popen[bytes]], root: Path, tiny: Path
 ) -> None:

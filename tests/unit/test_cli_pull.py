@@ -22,6 +22,7 @@ def registry() -> Iterator[FakeRegistry]:
         yield found
 
 
+@pytest.mark.sampled(2)
 def test_a_pull_ends_with_dockers_words(registry: FakeRegistry, tmp_path: Path):
     layout = Layout()
     digest = push(registry, layout, layout.image("one"), "latest")
@@ -39,6 +40,7 @@ def test_a_pull_ends_with_dockers_words(registry: FakeRegistry, tmp_path: Path):
     assert command(tmp_path, "images", "-q").stdout
 
 
+@pytest.mark.sampled(2)
 def test_a_pull_that_fails_is_told_in_one_sentence(registry: FakeRegistry, tmp_path: Path):
     done = command(tmp_path, "pull", "-q", f"{registry.authority}/{REPOSITORY}:nosuch")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
@@ -48,6 +50,7 @@ def test_a_pull_that_fails_is_told_in_one_sentence(registry: FakeRegistry, tmp_p
     assert command(tmp_path, "pull", "sha256:" + "0" * 64).returncode == 3
 
 
+@pytest.mark.sampled(3)
 def test_referrers_and_artifacts_come_and_go_by_their_names(registry: FakeRegistry, tmp_path: Path):
     layout, charts = Layout(), Layout()
     image = layout.image("one")

@@ -59,6 +59,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.mark.sampled(3)
 def test_docker_s_words_are_at_the_end(shell: Shell, there: Holding):
     name = f"{there.authority}/team/app"
     layout = simple(f"{name}:1.0", "a")
@@ -77,7 +78,7 @@ def test_docker_s_words_are_at_the_end(shell: Shell, there: Holding):
     assert mounted[1].endswith(": Mounted from team/app")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -99,6 +100,7 @@ def test_what_goes_wrong_is_one_sentence(
     assert there.requests == []
 
 
+@pytest.mark.sampled(2)
 def test_a_registry_that_refuses_is_named(shell: Shell, there: Holding):
     there.quirks = Quirks(auth="basic")
     shell.load(simple(f"{there.authority}/app:1", "a"))
@@ -108,7 +110,7 @@ def test_a_registry_that_refuses_is_named(shell: Shell, there: Holding):
     assert there.authority in line
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_after_a_kill_at_half_of_a_layer_half_of_it_is_sent(shell: Shell, there: Holding):
     size = LAYER
     name = f"{there.authority}/app:1"
@@ -143,6 +145,7 @@ def test_a_signal_ends_a_push_that_waits_and_what_was_acknowledged_stays(
     assert sum(one.received for one in there.requests) <= again(size)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("layers", [1, 3])
 def test_a_signal_ends_a_push_that_waits_for_an_answer(shell: Shell, layers: int):
     """A registry may take minutes to answer; nobody has to wait for it who does not want to."""

@@ -66,7 +66,7 @@ def serve(folder: Path, *options: str, **variables: str) -> Iterator[Served]:
         served.process.communicate()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_server_says_where_it_listens_and_ends_when_asked(tmp_path, number):
     with serve(tmp_path) as served:
@@ -77,6 +77,7 @@ def test_a_server_says_where_it_listens_and_ends_when_asked(tmp_path, number):
     assert not Path(served.client.path).exists()
 
 
+@pytest.mark.sampled(3)
 def test_servers_and_the_command_line_share_a_store(tmp_path, data):
     first, second = tmp_path / "1", tmp_path / "2"
     (tmp_path / "root").mkdir()
@@ -102,6 +103,7 @@ def uploading(client: Client, archive: bytes) -> Iterator[socket.socket]:
         yield connection
 
 
+@pytest.mark.sampled(2)
 def test_an_upload_that_is_under_way_is_finished_before_the_end(tmp_path, data):
     archive = (data / TINY).read_bytes()
     with serve(tmp_path) as served, uploading(served.client, archive) as connection:
@@ -135,7 +137,7 @@ def waits_for_a_lock(pid: int) -> bool:
     return any("->" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("stuck", [True, False])
 def test_a_thread_that_waits_does_not_keep_the_process(tmp_path, twice, stuck):
@@ -168,6 +170,7 @@ def test_the_socket_is_in_the_users_directory_where_no_place_is_named(tmp_path):
         assert served.first == f"Listening on unix://{tmp_path}/orlop.sock\n"
 
 
+@pytest.mark.sampled(2)
 def test_sockets_of_systemd_are_taken(tmp_path):
     path = str(tmp_path / "api.sock")
     listener = socket.socket(socket.AF_UNIX)
@@ -198,6 +201,7 @@ def test_sockets_of_systemd_are_taken(tmp_path):
     assert Path(path).exists()
 
 
+@pytest.mark.sampled(2)
 def test_a_token_is_made_where_there_is_none(tmp_path):
     file = tmp_path / "token"
     with serve(tmp_path, "-H", "tcp://127.0.0.1:0", "--token-file", str(file)) as served:
@@ -212,6 +216,7 @@ def test_a_token_is_made_where_there_is_none(tmp_path):
             connection.close()
 
 
+@pytest.mark.sampled(3)
 def test_requests_are_logged(tmp_path, data):
     log = tmp_path / "access.log"
     archive = (data / TINY).read_bytes()
@@ -233,6 +238,7 @@ def certify(folder: Path, name: str) -> str:
     return (folder / "cert.pem").read_text()
 
 
+@pytest.mark.sampled(2)
 def test_certificates_are_read_again_when_asked_and_stay_where_they_cannot_be_used(tmp_path):
     old = certify(tmp_path, "old")
     options = ["-H", "tcp://127.0.0.1:0", "--tls", "--token-file", str(tmp_path / "token")]
@@ -256,6 +262,7 @@ def test_certificates_are_read_again_when_asked_and_stay_where_they_cannot_be_us
         assert served.end() == (0, "")
 
 
+@pytest.mark.sampled(2)
 def test_a_full_disk_under_the_access_log_is_told_once_and_no_reason_to_fail(tmp_path):
     with serve(tmp_path, "--access-log", "/dev/full") as served:
         for _ in range(2):
@@ -265,6 +272,7 @@ def test_a_full_disk_under_the_access_log_is_told_once_and_no_reason_to_fail(tmp
     assert "access log" in said
 
 
+@pytest.mark.sampled(4)
 def test_what_would_be_open_to_all_is_refused(tmp_path):
     token = tmp_path / "token"
     token.write_text("sesame")
@@ -293,6 +301,7 @@ def test_a_missing_extra_is_named(tmp_path):
     assert "pip install 'orlop[serve]'" in done.stderr
 
 
+@pytest.mark.sampled(3)
 def test_memory_of_a_server_stays_small(tmp_path, data):
     with serve(tmp_path) as served:
         archive = (data / TINY).read_bytes()
@@ -304,6 +313,7 @@ def test_memory_of_a_server_stays_small(tmp_path, data):
     assert peak < 100 << 10
 
 
+@pytest.mark.sampled(3)
 def test_a_server_without_descriptors_says_so_once_and_goes_on(tmp_path):
     path = str(tmp_path / "api.sock")
     command = [*ORLOP, "--root", str(tmp_path / "root"), "serve", "-H", f"unix://{path}"]

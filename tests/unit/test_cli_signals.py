@@ -97,7 +97,7 @@ def is_alone(group: int) -> bool:
     return False
 
 
-@pytest.mark.sampled(36)
+@pytest.mark.sampled(96)
 @pytest.mark.parametrize("request_number", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("number", SIGNALS)
@@ -160,7 +160,7 @@ def told(served: Served, method: str, path: str) -> tuple[str, bytes]:
         return answer.headers.get("Location", ""), answer.read()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_server_that_has_all_kinds_of_requests_in_hand(

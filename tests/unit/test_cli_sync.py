@@ -39,6 +39,7 @@ def file(there: FakeRegistry, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.sampled(4)
 def test_a_sync_says_what_it_did_and_sums_it_up(shell: Shell, there: FakeRegistry, file: Path):
     target = f"docker://{there.authority}/copy"
     planned = shell.run("sync", "--dry-run", str(file))
@@ -59,6 +60,7 @@ def test_a_sync_says_what_it_did_and_sums_it_up(shell: Shell, there: FakeRegistr
     assert len(list((shell.folder / ".local/state/orlop/sync").iterdir())) == 1
 
 
+@pytest.mark.sampled(2)
 def test_a_sync_with_a_bad_tag_has_the_status_of_its_error(shell: Shell, there: FakeRegistry, file: Path):
     file.write_text(file.read_text() + entry(f"docker://{there.authority}/none", "oci:x") + 'tags = ["1"]\n')
     result = shell.run("sync", "-q", str(file))
@@ -78,7 +80,7 @@ def test_a_file_that_cannot_be_used_is_one_sentence(shell: Shell, tmp_path: Path
     assert "bad.toml" in result.stderr.decode()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_a_sync_that_is_stopped_ends_soon_and_goes_on(shell: Shell, there: FakeRegistry, file: Path, tmp_path: Path):
     for number in range(40):
         add_image(there, "app", f"3.{number}", f"{number}")
@@ -100,6 +102,7 @@ def test_a_sync_that_is_stopped_ends_soon_and_goes_on(shell: Shell, there: FakeR
         assert {path.rpartition("/")[2] for path in fetched}.isdisjoint(done)
 
 
+@pytest.mark.sampled(3)
 def test_a_sync_is_told_as_json(shell: Shell, file: Path):
     document = json.loads(shell.run("sync", "--format", "json", str(file)).stdout)
     assert document["Counts"]["Copied"] == 2

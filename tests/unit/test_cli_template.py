@@ -31,6 +31,7 @@ def documents() -> Mapping[str, dict[str, Any]]:
         return {name: image_document(archive.inspect(name)) for name in ("example/tiny:1.0", "example/imported:latest")}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", RECORDED, ids=lambda case: f"{case['image']} {case['template']}")
 def test_what_docker_prints_is_printed(case: dict[str, Any], documents: Mapping[str, dict[str, Any]]) -> None:
     template, document = case["template"], documents[case["image"]]

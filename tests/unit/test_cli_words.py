@@ -352,7 +352,7 @@ def test_scripts_of_shells_are_read_by_them(orlop: Callable[..., Result], shell:
     subprocess.run([need(shell), "-n", tmp_path / "script"], check=True)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("words", "answers"),
     [
@@ -428,6 +428,7 @@ def test_a_misspelt_command_is_answered_with_those_spelt_alike(orlop, words, ans
 LONG = 100_000 * "x"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "words",
     [

@@ -55,6 +55,7 @@ def images(tmp_path: Path, data: Path) -> orlop.ImageService:
     return service
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_of_a_closed_service_is_refused(images: orlop.ImageService, tmp_path: Path, verb: str) -> None:
     images.close()

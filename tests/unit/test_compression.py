@@ -71,6 +71,7 @@ def test_a_zstd_stream_may_begin_with_a_skippable_frame(first: int) -> None:
     assert read_all(frame + COMPRESS[Compression.ZSTD](b"x") + frame, Compression.ZSTD) == b"x"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("each_gzip_reader")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [777, 1 << 16, 1 << 24])
@@ -78,6 +79,7 @@ def test_content_comes_out_in_pieces_of_any_size(kind: Compression, size: int) -
     assert read_all(COMPRESS[kind](CONTENT), kind, size) == CONTENT
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("each_gzip_reader")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("most", [1, 7, 5000])
@@ -88,6 +90,7 @@ def test_a_source_may_give_less_than_is_asked(kind: Compression, most: int) -> N
     assert b"".join(iter(lambda: reader.read(999), b"")) == data * 2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("each_gzip_reader")
 @pytest.mark.parametrize("kind", KINDS)
 def test_chains_are_read_to_the_last(kind: Compression) -> None:
@@ -96,6 +99,7 @@ def test_chains_are_read_to_the_last(kind: Compression) -> None:
     assert read_all(pack(b""), kind) == b""
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("each_gzip_reader")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cut", [1, 5, 9, 1000])
@@ -111,6 +115,7 @@ def test_nothing_at_all_is_an_error(kind: Compression) -> None:
         read_all(b"", kind)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("each_gzip_reader")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("at", [0.3, 0.7])
@@ -130,6 +135,7 @@ def test_size_and_checksum_at_the_end_of_gzip_count(at: int) -> None:
         read_all(bytes(packed), Compression.GZIP)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("each_gzip_reader")
 @pytest.mark.parametrize("kind", KINDS)
 def test_something_else_behind_the_end_is_an_error(kind: Compression) -> None:

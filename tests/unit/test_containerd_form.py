@@ -76,6 +76,7 @@ def saved(images: orlop.ImageService, names: list[str], **options: Any) -> bytes
     return target.getvalue()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_of_containerd_comes_back_out_to_the_byte(images, data, name):
     raw = archive(data, name)
@@ -102,6 +103,7 @@ def test_some_platforms_are_what_an_engine_saves(images, data, whole, platforms,
     ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("platform", "wanted"),
     [(None, 3), ("all", 3), (["linux/amd64", "linux/arm/v7"], 2), ("linux/arm/v7", 1), (["linux/arm/v7"] * 2, 1)],
@@ -186,6 +188,7 @@ def test_plain_layers_are_of_one_platform(images, data, tmp_path, options):
     assert not (tmp_path / "saved.tar").exists()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("first", ["tiny", "multi", None])
 def test_all_platforms_are_added_to_an_archive(
     images: orlop.ImageService, data: Path, tmp_path: Path, first: str | None

@@ -83,7 +83,7 @@ def present(folder: Path) -> set[str]:
     return set(walked(folder).found)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", ALL)
 def test_a_layout_comes_back_with_every_descriptor_and_name(data, tmp_path, name):
     source = layout(data, name, tmp_path)
@@ -281,6 +281,7 @@ ODD = {
 }
 
 
+@pytest.mark.sampled(2)
 def test_faults_are_refused_and_what_is_only_odd_is_kept(data, tmp_path):
     folder = layout(data, "bad", tmp_path)
     assert {path.name for path in folder.iterdir()} == BAD.keys() | ODD.keys()

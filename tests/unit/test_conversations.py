@@ -44,7 +44,7 @@ each = pytest.mark.parametrize("told", TOLD, ids=lambda one: one.name)
 # Registries.
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @each
 def test_the_registry_for_tests_answers_as_distribution_did(told: Conversation):
     with FakeRegistry(Quirks(auth=told.auth, **DISTRIBUTION), users=USERS) as there:
@@ -70,7 +70,7 @@ def check(replayed: Replayed, step: Step, wanted: int) -> None:
 
 
 @each
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 def test_the_registry_of_orlop_answers_as_distribution_did_where_that_could(told: Conversation, tmp_path: Path):
     with orlop.open(tmp_path / "root") as images, hosting(images, tmp_path) as there:
         replayed = Replayed(told, there.authority)
@@ -149,7 +149,7 @@ PUSHES = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("told", [one for one in PULLS if not one.exit], ids=lambda one: one.name)
 def test_a_pull_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
     with working(told, tmp_path / "root") as work:
@@ -172,7 +172,7 @@ def test_a_pull_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
         assert len(found.image.rootfs.diff_ids) == (1 if is_index else 3)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("told", [one for one in PUSHES if not one.exit], ids=lambda one: one.name)
 def test_a_push_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
     with working(told, tmp_path / "root") as work:
@@ -191,7 +191,7 @@ def test_a_push_asks_no_more_than_theirs(told: Conversation, tmp_path: Path):
         assert "1" in work.place.there.repository("team/app").tags
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "told", [one for one in TOLD if "-copy-" in one.name and not one.exit], ids=lambda one: one.name
 )
@@ -210,6 +210,7 @@ def test_a_copy_asks_no_more_than_theirs_and_moves_no_blob(told: Conversation, t
         assert not [one for one in there.requests if one.method == "GET" and "/blobs/" in one.path and one.sent > 4096]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("told", [one for one in TOLD if one.exit and one.steps], ids=lambda one: one.name)
 def test_what_failed_for_them_fails_with_one_error(told: Conversation, tmp_path: Path):
     with working(told, tmp_path / "root") as work:
@@ -226,7 +227,7 @@ def test_what_failed_for_them_fails_with_one_error(told: Conversation, tmp_path:
                 work.place.push("team/app:1")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "told",
     [

@@ -78,6 +78,7 @@ def test_places_are_read_as_users_write_them(tmp_path: Path):
 FORMS = ("oci:{}/copy", "oci-archive:{}/copy.tar", "dir:{}/copy")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("all_platforms", [True, False])
 def test_digests_stay_from_a_registry_to_files_and_back(place: Place, tmp_path: Path, form: str, all_platforms: bool):  # noqa: FBT001
@@ -170,6 +171,7 @@ def test_a_layer_that_may_not_be_given_on_stays_where_it_is(place: Place, tmp_pa
     assert not [one for one in place.asked() if far["digest"] in one]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("quirks", [{}, {"referrers": "none"}, {"referrers": "html"}])
 def test_what_refers_to_an_image_goes_along(place: Place, tmp_path: Path, quirks: dict[str, Any]):
     place.quirks(**quirks)
@@ -222,6 +224,7 @@ def test_a_platform_that_is_not_there_is_told_with_those_that_are(place: Place, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("target", [*FORMS, "docker://{there}/app:1", "store:new/name"])
 @pytest.mark.parametrize("damage", ["blob", "manifest", "missing"])
 def test_what_is_damaged_is_not_carried(place: Place, tmp_path: Path, target: str, damage: str):

@@ -46,6 +46,7 @@ def told(root: Path | str) -> tuple[str, list[str]]:
         return found, sorted(map(str, store.blobs.digests())) + sorted(map(str, store.blobs.tocs()))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("elsewhere")
 def test_a_copy_there_and_back_is_the_same_store(source: Path, tmp_path: Path) -> None:
     there = orlop.stores.copy(source, URL)
@@ -112,6 +113,7 @@ def test_damage_in_the_source_ends_a_copy_before_anything_has_a_name(source: Pat
         assert list(images.images(all=True)) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("elsewhere")
 def test_a_backup_follows_what_it_is_of(source: Path, tmp_path: Path) -> None:
     orlop.stores.copy(source, URL)

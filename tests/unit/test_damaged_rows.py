@@ -137,6 +137,7 @@ def test_a_lying_index_is_noticed_and_nothing_goes(place, name, capsys):
     assert {path.name for path in place.iterdir()} == {"root", "backup"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("name", OF_ALL)
 def test_what_acts_on_all_rows_looks_through_a_database_of_any_size(place, name, capsys):
@@ -161,6 +162,7 @@ def test_who_reads_deletes_nothing_whatever_an_index_says(place, verb, capsys):
     assert {path.name for path in blobs(place / "root")} >= before
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize(
     "index",
@@ -290,6 +292,7 @@ def test_an_answer_that_would_show_a_wrong_row_is_refused(place, statement, refu
         assert command(place, *words[name], capsys=capsys)[0] == 0, name
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("value", ["CAST(x'ff00fe' AS TEXT)", "CAST(x'c328' AS TEXT)"])
 @pytest.mark.parametrize(("table", "column"), [("reference", "name"), ("image_labels", "labels"), ("event", "actor")])
@@ -344,6 +347,7 @@ def names(root: Path) -> set[str]:
     return {path.name for path in blobs(root)}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize(
     "statement",

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from shlex import quote
 
+import pytest
+
 TOP = Path(__file__).parents[2]
 
 
@@ -25,6 +27,7 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.sampled(3)
 def test_the_demo_shows_that_saved_bytes_equal_the_original(tmp_path: Path) -> None:
     done = dev("demo", cwd=tmp_path, ORLOP_DEV_READY="1", ORLOP_DEV_VENV=sys.prefix, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -73,6 +76,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "venv" / "mine").exists()
 
 
+@pytest.mark.sampled(2)
 def test_two_at_once_make_one_environment(tmp_path: Path) -> None:
     said = tmp_path / "said"
     log = quote(str(said))

@@ -20,6 +20,7 @@ TEXT: Final = "\n".join(path.read_text() for path in sorted(API.glob("*.md")))
 MODULES: Final = sorted(set(re.findall(r"^\.\. automodule:: (\S+)$", TEXT, flags=re.MULTILINE)))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", orlop.__all__)
 def test_every_public_name_of_orlop_is_in_the_reference(name: str) -> None:
     value = getattr(orlop, name)
@@ -28,6 +29,7 @@ def test_every_public_name_of_orlop_is_in_the_reference(name: str) -> None:
     assert described or home in MODULES or f"`orlop.{name}`" in TEXT
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_in_the_reference_is_there(name: str) -> None:
     assert importlib.import_module(name).__doc__

@@ -42,6 +42,7 @@ def fetched(url: str, waiting: Waiting | None = None) -> bytes:
         return b"".join(iter(lambda: body.read(1 << 16), b""))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "endless",
     [
@@ -64,7 +65,7 @@ def test_what_is_sent_without_an_end_beside_a_body_is_given_up(
         assert images.images(all=True) == []
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "server",
     [
@@ -83,6 +84,7 @@ def test_a_server_that_drips_is_given_up(server: Callable[[socket.socket], None]
         fetched(url, SHORT)
 
 
+@pytest.mark.sampled(2)
 def test_a_handshake_that_is_not_answered_is_given_up():
     with served(slowly(b"")) as url, pytest.raises(DownloadFailed, match="no connection was made within 1 s"):
         fetched(url.replace("http:", "https:"), SHORT)

@@ -149,6 +149,7 @@ def descriptors_of(path: Path) -> list[str]:
     return found
 
 
+@pytest.mark.sampled(3)
 def test_waits_that_are_ended_leave_few_threads_and_files(path: Path):
     def hang_up() -> None:
         raise Enough

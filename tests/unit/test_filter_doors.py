@@ -42,6 +42,7 @@ def described(method: str, path: str) -> set[str]:
     return {name for form in schema["anyOf"] for name in form["properties"]}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", sorted(LIST_FILTERS))
 def test_a_filter_of_lists_works_at_every_door(
     images: orlop.ImageService, client: Client, data: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -45,6 +45,7 @@ def named(found: Sequence[orlop.ImageSummary]) -> list[str]:
     return sorted(reference.familiar for image in found for reference in image.references)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("filters", "names"),
     [
@@ -81,6 +82,7 @@ def test_lists_are_filtered_as_docker_filters_them(
     assert named(images.images(filters=filters)) == sorted(names)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "names"),
     [
@@ -111,6 +113,7 @@ def test_archives_and_stores_give_the_same_parts_of_a_second(images: orlop.Image
     assert expected.items() <= found.items()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "text", ["foo=bar", "dangling", "dangling=x", "reference=[", "reference=[]", "reference=a\\", "until=x", "label!=x"]
 )

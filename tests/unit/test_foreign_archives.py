@@ -136,6 +136,7 @@ def said(found: Any) -> tuple[Image, ...]:
 WAYS = ["file", "stream", "pipe", "compressed", "directory"]
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_archive_gives_its_images_and_names(images, data, tmp_path, name, way):
@@ -150,6 +151,7 @@ def test_an_archive_gives_its_images_and_names(images, data, tmp_path, name, way
         assert [digest.familiar_name for digest in listed[image.id].repo_digests] == list(image.repositories)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_archive_without_a_store_says_the_same(images, data, tmp_path, name):
     archive = data / "foreign-archives" / name

@@ -48,7 +48,7 @@ def saved(root: Path) -> dict[ImageID, bytes]:
     return images
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_repair_loses_nothing_and_says_the_truth(data, whole, tmp_path, seed):
     chance = Random(seed)

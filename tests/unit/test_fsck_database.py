@@ -113,7 +113,7 @@ class TestWhatDoesNotBelongThere:
             assert database.execute("SELECT text FROM notes").fetchone() == ("mine",)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "statement",
     [
@@ -197,6 +197,7 @@ def test_an_empty_log_is_not_kept(root, monkeypatch):
     assert [path.name.rpartition(".")[0] for path in (root / "quarantine").iterdir()] == ["metadata.db"]
 
 
+@pytest.mark.sampled(3)
 def test_one_that_somebody_has_open_is_not_replaced(root):
     flip_bit(root / "metadata.db", 4096 * 9, 3)
     with closing(sqlite3.connect(root / "metadata.db")) as database:
@@ -286,7 +287,7 @@ def brought_back(
     assert count["found"] > len(flips) // 20
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_after_a_flip_in_any_page_of_the_database_everything_comes_back(store, tmp_path, record_property):
     flips = pages(store / "metadata.db", Random(DAY), _FLIPS)
     brought_back(store, tmp_path, "metadata.db", flips[:: 1 if LONG else 4], record_property)
@@ -303,7 +304,7 @@ def test_after_a_flip_in_any_frame_of_the_log_everything_comes_back(data, tmp_pa
     brought_back(root, tmp_path, "metadata.db-wal", flips[:: 1 if LONG else 6], record_property)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("bit", [0, 1, 4, 15, 16, 31])
 def test_a_bit_that_flips_in_the_version_makes_no_database_newer_or_older(whole, root, bit):
     before = rows(whole)
@@ -315,6 +316,7 @@ def test_a_bit_that_flips_in_the_version_makes_no_database_newer_or_older(whole,
     assert rows(root) == before
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("by", [":", "@"])
 @pytest.mark.parametrize("kind", ["image", "index"])
 def test_an_image_gets_back_the_manifest_that_its_name_means(tmp_path: Path, kind: str, by: str) -> None:
@@ -346,6 +348,7 @@ def kinds_of(root: Path) -> set[str]:
 SIZES = [(table, column.name) for table in COLUMNS for column in COLUMNS[table] if column.kind in {"size", "count"}]
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("table", "column"), SIZES, ids=[".".join(one) for one in SIZES])
 def test_a_number_below_zero_is_damage_that_a_repair_mends(root: Path, tmp_path: Path, table: str, column: str) -> None:
     before = images(root)

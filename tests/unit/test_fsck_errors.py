@@ -52,6 +52,7 @@ def plain_of_two(root: Path) -> Path:
     return root / "blobs" / str(ask(root, statement)[0][0]).replace(":", "/")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("repair", [False, True])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), errors.InvalidInput("odd"), ValueError("odd")])
 def test_what_progress_raises_ends_a_look_and_harms_no_blob(root, repair, error):
@@ -151,7 +152,7 @@ def bad(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None]:
     return failing
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("good", [0, 64, 200])
 @pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG])
 def test_a_table_of_contents_that_the_disk_cannot_read_may_be_right_and_stays(

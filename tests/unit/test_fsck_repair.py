@@ -179,7 +179,7 @@ ROWS = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_that_follow_from_content_are_as_they_were(whole, root, name):
     kind, statements = ROWS[name]
@@ -191,6 +191,7 @@ def test_rows_that_follow_from_content_are_as_they_were(whole, root, name):
     assert broken(root) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["head", "sizes", "all chains", "links", "blob sizes", "blobs", "layers"])
 def test_a_quick_repair_puts_right_what_a_quick_look_finds(whole, root, name):
     sql(root, *ROWS[name][1])
@@ -198,7 +199,7 @@ def test_a_quick_repair_puts_right_what_a_quick_look_finds(whole, root, name):
     assert content(root) == content(whole)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("damage", [flip, truncate, empty, delete])
 def test_a_table_of_contents_is_made_again(whole, root, damage):
     for path in tocs(root):
@@ -230,6 +231,7 @@ class TestBlobs:
         assert [(one.kind, one.subject) for one in report.repairs] == [(report.found[0].kind, digest(path))]
         assert (root / "quarantine").stat().st_mode & 0o777 == 0o700
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("repair", [False, True])
     def test_a_load_brings_back_what_a_repair_has_set_aside(self, data, whole, root, repair):
         path = single_form(root)
@@ -254,6 +256,7 @@ class TestBlobs:
                 assert not any(image.created for image in images.load(archive).images)
         assert stores.fsck(root).problems == ()
 
+    @pytest.mark.sampled(2)
     def test_two_that_have_each_others_names_get_their_own(self, whole, root):
         one, *_, other = blobs(root)
         swap(one, other)
@@ -262,6 +265,7 @@ class TestBlobs:
         assert content(root) == content(whole)
         assert all(path.stat().st_mode & 0o777 == 0o400 for path in blobs(root))
 
+    @pytest.mark.sampled(3)
     @pytest.mark.parametrize("place", ["blobs/sha256/renamed", "blobs/renamed", "quarantine/x"])
     def test_one_that_lies_elsewhere_in_the_store_comes_back(self, whole, root, place):
         (root / "quarantine").mkdir(exist_ok=True)
@@ -269,6 +273,7 @@ class TestBlobs:
         assert repaired(root).state == "repaired"
         assert content(root) == content(whole)
 
+    @pytest.mark.sampled(3)
     def test_a_plain_one_is_made_again_from_a_compressed_one(self, whole, root):
         plain, _ = two_forms(root)
         for damage in (delete, flip):
@@ -294,6 +299,7 @@ class TestBlobs:
         assert any("its layer is there as" in one.message for one in report.repairs)
         assert ask(root, f"SELECT * FROM blob WHERE digest = '{digest(packed)}'") == []
 
+    @pytest.mark.sampled(2)
     def test_one_that_holds_what_nothing_needs_is_no_layer_any_more(self, root):
         content_ = layer_tar("unneeded")
         path = root / "blobs" / sha256(content_).replace(":", "/")
@@ -356,6 +362,7 @@ class TestFiles:
         assert repaired(root).state == "repaired"
         assert {path: path.stat().st_mode for path in before} == before
 
+    @pytest.mark.sampled(4)
     @pytest.mark.parametrize("name", ["ingest", "trash", "leases", "toc/sha256"])
     def test_directories(self, whole, root, name):
         shutil.rmtree(root / name)
@@ -367,6 +374,7 @@ class TestFiles:
         assert content(root) == content(whole)
         assert (root / name).stat().st_mode & 0o777 == 0o700
 
+    @pytest.mark.sampled(2)
     def test_strays_are_left_for_the_collector(self, root):
         (root / "blobs" / "sha256" / "x").touch()
         report = repaired(root)
@@ -383,6 +391,7 @@ class TestLinksBetweenImages:
             f"the image {child} has no parent any more; it had {parent}, which is not there"
         ]
 
+    @pytest.mark.sampled(2)
     def test_a_circle_of_parents_is_opened_where_it_is_wrong(self, whole, root):
         parent, child = parent_and_child(root)
         sql(root, f"INSERT INTO image_metadata VALUES ('{parent}', 'parent', CAST('{child}' AS BLOB))")
@@ -390,6 +399,7 @@ class TestLinksBetweenImages:
         assert repaired(root).state == "repaired"
         assert content(root) == content(whole)
 
+    @pytest.mark.sampled(3)
     def test_a_name_that_nobody_can_ask_for_goes_if_its_image_has_another(self, root):
         ((image,),) = ask(root, "SELECT image FROM reference WHERE name LIKE '%/imported'")
         sql(root, "UPDATE reference SET name = 'example.com/Imported' WHERE name LIKE '%/imported'")
@@ -400,6 +410,7 @@ class TestLinksBetweenImages:
         assert (report.state, report.problems) == ("repaired", ())
         assert ask(root, f"SELECT name FROM reference WHERE image = '{image}'") == [("docker.io/library/again",)]
 
+    @pytest.mark.sampled(2)
     def test_names_that_lead_nowhere_stay(self, root):
         sql(root, f"UPDATE reference SET image = 'sha256:{'0' * 64}' WHERE name LIKE '%/plain'")
         report = repaired(root)
@@ -421,6 +432,7 @@ DATA = ("dockerd-20.10-overlay2/parent-child.tar", "dockerd-29-overlay2/multi.ta
 class TestSources:
     """What is missing is taken from archives, and nothing else."""
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("damage", [flip, delete])
     def test_every_blob_comes_back(self, data, whole, root, damage):
         for path in blobs(root):
@@ -430,6 +442,7 @@ class TestSources:
         assert content(root) == content(whole)
         assert {one.kind for one in report.notes} == ({"quarantined"} if damage is flip else set())
 
+    @pytest.mark.sampled(4)
     def test_from_a_pipe_and_a_directory(self, data, whole, root, tmp_path):
         path = single_form(root)
         archives = [(data / name).read_bytes() for name in DATA]
@@ -441,6 +454,7 @@ class TestSources:
             assert report.state == "repaired"
             assert content(root) == content(whole)
 
+    @pytest.mark.sampled(3)
     def test_a_layer_comes_in_the_form_that_an_archive_has(self, root):
         _, packed = two_forms(root)
         ((only,),) = ask(
@@ -462,6 +476,7 @@ class TestSources:
         assert repaired(root).state == "repaired"
         assert ask(root, "SELECT compression FROM blob WHERE compression = 'gzip' AND size < 95") != []
 
+    @pytest.mark.sampled(4)
     def test_documents_come_back_too(self, data, whole, root):
         sql(
             root,
@@ -475,6 +490,7 @@ class TestSources:
         assert repaired(root, *archives(data)).state == "repaired"
         assert content(root) == content(whole)
 
+    @pytest.mark.sampled(4)
     def test_what_only_a_repair_brings_to_light_is_repaired_with_it(self, data, whole, root):
         sql(
             root,
@@ -488,6 +504,7 @@ class TestSources:
         assert (report.state, report.damage) == ("repaired", ())
         assert content(root) == content(whole)
 
+    @pytest.mark.sampled(2)
     def test_an_image_that_names_lead_to_comes_back_and_no_other(self, data, root):
         ((image,),) = ask(root, "SELECT image FROM reference WHERE name LIKE '%/imported'")
         with orlop.open(root) as images:
@@ -500,6 +517,7 @@ class TestSources:
             assert {one.id for one in images.images(all=True)} == before
             assert [str(one.id) for one in images.images("example/imported")] == [image]
 
+    @pytest.mark.sampled(2)
     def test_a_parent_that_comes_back_stays_one(self, data, whole, root):
         parent, child = parent_and_child(root)
         sql(root, f"DELETE FROM image WHERE id = '{parent}'")
@@ -508,6 +526,7 @@ class TestSources:
         with orlop.open(root) as images:
             assert str(images.image_store.get(ImageID.parse(child)).parent) == parent
 
+    @pytest.mark.sampled(3)
     def test_an_archive_that_is_bad_is_a_note_and_the_next_one_is_read(self, data, whole, root, tmp_path):
         path = single_form(root)
         path.unlink()

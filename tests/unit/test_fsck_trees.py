@@ -77,7 +77,7 @@ def _below(content: bytes) -> list[int]:
     return [int.from_bytes(content[at : at + 4], "big") for at in (*cells, 8)]
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("table", sorted(set(COLUMNS) - TOLD))
 def test_the_rows_below_a_page_that_is_lost_come_back(deep, tmp_path, table):
     before = rows(deep)

@@ -58,7 +58,12 @@ def is_wrong(root: Path, table: str, column: Column) -> bool:
     return bool(found - {right} - ({"null"} if column.optional else set()))
 
 
-@pytest.mark.sampled(6)
+def test_the_type_of_each_column_is_known() -> None:
+    kinds = {column.kind for columns in COLUMNS.values() for column in columns}
+    assert kinds <= {word for words in TYPES.values() for word in words}
+
+
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("value", WRONG)
 @pytest.mark.parametrize("table", COLUMNS)
 def test_what_has_the_wrong_type_is_damage_and_nothing_unexpected(whole, tmp_path, table, value):

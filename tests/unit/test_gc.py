@@ -170,6 +170,7 @@ def test_layers_of_images_stay_when_the_ones_above_go(root: Path) -> None:
     assert broken(root) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "place",
     [

@@ -115,6 +115,7 @@ MEANWHILE: dict[Callable[[WritableRows], None], set[str]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("change", MEANWHILE, ids=lambda change: change.__name__)
 def test_what_others_come_to_need_after_the_look_stays(
     places: tuple[Store, Store], change: Callable[[WritableRows], None], monkeypatch: pytest.MonkeyPatch
@@ -253,7 +254,7 @@ class _Undone(Exception):
     """Ends a write whose changes nobody is to see."""
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @settings(max_examples=pace.examples(60), deadline=None)
 @given(world=worlds())
 def test_the_server_tells_what_the_graph_tells(one_database: Any, world: Any) -> None:
@@ -330,7 +331,7 @@ def filling(first: int, last: int, *, depth: int = 50) -> Iterator[str]:
     yield f"INSERT INTO top SELECT 'r.test/a', ':' || number, {manifest}, 1 {series}"
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_a_collection_takes_memory_for_what_goes_and_not_for_what_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes from the server is the same, however many images stay."""
     url = StoreURL.parse(engines.new_url(), engines.variables())
@@ -368,6 +369,7 @@ def test_a_collection_takes_memory_for_what_goes_and_not_for_what_stays(monkeypa
     assert measured[2][1] < measured[1][1] + 100_000, measured
 
 
+@pytest.mark.sampled(3)
 def test_circles_of_parents_are_found_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the images of a circle and those below it come from the server."""
     from orlop.store.rows.postgres.check import ROOTLESS, parent_loops

@@ -135,7 +135,7 @@ def images(opened: orlop.ImageService, archive: Path) -> orlop.ImageService:
     return opened
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("verb", "parameter"), verbs(orlop.ImageService))
 def test_a_store_takes_or_refuses_anything(
     images: orlop.ImageService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, parameter: str
@@ -148,6 +148,7 @@ def test_a_store_takes_or_refuses_anything(
     os.fstat(1)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("verb", "parameter"), verbs(orlop.ArchiveService))
 def test_an_archive_takes_or_refuses_anything(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, parameter: str
@@ -177,6 +178,7 @@ LOOKS: Mapping[str, Callable[[orlop.ImageFiles, Any], object]] = MappingProxyTyp
 )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_look_inside_takes_or_refuses_anything(images: orlop.ImageService, look: str) -> None:
     with images.files(TINY) as files:
@@ -266,6 +268,7 @@ READ: Mapping[str, Callable[[Any], object]] = MappingProxyType(
 )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("read", READ)
 @pytest.mark.parametrize("odd", ODD)
 def test_a_value_is_read_from_anything_or_not(read: str, odd: str) -> None:

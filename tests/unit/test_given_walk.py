@@ -160,6 +160,7 @@ KNOWN: Final[dict[str, Callable[[], Any]]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "kind",
     [one for name in orlop.__all__ if inspect.isclass(one := getattr(orlop, name)) and one is not orlop.Registry],

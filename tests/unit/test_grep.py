@@ -163,6 +163,7 @@ def test_what_cannot_be_matched_is_refused(pattern: str) -> None:
         Search(pattern)
 
 
+@pytest.mark.sampled(2)
 def test_refusals_do_not_depend_on_how_deep_a_pattern_is() -> None:
     for pattern in ("(" * 10_000, "a" + "{1}" * 10_000, "(" * 10_000 + "a" + ")" * 10_000):
         with pytest.raises(InvalidFilter):
@@ -191,6 +192,7 @@ def test_a_line_made_to_stop_a_matcher_does_not(pattern: str, piece: bytes) -> N
     assert made[0] == made[1] <= 200
 
 
+@pytest.mark.sampled(2)
 def test_states_are_bounded() -> None:
     automaton = _Counting(parse("(a|b)*a(a|b){12}c"))
     number = 1
@@ -203,6 +205,7 @@ def test_states_are_bounded() -> None:
     assert len(automaton._states) <= 500
 
 
+@pytest.mark.sampled(2)
 def test_long_lines_are_searched_in_pieces() -> None:
     long = b"x" * (3 << 20) + b"needle" + b"y" * (2 << 20)
     chunks = [b"first\n", *(long[at : at + 70_000] for at in range(0, len(long), 70_000)), b"\nneedle\n"]

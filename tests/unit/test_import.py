@@ -38,6 +38,7 @@ def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
         yield service
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", RECORDED, ids=lambda case: " · ".join(case["changes"]))
 def test_instructions_change_a_config_as_the_engine_changes_it(case: dict[str, Any]) -> None:
     if "error" in case:
@@ -204,6 +205,7 @@ def test_a_program_names_the_proxies(tmp_path: Path, server: str) -> None:
         assert images.inspect("a").size == 3
 
 
+@pytest.mark.sampled(2)
 def test_the_command_takes_the_proxies_of_the_environment(tmp_path: Path, server: str) -> None:
     command = [
         sys.executable,

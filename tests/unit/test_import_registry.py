@@ -112,6 +112,7 @@ def test_importing_again_reads_no_layer_and_changes_nothing(images: orlop.ImageS
     assert {name for name in before if name.startswith("blobs")} == {name for name in after if name.startswith("blobs")}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("link", [False, True], ids=["copied", "linked"])
 def test_several_imports_at_once_take_everything_once(
     images: orlop.ImageService, directory: Directory, link: Any
@@ -152,6 +153,7 @@ def test_what_was_pushed_since_is_added_and_a_tag_moves(images: orlop.ImageServi
     assert str(images.store.content.named(orlop.Reference.parse(f"{HOST}/app:1"))) == second["digest"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("damage", ["other bytes", "cut", "gone", "a directory", "a link", "a pipe"])
 def test_a_damaged_layer_harms_only_its_image(
     images: orlop.ImageService, directory: Directory, damage: str, tmp_path: Path
@@ -334,6 +336,7 @@ def test_without_the_choice_nothing_is_linked(images: orlop.ImageService, direct
     assert all(path.stat().st_nlink == 1 for path in directory.v2.rglob("data"))
 
 
+@pytest.mark.sampled(2)
 def test_the_command_says_what_became_of_each(directory: Directory, tmp_path: Path) -> None:
     layout = Layout()
     good, bad = layout.image("a"), layout.image("b")

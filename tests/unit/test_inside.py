@@ -324,6 +324,7 @@ def info(name: str, **facts: object) -> tarfile.TarInfo:
     return found
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [

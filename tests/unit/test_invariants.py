@@ -38,6 +38,7 @@ def test_a_store_at_rest_is_right(root):
     assert broken(root) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
@@ -65,6 +66,7 @@ def test_the_check_finds_what_is_wrong(root, statement, told):
     assert [line for line in broken(root) if told in line]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("place", ["blobs/sha256", "toc/sha256", "ingest", "trash", "leases"])
 def test_the_check_finds_what_was_left_behind(root, place):
     (root / place / ("0" * 64)).touch()

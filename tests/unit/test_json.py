@@ -62,7 +62,7 @@ def check(name: str, documents: list[Any]) -> None:
         validator.validate(document)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("archive", ARCHIVES)
 def test_outputs_fit_their_schemas(lines: Callable[..., list[Any]], archive: str) -> None:
     loaded = lines("load", "-q", "-i", DATA / archive, "--format", "json")
@@ -127,6 +127,7 @@ def test_a_name_that_moved_fits(lines: Callable[..., list[Any]]) -> None:
     check("load", moved)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_a_schema_is_one_and_describes_what_it_names(name: str) -> None:
     Draft202012Validator.check_schema(SCHEMAS[name])

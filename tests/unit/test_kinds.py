@@ -103,6 +103,7 @@ def manifests(layout: Layout) -> Iterator[bytes]:
             yield content
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_kept_as_an_image_is_one_by_its_types(name: str, tmp_path: Path):
     layout = Layout()

@@ -30,6 +30,7 @@ def entry(digest: str, media_type: str = MANIFEST) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest, "size": 3, "annotations": {"a": "b"}}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("media_type", [MANIFEST, "application/xml"])
 @pytest.mark.parametrize("digest", STRANGE)
 def test_an_entry_by_an_algorithm_that_is_not_known_is_passed_over_and_told(

@@ -76,6 +76,7 @@ def test_an_entry_stays_with_one_that_it_refers_to(
     assert staying_beside([("one", C, frozenset(subjects))], held, gone) == ["one"] * stays
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_chain_of_any_length_stays_or_goes_whole(*, stays: bool):
     chain = [Digest.of(str(number).encode()) for number in range(20_000)]

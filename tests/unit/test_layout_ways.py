@@ -26,7 +26,7 @@ def texts(entries: list[dict[str, Any]]) -> set[tuple[str, str]]:
     return {(digest, notes[REF]) for digest, notes in said if REF in notes and NAME not in notes}
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", CASES)
 def test_all_of_a_layout_comes_back_in_every_format(tmp_path: Path, name: str) -> None:
     layout = Layout()

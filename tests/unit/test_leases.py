@@ -71,6 +71,7 @@ def test_who_is_interrupted_does_not_wait_for_another_writer(store):
         assert kept(store) == [str(Digest.of(b"other"))]
 
 
+@pytest.mark.sampled(2)
 def test_who_is_interrupted_closes_without_another_writer(tmp_path):
     root = tmp_path / "root"
     other = FileLock(outside(str(root / "write.lock")))
@@ -109,6 +110,7 @@ class HungUp(Exception):
     """What ends the work for a client here."""
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("error", [None, HungUp, KeyboardInterrupt])
 @pytest.mark.parametrize("again", ["held", "released", "undone"])
 def test_what_could_not_be_released_is_released_with_the_next(

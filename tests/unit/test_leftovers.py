@@ -10,6 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from tests.waiting import until
 
 _STARTS = """
@@ -26,6 +28,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.sampled(3)
 def test_servers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     folder, other = tmp_path / "a b", tmp_path / "a bc"
     folder.mkdir()

@@ -53,6 +53,7 @@ def connection() -> Iterator[sqlite3.Connection]:
         yield found
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     "words",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.sampled(3)
 def test_looks_fetch_no_layer_and_need_no_store(tmp_path: Path):
     with FakeRegistry() as registry:
         layout = Layout()
@@ -34,7 +35,7 @@ def test_looks_fetch_no_layer_and_need_no_store(tmp_path: Path):
         assert not (tmp_path / "root").exists()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("verb", ["tags", "manifest", "pull"])
 def test_a_place_that_is_not_a_registry_is_not_asked_for_there(tmp_path: Path, verb: str):
     places = [f"{kind.value}:x" for kind in Kind if kind is not Kind.REGISTRY]
@@ -45,6 +46,7 @@ def test_a_place_that_is_not_a_registry_is_not_asked_for_there(tmp_path: Path, v
     assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.sampled(2)
 def test_a_name_to_pull_may_say_that_it_is_in_a_registry(tmp_path: Path, shown: tuple[FakeRegistry, str, Layout]):
     _, name, _ = shown
     plain = name.removeprefix("docker://")
@@ -68,6 +70,7 @@ def layers(registry: FakeRegistry) -> list[str]:
     return [path for path in found if not blobs[path.rpartition("/")[2]].startswith(b"{")]
 
 
+@pytest.mark.sampled(3)
 def test_an_image_is_inspected_without_its_layers(tmp_path: Path, shown: tuple[FakeRegistry, str, Layout]):
     registry, name, _ = shown
     (details,) = json.loads(command(tmp_path, "inspect", "--platform", "linux/arm64", name).stdout)
@@ -96,6 +99,7 @@ def test_a_history_is_shown_without_its_layers(tmp_path: Path, shown: tuple[Fake
     assert len(registry.requests) == 3
 
 
+@pytest.mark.sampled(2)
 def test_all_platforms_of_an_index_are_listed_without_layers(tmp_path: Path, shown: tuple[FakeRegistry, str, Layout]):
     registry, name, _ = shown
     rows = [json.loads(line) for line in command(tmp_path, "images", "--format", "json", name).stdout.splitlines()]
@@ -109,6 +113,7 @@ def test_all_platforms_of_an_index_are_listed_without_layers(tmp_path: Path, sho
     assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.sampled(3)
 def test_what_cannot_be_looked_at_is_one_sentence(tmp_path: Path, shown: tuple[FakeRegistry, str, Layout]):
     registry, name, layout = shown
     push(registry, layout, chart(layout), "chart")

@@ -121,6 +121,7 @@ def page_of(path: Path, table: str) -> tuple[int, int]:
     return (page - 1) * size, size
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("table", "change", "rows"),
     [

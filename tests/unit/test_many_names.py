@@ -88,7 +88,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list[
     return sent
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(8, daily=False)
 @pytest.mark.parametrize(
     ("put", "remove"),
     [

@@ -49,6 +49,7 @@ def archive(path: Path, steps: list[str], config: dict[str, object]) -> str:
     return str(path)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("steps", "config", "secrets"),
     [

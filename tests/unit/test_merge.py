@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orlop.inside.node import Node
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("resolve_links", [False, True], ids=["engines", "resolve-links"])
 @pytest.mark.parametrize("case", merge_cases.names())
 def test_a_case_gives_the_listing_that_is_agreed_on(case: str, *, resolve_links: bool) -> None:

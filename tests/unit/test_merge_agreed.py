@@ -250,6 +250,7 @@ def told(layers: Sequence[bytes]) -> str:
     return ", ".join(facts(path, node, firsts[id(node)], layers) for path, node in found)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CASES)
 def test_a_layer_is_shown_as_all_programs_show_it(name: str) -> None:
     layers, expected = CASES[name]

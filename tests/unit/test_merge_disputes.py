@@ -271,6 +271,7 @@ def shown(merge: Merge) -> str:
     return " ".join(sorted(found))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CASES)
 def test_a_disputed_layer_is_shown_as_decided_and_told(name: str) -> None:
     case = CASES[name]

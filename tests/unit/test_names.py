@@ -147,7 +147,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("name", [TINY, "is/not:there", "0", "Not/Valid"])
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_a_request_reads_a_name_once(
@@ -191,6 +191,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_reads_a_name_once(
     images: orlop.ImageService,
@@ -208,6 +209,7 @@ def test_a_command_reads_a_name_once(
     assert readings[name] == 1
 
 
+@pytest.mark.sampled(2)
 def test_below_the_verbs_no_text_names_an_image() -> None:
     """Whatever is called a name is a value in every verb; only `orlop.model.names` reads texts for them."""
     found = set()

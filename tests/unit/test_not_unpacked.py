@@ -65,6 +65,7 @@ VERBS: dict[str, Callable[[orlop.ImageService, Any], Any]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("by", ["name", "digest", "name by digest"])
 def test_what_needs_an_image_says_what_the_name_means(
@@ -105,6 +106,7 @@ def test_an_index_of_encrypted_images_says_so(tmp_path: Path):
                 service.files(NAME)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("by", ["name", "digest", "name by digest"])
 def test_a_format_of_images_alone_says_which_others_there_are(
     images: orlop.ImageService, top: dict[str, Any], tmp_path: Path, by: str
@@ -123,6 +125,7 @@ def test_it_is_shown_as_an_artifact(images: orlop.ImageService, top: dict[str, A
     assert str(tree.digest) == top["digest"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["docker", "oci", "oci-dir"])
 def test_it_is_saved_as_it_came(images: orlop.ImageService, top: dict[str, Any], tmp_path: Path, form: str):
     images.save([NAME], str(tmp_path / "out"), format=form)
@@ -132,6 +135,7 @@ def test_it_is_saved_as_it_came(images: orlop.ImageService, top: dict[str, Any],
         assert orlop.stores.fsck(tmp_path / "other").problems == ()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["oci:{}", "oci-archive:{}", "dir:{}", "docker-archive:{}"])
 def test_it_is_copied_as_it_came(images: orlop.ImageService, top: dict[str, Any], tmp_path: Path, form: str):
     [copied] = images.copy(f"store:{NAME}", form.format(tmp_path / "out")).images

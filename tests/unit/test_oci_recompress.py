@@ -85,6 +85,7 @@ def test_a_save_that_fails_leaves_no_thread(tmp_path: Path, images: orlop.ImageS
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("orlop-")] == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("compress", ["gzip:1", "zstd:5"])
 def test_what_is_made_is_always_the_same(tmp_path: Path, images: orlop.ImageService, compress: str) -> None:
     layout = Layout()
@@ -315,6 +316,7 @@ def test_what_becomes_a_file_is_on_its_way_to_the_disk_meanwhile(
     assert any("/root/ingest/" in path for path in synced) == (form == "oci-dir")
 
 
+@pytest.mark.sampled(2)
 def test_a_layer_whose_write_back_failed_meanwhile_fails_the_save(
     tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def source(request: pytest.FixtureRequest, data: Path, tmp_path: Path, name: str
     yield tmp_path / "repacked.tar"
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", [*FILES, *NEWER])
 def test_a_file_loads_as_the_image_it_was_made_from(images, name, source):
     form, wanted = {**FILES, **NEWER}[name]
@@ -85,6 +86,7 @@ def test_a_file_loads_as_the_image_it_was_made_from(images, name, source):
         assert str(Digest.of(images.raw_config(str(image.id)))) == str(image.id)
 
 
+@pytest.mark.sampled(2)
 @every_file
 def test_its_layers_are_those_of_the_engine(images, data, name):
     with orlop.open(images.root + "-engine") as engine:
@@ -108,6 +110,7 @@ def test_an_image_without_a_system_is_shown_with_that_of_engines(images, data):
     assert (shown["Os"], shown["Architecture"]) == ("linux", "")
 
 
+@pytest.mark.sampled(2)
 @every_old_archive
 def test_an_old_archive_gives_what_the_engine_made_of_it(images, data, name, source):
     report = images.load(source)

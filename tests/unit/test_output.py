@@ -101,6 +101,7 @@ def test_a_fifo_is_written_as_it_is(tmp_path):
     assert (tmp_path / "fifo").is_fifo()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
 def test_standard_output_by_name_is_the_descriptor(tmp_path, name):
     (tmp_path / "link").symlink_to("/dev/stdout")

@@ -34,7 +34,7 @@ def test_the_usual_pace_makes_up_fewer_examples_and_never_very_few() -> None:
     assert [pace.examples(many, at=8) for many in (5, 20, 100, 300)] == [5, 10, 40, 120]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8, daily=False)
 @pytest.mark.parametrize("words", [(), ("test_many.py",)], ids=["of the whole suite", "of no file that is named"])
 def test_a_slow_pace_leaves_out_tests(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = .\n")

@@ -97,6 +97,7 @@ def test_no_source_makes_markup_or_code_of_text() -> None:
         assert one not in script
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "words",
     [("--compare", "x"), ("--html", "f", "a"), ("--html", "f", "--sarif"), ("--html", "f", "--format", "json")],
@@ -108,6 +109,7 @@ def test_options_that_do_not_fit_together_are_refused(tmp_path: Path, words: tup
     assert not (tmp_path / "f").exists()
 
 
+@pytest.mark.sampled(3)
 def test_the_same_image_gives_the_same_page(tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
     archive.write_bytes(image(layer(*((f"d{number % 7}/f{number}", b"x" * number) for number in range(200)))))

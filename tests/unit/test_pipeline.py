@@ -80,6 +80,7 @@ def test_what_is_short_is_handed_over_at_the_end_without_threads() -> None:
         fan.put(b"x")
 
 
+@pytest.mark.sampled(3)
 def test_empty_chunks_do_not_wait_for_ever() -> None:
     with Fanout(lambda _: None) as fan:
         for _ in range(len(LONG) + 1):

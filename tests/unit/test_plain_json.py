@@ -56,6 +56,7 @@ def interpreter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(plain_json, "make_scanner", lambda decoder: decoder.of_another_python)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", ODD, ids=lambda text: repr(text)[:20])
 def test_odd_json_is_read_or_refused_as_json_does(text: str | bytes) -> None:
     assert outcome(plain_json.loads, text) == outcome(json.loads, text)

@@ -82,6 +82,7 @@ def test_who_was_declared_dead_works_on_with_another_session(url: str, metadata:
     keys.begin()
 
 
+@pytest.mark.sampled(2)
 def test_a_beat_finds_out_that_the_session_is_dead(url: str, metadata: PostgresMetadata) -> None:
     session = Session(metadata)
     name = session.id

@@ -171,6 +171,7 @@ _WHOLE = ("store", "session")
 """Tables of which each row concerns whoever asks: all that live."""
 
 
+@pytest.mark.sampled(2)
 def test_there_is_an_index_for_every_question_about_a_key(
     url: str, metadata: PostgresMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:

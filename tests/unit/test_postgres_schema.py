@@ -57,6 +57,7 @@ def role(url: str) -> Iterator[str]:
         sql(url, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("version", sorted(STEPS))
 def test_each_older_version_becomes_this_one(version: int) -> None:
     url = older(version)

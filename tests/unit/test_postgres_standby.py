@@ -93,7 +93,7 @@ class Pair:
             until(False, connection, "SELECT pg_is_in_recovery()")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.slow
 def test_a_standby_that_takes_over_loses_nothing(place: Path, data: Path) -> None:
     """Machines that work meanwhile end right or with one clear error, and find each image that they were told of."""
@@ -213,7 +213,7 @@ def test_a_standby_that_takes_over_without_the_last_commits_says_what_is_missing
         assert orlop.stores.check(pair.url, verify=True).damage == ()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_a_password_comes_from_a_file_or_from_nowhere_in_the_url(place: Path) -> None:
     """With the file that `PGPASSFILE` names; without it, or with another password, it is one error without a secret."""
     own = Postgres(place)

@@ -115,7 +115,7 @@ def test_a_database_whose_certificate_is_right_is_used(encrypted: Encrypted) -> 
         assert not rows.repositories("docker.io")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("host", "mode", "ca", "words"),
     [

@@ -45,6 +45,7 @@ def row(suffix: str) -> ReferenceRow:
     return ReferenceRow("docker.io/library/a", suffix, ImageID.of(b"{}"), 1)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.needs("pgbouncer")
 def test_a_writer_asks_who_lives_while_others_wait_in_every_connection() -> None:
     url = pooled()
@@ -131,6 +132,7 @@ def test_a_write_waits_for_the_disk_without_the_lock(monkeypatch: pytest.MonkeyP
         assert [one.suffix for one in view.references()] == [":1", ":2"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.needs("pgbouncer")
 def test_who_has_the_lock_reads_while_others_wait_in_every_connection() -> None:
     url = pooled()
@@ -157,6 +159,7 @@ def test_who_has_the_lock_reads_while_others_wait_in_every_connection() -> None:
                     assert rows.last_event() == 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.needs("pgbouncer")
 def test_a_writer_asks_for_the_time_while_others_wait_in_every_connection() -> None:
     url = pooled()

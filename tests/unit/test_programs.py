@@ -67,6 +67,7 @@ def test_an_answer_is_complete_when_its_program_ends(leaving: str):
     assert run(f"{leaving}print('x' * 200000)") == (0, b"x" * 200000 + b"\n")
 
 
+@pytest.mark.sampled(3)
 def test_a_program_is_killed_that_answers_too_late_or_too_much(leaving: str):
     with pytest.raises(ProgramTimeout):
         run(SILENT, seconds=0.3)
@@ -168,6 +169,7 @@ def test_a_pipe_may_stand_in_the_place_of_a_file(tmp_path: Path):
     assert found.user == "me"
 
 
+@pytest.mark.sampled(2)
 def test_a_pipe_that_nobody_fills_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "pipe"
     os.mkfifo(path, 0o600)

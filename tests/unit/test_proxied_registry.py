@@ -47,6 +47,7 @@ def path(kind: str, reference: object, name: str = REPOSITORY) -> str:
     return f"/v2/{name}/{kind}/{reference}"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("names", ["", "ns"])
 def test_a_client_pulls_with_and_without_saying_whose_names_it_means(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: str
@@ -277,6 +278,7 @@ def test_what_is_not_an_upstream_is_refused(text: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.sampled(3)
 def test_a_proxy_without_a_registry_is_refused(tmp_path: Path) -> None:
     done = command(tmp_path, "serve", "--proxy", "docker.io")
     assert (done.returncode, "need --registry" in done.stderr) == (2, True)

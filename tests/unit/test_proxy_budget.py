@@ -122,6 +122,7 @@ def test_an_upstream_that_asks_to_wait_is_not_asked_before(tmp_path: Path, monke
         assert cached.asked() == ["HEAD manifests", "GET blobs"]
 
 
+@pytest.mark.sampled(4)
 def test_an_upstream_that_does_not_say_how_long_is_asked_less_and_less(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +188,7 @@ def test_clients_are_told_when_to_come_again_and_metrics_count(tmp_path: Path, m
             assert line in text.splitlines()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

@@ -444,6 +444,7 @@ def test_programs_get_one_object_that_says_the_same_before_and_after(shop: Shop,
     assert call("prune", "--format", "json").status == 2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("text", "size"),
     [

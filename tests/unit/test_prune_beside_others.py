@@ -57,6 +57,7 @@ def pruned(url: StoreURL, monkeypatch: pytest.MonkeyPatch, change: Callable[[Sto
     return len(plans), sum(verb == "Deleted" for verb, _ in lines)
 
 
+@pytest.mark.sampled(2)
 def test_a_plan_holds_while_nothing_changes(url: StoreURL, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases come and go all the time, and protect by themselves."""
     plans, gone = pruned(url, monkeypatch, lambda other: other.leases.hold([Digest.of(b"something")]).release())
@@ -64,6 +65,7 @@ def test_a_plan_holds_while_nothing_changes(url: StoreURL, monkeypatch: pytest.M
     assert gone > 1
 
 
+@pytest.mark.sampled(2)
 def test_what_is_named_or_pinned_before_the_lock_stays(url: StoreURL, monkeypatch: pytest.MonkeyPatch) -> None:
     with orlop.open(url) as images:
         nameless = next(str(one.id) for one in images.images() if not one.references)

@@ -147,6 +147,7 @@ def test_a_manifest_goes_out_as_it_came(tmp_path: Path):
     assert [one["digest"] for one in out["manifests"]] == [digest]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("asked", "found"),
     [(None, "amd64"), ("linux/arm64", "arm64"), ("linux/arm/v6", "arm/v6"), ("linux/arm", "arm/v7")],
@@ -221,6 +222,7 @@ def test_what_another_run_has_left_is_not_fetched_again(tmp_path: Path):
         assert orlop.stores.fsck(there.root).problems == ()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("damage", ["none", "flip", "cut"])
 def test_what_a_killed_write_has_named_is_not_fetched_again(tmp_path: Path, damage: str):
     layout, tar = Layout(), big_tar(1 << 20)
@@ -248,6 +250,7 @@ def test_what_a_killed_write_has_named_is_not_fetched_again(tmp_path: Path, dama
         assert orlop.stores.fsck(there.root).problems == ()
 
 
+@pytest.mark.sampled(2)
 def test_what_was_fetched_stays_where_it_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A commit that fails, of large layers or of a group of small ones, makes nobody fetch them again."""
     layout, tars = Layout(), [big_tar(size, number) for number, size in enumerate((5 << 20, 1 << 18, 1 << 17))]
@@ -293,6 +296,7 @@ def full(*_: object) -> None:
     raise errors.NoSpace("the disk is full")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("damage", ["flip", "longer", "zeros"])
 def test_what_was_left_is_trusted_only_after_hashing(tmp_path: Path, damage: str):
     layout, tar = Layout(), big_tar(1 << 20)
@@ -372,6 +376,7 @@ def test_what_nothing_came_of_is_garbage(tmp_path: Path):
         assert there.images.counts()["blobs"] == 0
 
 
+@pytest.mark.sampled(2)
 def test_two_pulls_at_once_fetch_each_layer_once(tmp_path: Path):
     layout, tars = Layout(), [big_tar(1 << 20, seed) for seed in range(4)]
     with pulling(tmp_path) as there, orlop.open(there.root) as other:
@@ -398,6 +403,7 @@ with orlop.open(sys.argv[1]) as images:
 """
 
 
+@pytest.mark.sampled(3)
 def test_two_processes_that_pull_at_once_fetch_each_layer_once(tmp_path: Path):
     layout, tars = Layout(), [big_tar(1 << 20, seed) for seed in range(4)]
     with pulling(tmp_path) as there:
@@ -434,6 +440,7 @@ keeping._SOON = 3600
 {_PULL}"""
 
 
+@pytest.mark.sampled(3)
 def test_small_layers_that_wait_for_others_are_not_lost_by_a_kill(tmp_path: Path):
     layout, tars = Layout(), [layer_tar(f"{number}") for number in range(12)]
     with pulling(tmp_path, stall=1 << 20) as there:
@@ -453,6 +460,7 @@ def test_small_layers_that_wait_for_others_are_not_lost_by_a_kill(tmp_path: Path
         assert orlop.stores.fsck(there.root).problems == ()
 
 
+@pytest.mark.sampled(3)
 def test_two_pulls_of_many_small_layers_in_other_orders_end(tmp_path: Path):
     layout, tars = Layout(), [layer_tar(f"{number}") for number in range(24)]
     with pulling(tmp_path) as there:
@@ -484,6 +492,7 @@ def test_a_layer_that_cannot_be_kept_ends_a_pull_that_waits_for_another(
         assert time.monotonic() - start < 30
 
 
+@pytest.mark.sampled(3)
 def test_an_interrupt_ends_a_pull_that_waits_and_leaves_what_came(tmp_path: Path):
     layout, tars = Layout(), [big_tar(4 << 20, seed) for seed in range(2)]
     with pulling(tmp_path, stall=2 << 20) as there:
@@ -581,6 +590,7 @@ def test_a_manifest_that_lies_about_a_size_is_refused(tmp_path: Path):
             assert list(there.images.images(all=True)) == []
 
 
+@pytest.mark.sampled(2)
 def test_an_index_of_very_many_is_not_followed(tmp_path: Path):
     layout = Layout()
     image = layout.image("one")

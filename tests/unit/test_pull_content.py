@@ -85,6 +85,7 @@ def test_what_nobody_can_unpack_is_pulled_as_it_is(tmp_path: Path, kind: Any, pl
         assert len(blobs) == 3
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [chart, lambda layout: signature(layout, None)])
 @pytest.mark.parametrize("every", [True, False])
 def test_an_artifact_is_pulled_by_its_name(tmp_path: Path, kind: Any, *, every: bool):
@@ -179,7 +180,7 @@ def test_a_list_that_lies_about_a_size_is_refused(tmp_path: Path):
         assert not there.images.store.content.tops()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("quirks", [{}, {"referrers": "none"}, {"referrers": "html"}])
 @pytest.mark.parametrize("platform", ["all", None])
 def test_what_refers_to_an_image_comes_along(tmp_path: Path, quirks: dict[str, Any], platform: str | None):

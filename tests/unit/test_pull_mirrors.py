@@ -64,7 +64,7 @@ BAD = [
 ]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("quirks", BAD, ids=str)
 @pytest.mark.parametrize("kind", ["image", "artifact", "index"])
 def test_a_mirror_that_sends_something_else_does_not_end_a_pull(tmp_path: Path, quirks: dict[str, Any], kind: str):
@@ -83,6 +83,7 @@ def test_a_mirror_that_sends_something_else_does_not_end_a_pull(tmp_path: Path, 
     assert orlop.stores.fsck(tmp_path / "root").problems == ()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("tag", ["{}", "[]", '{"schemaVersion": 1, "fsLayers": []}', "not json"])
 def test_a_mirror_whose_tag_is_not_a_manifest_is_passed_over(tmp_path: Path, tag: str):
     layout = Layout()
@@ -111,7 +112,7 @@ def test_where_no_place_is_right_the_error_is_that_of_the_registry(tmp_path: Pat
         assert not list((tmp_path / "root" / "partial").glob("*"))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("quirks", [{"corrupt": True}, {"longer": 5}, {"cut": 300, "cuts": 99}], ids=str)
 @pytest.mark.parametrize("target", ["oci:{}/out", "docker://{}/copy:1", "store:copy:1"])
 def test_a_mirror_that_sends_something_else_does_not_end_a_copy_or_a_sync(

@@ -478,6 +478,7 @@ def test_children_of_an_index_and_small_and_empty_blobs(tmp_path: Path, monkeypa
         assert not orlop.stores.fsck(cached.images.root).problems
 
 
+@pytest.mark.sampled(3)
 def test_two_processes_fetch_a_blob_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with caching(tmp_path, monkeypatch) as (cached, _):
         _, layer = cached.push("1")
@@ -522,6 +523,7 @@ def test_a_client_names_the_registry_or_means_the_first(tmp_path: Path, monkeypa
         assert cache.repository("team/app", "ghcr.io") is None
 
 
+@pytest.mark.sampled(3)
 def test_a_download_whose_process_dies_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with caching(tmp_path, monkeypatch) as (cached, _):
         _, layer = cached.push("1")

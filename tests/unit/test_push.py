@@ -105,6 +105,7 @@ def test_layers_are_shared_with_a_repository_that_is_known_to_have_them(place: P
     assert place.there.repository("other/app").tags == place.there.repository("team/app").tags
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("status", [202, 400, 401, 404, 405, 500])
 def test_a_registry_that_shares_nothing_is_sent_all(place: Place, status: int):
     place.load(simple(place.name("team/app:1"), "a", "b"))
@@ -278,6 +279,7 @@ def break_off(place: Place, size: int) -> None:
         place.push("app:1", progress=stop)
 
 
+@pytest.mark.sampled(2)
 def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
     size = 40 * MIB
     place.load(large(place.name("app:1"), size))
@@ -308,6 +310,7 @@ def test_a_kept_upload_that_cannot_be_read_begins_anew(place: Place, tmp_path: P
     assert list(place.there.repository("app").tags) == ["1"]
 
 
+@pytest.mark.sampled(3)
 def test_an_upload_that_the_registry_forgot_begins_anew(place: Place, tmp_path: Path):
     size = 36 * MIB
     place.load(large(place.name("app:1"), size))
@@ -316,7 +319,7 @@ def test_an_upload_that_the_registry_forgot_begins_anew(place: Place, tmp_path: 
     assert list(place.there.repository("app").tags) == ["1"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_a_kept_upload_that_holds_other_bytes_is_sent_anew(place: Place, tmp_path: Path):
     size = 44 * MIB
     place.load(large(place.name("app:1"), size))
@@ -340,6 +343,7 @@ def test_a_repository_that_is_blocked_does_not_hinder_its_neighbours(place: Plac
     assert list(place.there.repository("open").tags) == ["1"]
 
 
+@pytest.mark.sampled(3)
 def test_a_kept_upload_on_another_host_gets_no_credentials(tmp_path: Path):
     class Keys:
         def find(self, name: object) -> Credentials:
@@ -369,6 +373,7 @@ def test_a_kept_upload_on_another_host_gets_no_credentials(tmp_path: Path):
         assert not [one for one in stranger.there.requests if "authorization" in one.headers]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("location", ["relative", "absolute", "store", "bare"])
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
 def test_credentials_go_to_the_registry_alone(tmp_path: Path, location: str, auth: str):
@@ -387,6 +392,7 @@ def test_credentials_go_to_the_registry_alone(tmp_path: Path, location: str, aut
         assert shown <= ({"registry"} if auth == "basic" else {"registry", "auth"})
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("cut", [0, 1, 100, 5000, MIB])
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_connection_that_breaks_at_any_byte_is_made_up_for(place: Place, cut: int, *, kept: bool):
@@ -396,7 +402,7 @@ def test_a_connection_that_breaks_at_any_byte_is_made_up_for(place: Place, cut: 
     assert list(place.there.repository("app").tags) == ["1"]
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize(
     "quirks",
     [

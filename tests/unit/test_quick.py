@@ -71,12 +71,14 @@ def test_a_command_that_is_imported_by_its_name_alone_has_the_tests_of_its_room(
     assert "unit/test_cli.py" in names(checkout, "src/orlop/cli/commands/rmi.py")
 
 
+@pytest.mark.sampled(3)
 def test_a_helper_has_the_tests_that_use_it(checkout: Checkout) -> None:
     found = names(checkout, "tests/unit/layouts.py")
     assert "unit/test_bad_layouts.py" in found
     assert {name.partition("/")[0] for name in found} <= {*FOLDERS}
 
 
+@pytest.mark.sampled(4)
 def test_a_changed_test_comes_first(checkout: Checkout) -> None:
     assert names(checkout, "src/orlop/model/digest.py", "tests/unit/test_values.py")[0] == "unit/test_values.py"
 
@@ -155,6 +157,7 @@ def quick(tmp_path: Path, kept: Path) -> Callable[..., tuple[int, str]]:
     return run
 
 
+@pytest.mark.sampled(4)
 def test_quick_runs_the_tests_of_what_git_says_has_changed(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick()
     assert (status, "fine (no unit test belongs to what changed)" in said) == (0, True), said
@@ -189,13 +192,13 @@ def test_quick_takes_files_by_name_from_where_it_is_called(quick: Callable[..., 
     assert (status, said) == (1, "./dev quick: orlop/keel.py is not a file of this checkout\n")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_quick_fails_by_a_test_alone(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick(hold="CARGO = 1\n")
     assert (status, "1 failed" in said, "Success: no issues" in said, "1 kept" in said) == (1, True, True, True), said
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_quick_fails_by_a_word_alone(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick(hold='"""Cargo, which is no sail."""\n\nCARGO = 2\n')
     assert (status, "src/orlop/hold.py:1: write" in said, "FAILED: words (" in said) == (1, True, True), said
@@ -208,7 +211,7 @@ def test_quick_shows_all_that_is_wrong_at_once(quick: Callable[..., tuple[int, s
     assert (status, [word for word in words if word not in said]) == (1, []), said
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_arguments_of_dev_test_go_to_pytest_alone(quick: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     env = {**os.environ, "ORLOP_DEV_READY": "1", "ORLOP_DEV_VENV": sys.prefix}
     argv = [f"{tmp_path}/checkout/dev", "test", "-k", "sails", "-q", "-p", "no:cacheprovider"]

@@ -120,6 +120,7 @@ threading.Thread(target=work).start()
 """
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("script", "said"), [(LEFT_OPEN, "0 1\n"), (AFTER_THE_MAIN_THREAD, "True\n")])
 def test_a_program_ends_though_an_iteration_is_open(script: str, said: str) -> None:
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

@@ -351,6 +351,7 @@ def test_a_mirror_gets_nothing_of_its_upstream():
     transport.close()
 
 
+@pytest.mark.sampled(2)
 def test_secrets_are_in_no_message_no_log_and_no_text(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     shown: list[str] = []

@@ -93,6 +93,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
 ODD = LAYER[: 3 * AT_ONCE] + os.urandom(2 * AT_ONCE)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("content", [LAYER, os.urandom(3 * AT_ONCE), ODD], ids=["layer", "blob", "odd"])
 @pytest.mark.parametrize("cuts", [(), (3 * AT_ONCE,), (2 * AT_ONCE, 2 * AT_ONCE + 7, 2 * AT_ONCE + 9)])
 def test_what_came_is_taken_as_it_came(
@@ -213,6 +214,7 @@ def test_a_store_that_is_closed_follows_nothing(images: orlop.ImageService) -> N
     assert followers() == []
 
 
+@pytest.mark.sampled(2)
 def test_parts_are_in_the_bucket_before_the_upload_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over real engines; what was sent of an upload that is given up is doomed."""
     monkeypatch.setattr(ingest, "part_size", lambda number, first, *, equal: 5 << 20)  # noqa: ARG005 - its names

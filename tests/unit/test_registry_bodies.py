@@ -111,6 +111,7 @@ def test_a_body_that_is_refused_unread_does_not_become_requests(images, tmp_path
     assert sum(read) < len(smuggled)
 
 
+@pytest.mark.sampled(3)
 def test_a_client_that_stops_in_the_midst_is_given_up_and_goes_on_later(images, tmp_path, read):
     with hosting(images, tmp_path, bounds=Bounds(patience=1)) as registry:
         location = registry.begin("a").headers["location"]
@@ -127,6 +128,7 @@ def test_a_client_that_stops_in_the_midst_is_given_up_and_goes_on_later(images, 
     assert read[1] == len(CONTENT) - reached
 
 
+@pytest.mark.sampled(3)
 def test_a_client_that_drips_is_given_up(images, tmp_path, read):
     over = threading.Event()
     with hosting(images, tmp_path, bounds=Bounds(patience=1)) as registry:

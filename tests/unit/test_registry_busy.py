@@ -29,7 +29,7 @@ PASSING = {
 KINDS = ("manifests", "blobs")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PASSING)
 def test_a_pull_outlasts_what_passes(tmp_path: Path, name: str, kind: str):
@@ -45,7 +45,7 @@ def test_a_pull_outlasts_what_passes(tmp_path: Path, name: str, kind: str):
         assert orlop.stores.fsck(there.root).problems == ()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT"])
 @pytest.mark.parametrize("name", PASSING)
 def test_a_push_outlasts_what_passes(tmp_path: Path, name: str, method: str):
@@ -58,6 +58,7 @@ def test_a_push_outlasts_what_passes(tmp_path: Path, name: str, method: str):
         assert place.there.repository("app").tags == {"1": str(report.tags[0].digest)}
 
 
+@pytest.mark.sampled(2)
 def test_a_push_in_pieces_outlasts_what_passes(tmp_path: Path):
     with placed(tmp_path / "root") as place:
         place.load(large(place.name("app:1"), 40 << 20))

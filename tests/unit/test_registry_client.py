@@ -78,6 +78,7 @@ def test_a_manifest_is_what_its_bytes_are(fake: Faked):
     assert {one.headers["accept-encoding"] for one in fake.registry.requests} == {"identity"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("quirks", "asked"),
     [
@@ -285,6 +286,7 @@ def test_a_registry_that_deletes_no_tags_says_so(fake: Faked, status: int):
 # Blobs.
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "quirks",
     [
@@ -419,6 +421,7 @@ def test_a_layer_from_elsewhere_gets_no_credentials(fake: Faked):
 # Lists.
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("link", ["relative", "absolute", "cursor", "bare"])
 @pytest.mark.parametrize("page", [0, 1, 3])
 def test_tags_are_listed_page_by_page(fake: Faked, link: str, page: int):
@@ -486,6 +489,7 @@ def test_what_refers_to_an_image_is_found(fake: Faked, kind: str):
     assert (tag in fake.registry.repository(REPOSITORY).tags) == (kind in {"none", "html"})
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "failure",
     [
@@ -852,6 +856,7 @@ def hostile(answer: Callable[[str, str], Answered]) -> Iterator[Any]:
         server.server_close()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("page", "why"),
     [

@@ -210,6 +210,7 @@ def test_an_upload_that_is_cancelled_is_gone(registry):
 # Location, and the session goes on. Repeating the previous chunk: 416. Content-Range without `bytes `.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("span", ["400-519", "0-119", "100-219"])
 def test_a_chunk_out_of_order_is_refused_and_the_upload_goes_on(registry, method, span):
@@ -471,6 +472,7 @@ def _docker(registry: RegistryClient, name: str) -> bytes:
     return written(document)
 
 
+@pytest.mark.sampled(2)
 def test_every_kind_of_content_is_kept_byte_for_byte_and_goes_again(registry, images):
     kinds = _kinds(registry, "kinds")
     for kind, (manifest, media_type) in kinds.items():

@@ -133,7 +133,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_cache_fetches_anew_what_it_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
     with proxying(tmp_path, monkeypatch) as (client, cached, _):

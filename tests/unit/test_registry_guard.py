@@ -20,6 +20,7 @@ def door(tmp_path):
         yield found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("user", "method", "target", "status"),
     [
@@ -81,6 +82,7 @@ def encoded(text: bytes) -> bytes:
     return b"Basic " + base64.b64encode(text)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "authorization",
     [

@@ -58,6 +58,7 @@ def test_everything_else_that_the_file_may_say(tmp_path):
     assert (tmp_path / "token.key").read_text().strip() not in repr(settings)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [

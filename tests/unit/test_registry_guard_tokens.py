@@ -160,6 +160,7 @@ def test_tokens_are_good_after_a_restart_and_on_other_servers_with_the_same_key(
         assert other.ask("GET", "/v2/team/app/tags/list", token).status == 401
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("method", "target", "body", "status"),
     [
@@ -275,6 +276,7 @@ def test_a_token_that_was_made_by_hand_with_the_key_is_good(door, tmp_path, head
     assert door.ask("GET", "/v2/team/app/tags/list", f"Bearer {token}").status == 200
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("header", "changes"),
     [
@@ -433,6 +435,7 @@ def test_tokens_of_another_issuer_are_read_with_its_public_keys(foreign, algorit
     assert foreign.ask("GET", "/v2/", basic("anna")).status == 401
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("algorithm", KEYS)
 @pytest.mark.parametrize("claimed", ["HS256", "none", "RS256", "ES256", "EdDSA", "PS256"])
 def test_the_key_decides_the_algorithm_and_not_the_token(foreign, algorithm, claimed):

@@ -97,6 +97,7 @@ def names_of(images: orlop.ImageService) -> list[str]:
 # One store.
 
 
+@pytest.mark.sampled(2)
 def test_what_is_pushed_is_an_image_at_once_and_goes_as_images_do(registry, images):
     manifest = registry.push_image("team/app", "1")
     digest = digest_of(manifest)
@@ -136,6 +137,7 @@ def test_nothing_is_stored_twice(registry, images, tmp_path):
     assert len([one for one in files if one.is_file()]) == 2
 
 
+@pytest.mark.sampled(3)
 def test_a_tag_that_moves_leaves_what_it_meant_under_its_digest(registry, images):
     first = registry.push_image("a", "1")
     second = registry.push_image("a", "1", "other")
@@ -152,6 +154,7 @@ def test_a_tag_that_moves_leaves_what_it_meant_under_its_digest(registry, images
     assert registry.get("/v2/a/manifests/1").body == first
 
 
+@pytest.mark.sampled(2)
 @in_a_directory
 @pytest.mark.parametrize("form", ["gzip", "zstd:3", "none"])
 def test_what_was_loaded_plain_is_given_compressed_once_and_the_same_for_all(images, tmp_path, form):
@@ -212,7 +215,7 @@ def test_what_came_compressed_is_given_as_it_came(registry, images, tmp_path):
     assert registry.get(f"/v2/other/blobs/{manifest.json['config']['digest']}").status == 404
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_an_image_whose_layers_are_here_in_other_forms_gets_a_manifest_that_can_be_pulled(images, tmp_path):
     tar = layer_tar("x")
     packed = gzip.compress(tar, mtime=0)
@@ -242,6 +245,7 @@ def test_an_image_whose_layers_are_here_in_other_forms_gets_a_manifest_that_can_
 # Names.
 
 
+@pytest.mark.sampled(2)
 def test_a_repository_is_named_after_the_host_that_is_asked_if_it_is_one_of_the_registrys(images, tmp_path):
     hosts = ("registry.example.com", "mirror.example.com:8443")
     with hosting(images, tmp_path, *hosts) as client:
@@ -337,6 +341,7 @@ def test_a_manifest_does_not_show_what_its_repository_does_not_have(registry, wa
         assert registry.get(f"/v2/theirs/app/blobs/{digest}").status == 200
 
 
+@pytest.mark.sampled(2)
 def test_a_layer_that_is_said_to_be_elsewhere_and_was_pushed_all_the_same_can_be_pulled(registry, images, monkeypatch):
     layer = gzip.compress(layer_tar("far"))
     named = {"mediaType": f"{NONDISTRIBUTABLE}+gzip", "digest": digest_of(layer), "size": len(layer)}
@@ -383,7 +388,7 @@ def test_a_cache_that_an_index_lists_can_be_pulled_as_long_as_the_index(registry
         assert registry.get(f"/v2/theirs/app/blobs/{digest_of(content)}").status == 404
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("is_image", [True, False], ids=["image", "artifact"])
 def test_an_index_does_not_show_what_came_with_the_index_of_another_repository(images, tmp_path, is_image):
     """What was loaded or pulled as an index has no names of its own for its parts, unlike what was pushed."""
@@ -554,6 +559,7 @@ def test_a_client_that_breaks_off_finds_what_has_come(registry):
 # Large blobs are sent by the kernel.
 
 
+@pytest.mark.sampled(2)
 def test_answers_in_a_row_on_one_connection_come_one_after_the_other(registry):
     content = os.urandom(3 << 20)
     path = f"/v2/a/blobs/{registry.push_blob('a', content)}"
@@ -619,6 +625,7 @@ def test_a_store_that_is_only_read_shows_what_it_has(images, tmp_path):
         assert hosted.blob(repository, layer).size == json.loads(manifest)["layers"][0]["size"]
 
 
+@pytest.mark.sampled(2)
 def test_an_image_of_two_manifests_loses_the_one_that_is_deleted(registry, images):
     first = registry.push_image("a", "1")
     second = written(json.loads(first) | {"annotations": {"a": "b"}})
@@ -630,6 +637,7 @@ def test_an_image_of_two_manifests_loses_the_one_that_is_deleted(registry, image
     assert registry.get("/v2/a/tags/list").json["tags"] == ["2"]
 
 
+@pytest.mark.sampled(2)
 def test_one_manifest_in_two_repositories_goes_from_one(registry, images):
     artifact = registry.push_artifact("a")
     registry.push_artifact("b")
@@ -654,7 +662,7 @@ def test_the_config_of_an_image_is_a_blob(registry):
 # Many at once.
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_pushes_and_deletes_and_collections_at_once_lose_nothing(registry, images):
     """Clients that share layers push, delete what they pushed, and push again, while a collection runs all the time."""
     errors: list[BaseException] = []
@@ -701,6 +709,7 @@ def test_pushes_and_deletes_and_collections_at_once_lose_nothing(registry, image
 # What is wrong with the store, or with the request.
 
 
+@pytest.mark.sampled(2)
 def test_a_manifest_whose_layers_are_elsewhere_goes_out_as_it_came(registry):
     """Its layers may be known by other images, so that one could be made for it that has them all."""
     near, far = layer_tar("near"), layer_tar("far")
@@ -744,7 +753,7 @@ def test_a_blob_whose_file_is_gone_is_not_there_until_it_is_pushed_again(registr
     assert registry.get(f"/v2/a/blobs/{digest}").body == A
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("sent", [0, 1, 99, 101, 3 << 20])
 def test_a_chunk_that_is_not_as_long_as_its_range_is_refused_and_nothing_of_it_is_kept(registry, method, sent):
@@ -776,6 +785,7 @@ def flip(file: Path, *, silently: bool) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.sampled(2)
 @in_a_directory
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 @pytest.mark.parametrize("silently", [True, False])
@@ -901,6 +911,7 @@ def put_in_place(place: Path, kind: str, elsewhere: Path) -> None:
         os.mkfifo(place)
 
 
+@pytest.mark.sampled(3)
 @in_a_directory
 @pytest.mark.parametrize("is_known", [True, False])
 @pytest.mark.parametrize("kind", ["directory", "link", "pipe"])

@@ -107,7 +107,7 @@ def push(shell: Shell, name: str) -> None:
         images.push([full], registries)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_a_private_registry(shell: Shell):
     push(shell, "team/app:1.0")
     shell.there.quirks = Quirks(auth="bearer")

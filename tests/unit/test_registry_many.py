@@ -103,6 +103,7 @@ def test_few_of_many_referrers_are_found_at_once(tmp_path: Path, monkeypatch: py
         assert (sum(found, []), len(found)) == (digests, 6)  # noqa: RUF017 - few
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["directory", "engines"])
 def test_what_others_have_refer_to_a_manifest_costs_little_and_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -194,6 +195,7 @@ def steps(root: Path, tags: int, *, is_tagged: bool) -> int:
     return taken + 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["directory", "engines"])
 def test_what_refers_to_a_manifest_is_looked_at_once_however_many_tags_go_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

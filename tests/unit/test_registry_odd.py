@@ -75,7 +75,7 @@ def push_all(registry: RegistryClient, blobs: dict[str, bytes], manifests: Made)
     return refused
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", ODD)
 def test_whatever_is_pushed_is_pulled_as_it_is_and_deleted(tmp_path: Path, kind: str) -> None:
     layout = Layout()
@@ -110,7 +110,7 @@ def check_pulls(registry: RegistryClient, name: str, blobs: dict[str, bytes], ma
             assert registry.get(f"/v2/{name}/blobs/{digest}", query).body == content
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("kind", [one for one in ODD if one not in REFUSED and "sha512" not in one])
 def test_whatever_an_upstream_has_is_pulled_through_a_cache_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -92,7 +92,7 @@ def test_a_url_is_good_for_minutes_and_holds_no_secret(client: RegistryClient) -
     assert refused(location.replace("X-Amz-Signature=", "X-Amz-Signature=0")) == 403
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("content", "headers", "status"),
     [

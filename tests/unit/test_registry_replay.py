@@ -28,12 +28,13 @@ def test_a_registry_that_has_nothing(replay):
     replay.nothing()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_blobs_in_every_way(replay, algorithm):
     replay.blobs(algorithm)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", KINDS)
 def test_content_of_every_kind_is_pushed_found_read_and_deleted(replay, kind):
     replay.round(made(kind))

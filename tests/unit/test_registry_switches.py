@@ -35,6 +35,7 @@ def manifest_of(fake: Faked, **more: Any) -> bytes:
     return fake.registry.repository(REPOSITORY).manifests.pop(digest)[1]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", [Way.MONOLITHIC, Way.STREAMED, Way.CHUNKED])
 @pytest.mark.parametrize("commit", [200, 201, 202, 204])
 @pytest.mark.parametrize("commit_told", [True, False])

@@ -58,6 +58,7 @@ def test_a_document_that_breaks_off_is_asked_for_again(what: str, proxy: FaultyP
     assert len(proxy.asked) == asked + 2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("what", READS)
 def test_a_document_that_always_breaks_off_is_given_up(what: str, proxy: FaultyProxy):
     with pytest.raises(RegistryUnreachable, match="the connection to"):

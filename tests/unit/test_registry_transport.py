@@ -87,6 +87,7 @@ def sent(url: str, *, patience: Patience | None = None) -> bytes:
 # Time.
 
 
+@pytest.mark.sampled(2)
 def test_a_server_that_stalls_is_given_up_and_asked_for_the_rest():
     patience = Patience(window=0.5, tries=2)
     with faked(patience=patience, stall=500_000) as fake:
@@ -96,6 +97,7 @@ def test_a_server_that_stalls_is_given_up_and_asked_for_the_rest():
         assert fake.registry.requests[1].headers["range"] == "bytes=500000-"
 
 
+@pytest.mark.sampled(2)
 def test_a_server_that_drips_is_given_up():
     with faked(patience=Patience(window=1, least=1000, tries=1), drip=True) as fake:
         fake.registry.add_blob(REPOSITORY, LAYER)
@@ -303,6 +305,7 @@ def encrypted(keys: Path, *, clients: bool = False) -> ssl.SSLContext:
 NAMES = {"registry": HOST, "auth": HOST, "store": HOST}
 
 
+@pytest.mark.sampled(3)
 def test_a_certificate_is_checked(keys: Path, tmp_path: Path):
     me = Credentials(user="me", password="secret")
     variants: list[dict[str, Any]] = [{}, {"redirect": 307}, {"location": "store"}, {"location": "absolute"}]
@@ -390,6 +393,7 @@ def test_a_host_that_was_named_need_not_be_trusted(keys: Path):
         fake.client.ping()
 
 
+@pytest.mark.sampled(3)
 def test_a_client_shows_its_certificate_to_the_host_that_it_is_for(keys: Path, tmp_path: Path):
     with faked(tls=encrypted(keys, clients=True), names=NAMES, patience=Patience(tries=1)) as fake:
         folder = tmp_path / fake.registry.authority
@@ -419,6 +423,7 @@ def test_plain_http_is_spoken_where_it_may_be_and_tls_is_not_spoken():
         assert fake.pauses.taken == []
 
 
+@pytest.mark.sampled(3)
 def test_plain_http_is_not_spoken_to_a_server_that_spoke_tls(keys: Path):
     """A reset, by the registry or by its token server, is a failure then, and not a reason to lay encryption off."""
     me = Credentials(user="me", password="secret")

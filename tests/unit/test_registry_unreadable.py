@@ -70,6 +70,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [100, 3 << 20])
 def test_a_blob_with_a_sector_that_cannot_be_read_is_missing_until_it_is_pushed(images, tmp_path, disk, size, caplog):
     content = random.Random(size).randbytes(size)
@@ -103,6 +104,7 @@ def held(images: orlop.ImageService, content: bytes) -> BlobRow:
     return row
 
 
+@pytest.mark.sampled(2)
 def test_what_could_not_be_read_is_read_anew_after_some_minutes(images, tmp_path, disk):
     content = b"some content " * 40
     with hosting(images, tmp_path) as registry:

@@ -41,6 +41,7 @@ def is_there(fake: Faked) -> bool:
     return fake.registry.repository(REPOSITORY).blobs.get(str(DIGEST)) == LAYER
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "quirks",
     [
@@ -77,6 +78,7 @@ def test_a_blob_arrives_by_every_way(fake: Faked, way: Way, quirks: dict[str, An
     assert all("authorization" not in one.headers for one in fake.registry.requests)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("quirks", "way", "methods"),
     [
@@ -213,6 +215,7 @@ def test_a_body_that_ends_too_early_is_an_error_of_its_own(fake: Faked):
         fake.client.start_upload(REPOSITORY).commit(DIGEST, short)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("status", [201, 202, 400, 401, 403, 404, 500])
 @pytest.mark.parametrize("source", ["other/app", None])
 def test_a_mount_is_done_or_is_an_upload(fake: Faked, status: int, source: str | None):

@@ -86,7 +86,7 @@ def held(place: Place, repository: str) -> tuple[dict[str, str], set[str], dict[
     return {digest: kind for digest, (kind, _) in there.manifests.items()}, set(there.blobs), there.tags
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("name", [name for name in CASES if name not in REFUSED | LEFT_OUT])
 def test_it_goes_every_way(place: Place, tmp_path: Path, name: str):
     layout = Layout()

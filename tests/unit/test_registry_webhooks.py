@@ -236,6 +236,7 @@ def has_failed_dripping(webhooks, connection, piece):
     return webhooks.counts["ci", "failed"]
 
 
+@pytest.mark.sampled(2)
 def test_a_receiver_that_drips_its_answer_is_not_waited_for(tmp_path):
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -265,6 +266,7 @@ def test_a_receiver_that_lets_itself_be_found_slowly_is_not_waited_for(tmp_path,
     assert webhooks.waiting() == {"ci": 1}
 
 
+@pytest.mark.sampled(2)
 def test_a_receiver_that_drips_while_it_agrees_on_encryption_is_not_waited_for(tmp_path):
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,

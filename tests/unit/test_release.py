@@ -62,7 +62,7 @@ def state(repository: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(4)
 @pytest.mark.needs("terminals", "chromium", "chromedriver")
 def test_a_dry_run_does_all_of_a_release_and_changes_nothing(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = state(checkout)

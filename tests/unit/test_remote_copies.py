@@ -36,7 +36,7 @@ def keys_in(url: StoreURL) -> set[str]:
     return {found.key for found in bucket_of(url).objects("blobs/")}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_older_rows_in_another_database_take_nothing_until_they_adopt(data: Path) -> None:
     folder = data / "dockerd-20.10-overlay2"
     url = StoreURL.parse(engines.new_url(), engines.variables())

@@ -103,7 +103,7 @@ def _until_clean(blobs: S3BlobStore) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_machines_with_wrong_clocks_lose_nothing(archives: list[Path]) -> None:
     """Two processes load, save, remove and collect at once."""
     url = StoreURL.parse(engines.new_url(), engines.variables())

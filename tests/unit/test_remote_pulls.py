@@ -113,6 +113,7 @@ def require_whole(url: str) -> None:
     assert asked(url, "SELECT count(*) FROM orlop.upload") == 0
 
 
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.parametrize("second", [_PULL, _COPY], ids=["pull", "copy"])
 def test_two_processes_at_once_fetch_each_layer_once(tmp_path: Path, url: str, second: str) -> None:
     tars = [big_tar(SIZE, seed) for seed in range(4)]
@@ -124,6 +125,7 @@ def test_two_processes_at_once_fetch_each_layer_once(tmp_path: Path, url: str, s
         require_whole(url)
 
 
+@pytest.mark.sampled(4)
 def test_many_small_layers_in_other_orders_are_fetched_once(tmp_path: Path, url: str) -> None:
     tars = [layer_tar(f"{number}") for number in range(24)]
     with sharing(tmp_path, url, *tars) as there:
@@ -133,6 +135,7 @@ def test_many_small_layers_in_other_orders_are_fetched_once(tmp_path: Path, url:
         require_whole(url)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.needs("pgbouncer")
 def test_two_threads_behind_a_pooler_fetch_each_layer_once(tmp_path: Path, url: str) -> None:
     """Which gives every transaction another connection of the server's."""
@@ -151,6 +154,7 @@ def test_two_threads_behind_a_pooler_fetch_each_layer_once(tmp_path: Path, url: 
         assert len(layers(there)) == len(set(layers(there))) == 4
 
 
+@pytest.mark.sampled(3)
 def test_two_threads_of_one_service_fetch_each_layer_once(tmp_path: Path, url: str) -> None:
     tars = [big_tar(SIZE, seed) for seed in range(4)]
     with sharing(tmp_path, url, *tars) as there:
@@ -195,6 +199,7 @@ def test_whether_a_layer_has_come_is_asked_without_the_lock_of_writers(url: str)
             assert asked(url, held) == before + 1
 
 
+@pytest.mark.sampled(4)
 def test_the_layer_of_a_process_that_was_killed_is_fetched_by_who_waits(tmp_path: Path, url: str) -> None:
     make_impatient(url)
     with sharing(tmp_path, url, big_tar(SIZE), stall=SIZE // 2) as there:
@@ -217,6 +222,7 @@ def test_the_layer_of_a_process_that_was_killed_is_fetched_by_who_waits(tmp_path
         require_whole(url)
 
 
+@pytest.mark.sampled(4)
 def test_the_layer_of_a_process_that_hangs_is_fetched_by_who_waits(tmp_path: Path, url: str) -> None:
     """If it goes on before it is declared dead, it succeeds as well, and one object stays."""
     make_impatient(url, 60)
@@ -244,6 +250,7 @@ def test_the_layer_of_a_process_that_hangs_is_fetched_by_who_waits(tmp_path: Pat
         require_whole(url)
 
 
+@pytest.mark.sampled(4)
 def test_what_one_gives_up_another_fetches_at_once(tmp_path: Path, url: str) -> None:
     with sharing(tmp_path, url, big_tar(SIZE), stall=SIZE // 2) as there:
         first = started(there)
@@ -261,6 +268,7 @@ def test_what_one_gives_up_another_fetches_at_once(tmp_path: Path, url: str) -> 
         require_whole(url)
 
 
+@pytest.mark.sampled(4)
 def test_a_wait_for_another_ends_with_ctrl_c(tmp_path: Path, url: str) -> None:
     with sharing(tmp_path, url, big_tar(SIZE), stall=SIZE // 2) as there, ExitStack() as stack:
         first = started(there)
@@ -301,6 +309,7 @@ def test_what_was_claimed_by_a_session_that_died_meanwhile_is_published_by_the_n
             assert reader.read(100) == b"content"
 
 
+@pytest.mark.sampled(2)
 def test_a_pull_that_fails_keeps_nobody_waiting(tmp_path: Path, url: str) -> None:
     with sharing(tmp_path, url, big_tar(SIZE), corrupt=True) as there, orlop.open(url) as other:
         with pytest.raises(errors.DigestMismatch):
@@ -311,6 +320,7 @@ def test_a_pull_that_fails_keeps_nobody_waiting(tmp_path: Path, url: str) -> Non
         require_whole(url)
 
 
+@pytest.mark.sampled(2)
 def test_two_caches_over_one_store_fetch_a_blob_once(tmp_path: Path, url: str) -> None:
     layout = Layout()
     with pulling(tmp_path, url=url) as there, orlop.open(url) as other:

@@ -121,7 +121,7 @@ def test_init_makes_the_bucket_and_without_one_changes_nothing() -> None:
         images.gc()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_what_is_not_in_the_bucket_any_more_is_found_and_brought_back(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
@@ -229,6 +229,7 @@ def test_bytes_that_were_moved_are_adopted_where_they_are(url: StoreURL, archive
         orlop.open(url)
 
 
+@pytest.mark.sampled(3)
 def test_rows_that_have_not_the_bucket_delete_nothing_until_they_adopt_it(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
@@ -381,6 +382,7 @@ READER = ("SELECT ON ALL TABLES IN SCHEMA orlop", "INSERT, UPDATE, DELETE ON orl
 WRITER = ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop",)
 
 
+@pytest.mark.sampled(2)
 def test_a_role_that_only_reads_reads(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
@@ -394,6 +396,7 @@ def test_a_role_that_only_reads_reads(url: StoreURL, archives: list[Path]) -> No
             images.remove(names[0])
 
 
+@pytest.mark.sampled(2)
 def test_a_role_that_writes_needs_no_other_right(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(role(url, *WRITER)) as images:
         images.load(archives[0])
@@ -415,6 +418,7 @@ def versions(url: StoreURL) -> dict[str, list[tuple[str, ...]]]:
         }
 
 
+@pytest.mark.sampled(3)
 def test_readers_write_nothing_but_heartbeats(url: StoreURL, archives: list[Path], tmp_path: Path) -> None:
     """A role that only reads, with all it can do; and pulls from a registry, whatever its role."""
 
@@ -456,6 +460,7 @@ def test_the_time_of_a_store_is_that_of_its_database(url: StoreURL, monkeypatch:
         assert abs(store.now() - right) < PATIENCE * 10**9
 
 
+@pytest.mark.sampled(2)
 def test_a_forked_child_goes_on(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
@@ -477,6 +482,7 @@ def test_a_forked_child_goes_on(url: StoreURL, archives: list[Path]) -> None:
 # Copies.
 
 
+@pytest.mark.sampled(3)
 def test_a_copy_there_and_back_is_the_same_store(url: StoreURL, archives: list[Path], tmp_path: Path) -> None:
     with orlop.open(tmp_path / "here") as images:
         for archive in archives:

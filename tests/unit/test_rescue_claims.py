@@ -49,7 +49,7 @@ def states(root: Path | str) -> dict[str, str]:
     return {image.image.id: image.state for image in look(root, verify=True).images}
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_with_each_page_of_the_database_damaged_in_turn_every_image_comes_out(data, tmp_path):
     root = unpack(data, CONTAINERD, tmp_path / "disk") / "containerd" / "daemon"
     path = root / "io.containerd.metadata.v1.bolt" / "meta.db"
@@ -84,6 +84,7 @@ def test_neither_links_nor_lists_of_lower_directories_are_needed(data, tmp_path,
     assert list(before.values()).count("whole") >= len(before) - 2
 
 
+@pytest.mark.sampled(2)
 def test_drivers_that_lie_side_by_side_are_all_read(data, tmp_path):
     root = unpack(data, "engine-20.10-vfs", tmp_path / "vfs")
     other = unpack(data, SMALL, tmp_path / "other")
@@ -157,6 +158,7 @@ def say_parent(root: Path, child: str, parent: str) -> None:
     (folder / "parent").write_text(parent)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("target", ["archive", "store"])
 @pytest.mark.parametrize("where", ["one root", "two roots"])
 def test_parents_in_a_circle_are_left_out_and_keep_nothing_from_a_rescue(tmp_path, target, where):
@@ -258,6 +260,7 @@ def read_only(data, tmp_path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", mount], check=True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.needs("mounts")
 def test_a_root_that_is_mounted_read_only_is_rescued(read_only, tmp_path):
     with pytest.raises(OSError, match="Read-only"):
@@ -267,6 +270,7 @@ def test_a_root_that_is_mounted_read_only_is_rescued(read_only, tmp_path):
     assert snapshot(read_only) == before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.needs("root")
 def test_another_user_rescues_what_that_one_may_read(data, tmp_path):
     root = unpack(data, SMALL, tmp_path / "disk")
@@ -303,6 +307,7 @@ def test_another_user_rescues_what_that_one_may_read(data, tmp_path):
     assert set(states(root).values()) == {"whole"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", STOPPED)
 def test_stopped_daemons_left_what_they_listed_and_saved(data, tmp_path, name):
     with tarfile.open(data / name / "data-root.tar") as tar:
@@ -322,6 +327,7 @@ def test_stopped_daemons_left_what_they_listed_and_saved(data, tmp_path, name):
     assert (tmp_path / "ours.tar").read_bytes() == (data / name / "tiny.tar").read_bytes()
 
 
+@pytest.mark.sampled(2)
 def test_an_image_of_more_layers_than_docker_stacks_comes_out(tmp_path):
     root = tmp_path / "docker"
     make_root(root, 2, {"same": b"same"})

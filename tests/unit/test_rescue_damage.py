@@ -103,7 +103,7 @@ def test_a_file_that_is_changed_or_missing_is_named(root, layer):
     assert {image.state for image in look(root).images} == {"complete"}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("left", "why"),
     [(None, "tar-split.json.gz is missing"), (b"", "is empty"), (b"junk", "is damaged"), ("half", "is damaged")],
@@ -120,7 +120,7 @@ def test_a_tar_split_that_is_lost_or_cut_is_named(root, layer, left, why):
         assert why in look(root, [GNU]).images[0].problems[0]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     "how",
     [
@@ -186,6 +186,7 @@ def test_a_tar_split_with_a_wrong_sum_leads_to_files_elsewhere_too(root, layer, 
     assert "gzip stream cannot be read" in found(root, GNU).problems[0]
 
 
+@pytest.mark.sampled(2)
 def test_a_wrong_or_lost_cache_id_does_not_lose_the_layer(root, layer):
     for text in ("0" * 64, "", "../../../etc", "/etc", "\0", "a" * 5000):
         (layer.entry / "cache-id").write_text(text)
@@ -242,6 +243,7 @@ def test_a_database_that_is_lost_is_named(root, lost):
         assert any("database is missing" in note for note in report.notes)
 
 
+@pytest.mark.sampled(2)
 def test_what_is_whole_is_rescued_beside_what_is_not(root, layer, tmp_path):
     some_file(layer.files).unlink()
     report = rescue_store(tmp_path / "store", root)
@@ -273,7 +275,7 @@ def test_what_is_no_file_is_neither_followed_nor_waited_for(root, layer, tmp_pat
     assert wanted.get(kind, "a symbolic link") in image.problems[0]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["cache-id", "tar-split.json.gz", "diff", "size", "parent"])
 def test_pipes_and_links_in_the_layer_database_are_not_opened(root, layer, tmp_path, name):
     path = layer.entry / name
@@ -305,6 +307,7 @@ def test_lists_of_too_many_values_are_refused(root):
     assert any("values" in note for note in look(root).notes)
 
 
+@pytest.mark.sampled(2)
 def test_a_tar_split_that_is_a_bomb_is_refused(root, layer):
     (layer.entry / "tar-split.json.gz").write_bytes(gzip.compress(bytes(100 << 20), 1))
     assert "line of more than" in found(root, GNU).problems[0]
@@ -387,6 +390,7 @@ def test_the_search_among_layers_that_no_list_has_can_be_ended(data, tmp_path):
         assert found.taken(wanted, taking)[0].diff.diff_id == wanted.diff_id
 
 
+@pytest.mark.sampled(2)
 def test_the_search_for_what_a_damaged_layer_lacks_can_be_ended(root, layer):
     some_file(layer.files).write_bytes(b"other")
     with open_root(root) as found, measuring(DEFAULT_LIMITS) as taking:
@@ -402,6 +406,7 @@ def test_the_search_for_what_a_damaged_layer_lacks_can_be_ended(root, layer):
                 found.taken(wanted.layers[-1], taking, check=Patience(most))
 
 
+@pytest.mark.sampled(3)
 def test_a_sparse_file_that_is_looked_at_is_closed(data, tmp_path):
     root = unpack(data, "engine-20.10-overlay2", tmp_path / "sparse")
     with open_root(root) as found:

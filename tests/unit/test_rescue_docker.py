@@ -55,7 +55,7 @@ def test_images_names_parents_and_sizes_are_those_that_the_daemon_listed(data, e
     assert len(images) - len(listed) <= 1
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_every_layer_comes_out_that_can_and_the_others_are_named(data, engine, root):
     rows = {row.diff_id: row for row in layer_rows(folder(data, engine) / "layers.tsv") if row.verdict == "equal"}
     seen = {}
@@ -85,6 +85,7 @@ def test_a_rescue_leaves_the_root_as_it_is(root, tmp_path):
     assert snapshot(root) == before
 
 
+@pytest.mark.sampled(4)
 def test_the_store_has_names_and_parents_and_what_is_lost_is_said(overlay2, tmp_path):
     report = rescue_store(tmp_path / "store", overlay2)
     said = {image.image.names[0]: image.problems[0].split(" cannot be rebuilt: ") for image in report.damaged}
@@ -106,6 +107,7 @@ def test_the_store_has_names_and_parents_and_what_is_lost_is_said(overlay2, tmp_
     assert rescue_store(tmp_path / "store", overlay2) == report
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("engine", DOCKER)
 def test_a_save_of_what_was_rescued_has_the_bytes_of_the_daemons(data, engine, tmp_path):
     root = unpack(data, engine, tmp_path / "docker")
@@ -178,6 +180,7 @@ def _calls_of_a_look(root):
     return calls["call"] + calls["c_call"]
 
 
+@pytest.mark.sampled(2)
 def test_a_root_of_aufs_gives_what_the_same_layers_give_under_overlay2(overlay2):
     """No engine here writes one; aufs keeps its files in other directories, and all else is the same."""
     expected = {one.image.id: one.state for one in look(overlay2, verify=True).images}

@@ -67,6 +67,7 @@ def test_what_cannot_be_reached_is_told_in_a_sentence(tmp_path, driver, problem,
     assert any(note in one for one in report.notes)
 
 
+@pytest.mark.sampled(2)
 def test_btrfs_has_what_vfs_has(data, tmp_path):
     root = unpack(data, "engine-20.10-vfs", tmp_path / "docker")
     before = look(root, verify=True)
@@ -81,6 +82,7 @@ def test_btrfs_has_what_vfs_has(data, tmp_path):
             assert rescue_container(tmp_path / "changes.tar", root, one.id) >= 1024
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("driver", ["btrfs", "zfs"])
 def test_podman_has_drivers_of_which_the_same_holds(data, tmp_path, driver):
     root = unpack(data, "podman-4.3-vfs", tmp_path / "storage")

@@ -128,7 +128,7 @@ def test_layers_of_podman_that_have_lost_their_images_are_told_of(data, tmp_path
     assert any("no image is left that has one of the layers" in note for note in report.notes)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("name", "part"),
     [

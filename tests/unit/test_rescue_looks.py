@@ -36,7 +36,7 @@ def listing(files):
     return [(one.path, one.type, one.mode, one.uid, one.gid, one.size, one.mtime, one.target) for one in files.walk()]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_looks_show_what_a_store_shows_after_a_rescue(root, tmp_path):
     rescue_store(tmp_path / "store", root)
     before = snapshot(root)
@@ -117,6 +117,7 @@ def test_commands_look_into_a_root(overlay2, tmp_path, capfdbinary):
     assert run(["images", place, "--platform=linux/s390x"]) == 2
 
 
+@pytest.mark.sampled(3)
 def test_an_image_of_a_root_is_copied_with_its_digests(data, overlay2, tmp_path, capfd):
     target = tmp_path / "layout"
     assert run(["copy", f"root:{overlay2}:give/rich:1", f"oci:{target}"]) == 0
@@ -139,6 +140,7 @@ def test_an_image_of_a_root_is_copied_with_its_digests(data, overlay2, tmp_path,
     assert "only reads" in capfd.readouterr().err
 
 
+@pytest.mark.sampled(3)
 def test_what_a_container_has_changed_is_copied_as_a_layer(data, overlay2, tmp_path, capfd):
     target = tmp_path / "layer.tar"
     assert run(["rescue", str(overlay2), "--container", "work", "--into", str(target)]) == 0
@@ -210,7 +212,7 @@ def test_what_only_the_driver_can_follow_is_refused_by_name(tmp_path):
         packed(tmp_path / "diff")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "words",
     [
@@ -229,6 +231,7 @@ def test_nothing_that_is_had_of_a_root_is_written_into_it(overlay2, capfd, words
     assert snapshot(overlay2) == before
 
 
+@pytest.mark.sampled(3)
 def test_with_vfs_a_container_is_compared_with_what_it_began_with(data, tmp_path):
     root = unpack(data, "engine-20.10-vfs", tmp_path / "root")
     rescue_container(tmp_path / "vfs.tar", root, "work")

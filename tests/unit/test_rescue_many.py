@@ -183,6 +183,7 @@ def shared(top: Path, images: int, parts: int) -> str:
     return same
 
 
+@pytest.mark.sampled(3)
 def test_images_that_share_a_layer_in_chains_of_their_own_take_work_by_their_number(tmp_path):
     calls = []
     for count in (40, 80):

@@ -80,6 +80,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", str(made)], check=True)
 
 
+@pytest.mark.sampled(2)
 def test_a_deep_tree_costs_no_square_of_its_depth(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep(folder, 3000)
     (folder / "file").touch()
@@ -111,6 +112,7 @@ def written(top: Path, depth: int, name: str) -> None:
     os.close(descriptor)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("is_whole", [False, True], ids=["own files", "all files"])
 def test_a_container_may_have_directories_as_deep_as_a_path(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_whole: bool

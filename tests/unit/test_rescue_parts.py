@@ -57,6 +57,7 @@ def members(path):
         return found
 
 
+@pytest.mark.sampled(2)
 def test_a_layer_without_one_file_gives_the_others_as_they_were(overlay2, whole, tmp_path):
     contents, diff_ids = whole
     files, _ = directory_of(overlay2)
@@ -111,6 +112,7 @@ def test_of_a_list_that_is_cut_off_the_files_before_the_cut_are_had(overlay2, wh
     assert all(contents[name] == content for name, content in found.items() if content is not None and name in contents)
 
 
+@pytest.mark.sampled(2)
 def test_without_a_list_the_files_are_had_as_they_lie_there_and_are_called_so(overlay2, whole, tmp_path):
     del whole
     files, entry = directory_of(overlay2)
@@ -179,6 +181,7 @@ def test_what_is_not_there_or_in_the_root_is_refused(overlay2, tmp_path):
     assert not (tmp_path / "parts").exists()
 
 
+@pytest.mark.sampled(3)
 def test_a_link_in_the_target_that_leads_into_the_root_is_not_followed(overlay2, tmp_path):
     before = snapshot(overlay2)
     image = rescue_parts(tmp_path / "parts", overlay2, [NAME]).images[0]
@@ -190,6 +193,7 @@ def test_a_link_in_the_target_that_leads_into_the_root_is_not_followed(overlay2,
     assert snapshot(overlay2) == before
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.needs("mounts")
 def test_the_root_mounted_at_another_place_is_the_root(overlay2, tmp_path):
     before = snapshot(overlay2)

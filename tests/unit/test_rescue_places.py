@@ -28,6 +28,7 @@ def names(path: Path) -> list[str]:
     return sorted(name for image in look(path).images for name in image.image.names)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("place", "given"),
     [
@@ -75,6 +76,7 @@ def test_a_root_of_containerd_is_found(tmp_path, place):
         assert found.data_roots == (str(tmp_path / place),)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("file", "text"),
     [
@@ -99,6 +101,7 @@ def test_a_root_is_found_by_the_settings_of_engines(tmp_path, file, text):
     assert names(tmp_path) == [NAME, NAME, "made/image:1"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "text",
     [

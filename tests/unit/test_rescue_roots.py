@@ -78,6 +78,7 @@ def test_podmans_images_and_layers_are_all_there(data, podman, tmp_path):
     assert ['the whiteout ".wh.fender" had a content' in why for why in lost.values()] == [True]
 
 
+@pytest.mark.sampled(2)
 def test_a_rescue_leaves_podmans_root_as_it_is(data, podman, tmp_path):
     root = unpack(data, podman, tmp_path / "storage")
     before = snapshot(root)
@@ -86,7 +87,7 @@ def test_a_rescue_leaves_podmans_root_as_it_is(data, podman, tmp_path):
     assert snapshot(root) == before
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("lists", [("layers",), ("images",), ("images", "layers")], ids="+".join)
 @pytest.mark.parametrize("left", [b"", bytes(100), b'[{"id":"cut'], ids=["empty", "zeros", "cut"])
 def test_lists_that_a_power_loss_has_emptied_are_not_needed(data, podman, tmp_path, lists, left):
@@ -105,7 +106,7 @@ def test_lists_that_a_power_loss_has_emptied_are_not_needed(data, podman, tmp_pa
     assert f"{lists[0]}.json is" in notes
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("how", ["cut", "junk behind it", "a damaged entry"])
 def test_what_is_left_of_lists_is_taken(data, podman, tmp_path, how):
     root = unpack(data, podman, tmp_path / "storage")
@@ -222,7 +223,7 @@ def test_a_root_that_has_lost_its_content_still_tells_its_names(containerd):
         assert all("is missing" in image.problems[0] for image in report.images)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("which", ["containerd", "engine29"])
 @pytest.mark.parametrize("left", [None, b"", b"{", "a link"])
 def test_without_its_manifest_an_image_is_made_of_its_config_and_layers(which, left, request, tmp_path):
@@ -252,6 +253,7 @@ def test_without_its_manifest_an_image_is_made_of_its_config_and_layers(which, l
     assert {image.state for image in taken.images} == {"rescued"}
 
 
+@pytest.mark.sampled(3)
 def test_each_name_that_is_asked_for_means_what_it_did(engine29, tmp_path):
     names = ["example/tiny:1.0", "example/tiny:latest"]
     meant = []
@@ -381,6 +383,7 @@ def test_engine_29_lists_the_same_images_names_parents_and_sizes(data, engine29)
     assert not lost
 
 
+@pytest.mark.sampled(2)
 def test_engine_29_images_keep_their_manifests(data, engine29, tmp_path):
     before = snapshot(engine29)
     rescue_store(tmp_path / "store", engine29)

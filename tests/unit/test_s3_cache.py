@@ -151,6 +151,7 @@ def test_another_size_is_told_at_once(site: Site) -> None:
         site.opened.blobs.open_unverified(row)
 
 
+@pytest.mark.sampled(3)
 def test_it_has_an_end_and_what_was_used_last_stays(site: Site) -> None:
     most = 10 * BLOCK
     blobs = site.blobs(most)
@@ -202,6 +203,7 @@ def _fill(folder: str, most: int, seed: int) -> None:
         cache.put("a" * 32, number, data)
 
 
+@pytest.mark.sampled(3)
 def test_processes_share_it(tmp_path: Path) -> None:
     most = 400_000
     context = multiprocessing.get_context("spawn")

@@ -122,7 +122,7 @@ _PASSING = [
 _NAMES = [f"{one.status}-{one.code}-{'done' if one.done else 'undone'}" for one in _PASSING]
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("data", [b"", _SMALL, _DATA], ids=["nothing", "one-request", "parts"])
 @pytest.mark.parametrize("trouble", _PASSING, ids=_NAMES)
 def test_what_passes_is_not_noticed_when_writing(rig: Rig, trouble: Trouble, data: bytes) -> None:
@@ -136,7 +136,7 @@ def test_what_passes_is_not_noticed_when_writing(rig: Rig, trouble: Trouble, dat
         assert list(rig.s3.objects) == ["pre/fix/orlop-store.json"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("trouble", _PASSING[:-1], ids=_NAMES[:-1])
 def test_what_passes_is_not_noticed_when_reading(rig: Rig, trouble: Trouble) -> None:
     row = rig.opened.keep(_DATA)
@@ -158,6 +158,7 @@ def test_a_connection_that_ends_at_any_byte_is_not_noticed(rig: Rig) -> None:
         assert rig.blobs.read_range(row, start, size) == _DATA[start : start + size]
 
 
+@pytest.mark.sampled(3)
 def test_a_bad_line_is_no_matter_as_long_as_bytes_come(rig: Rig) -> None:
     """Each answer ends after 20 KB: far more repetitions than a patience that counts all of them allows."""
     row = rig.opened.keep(_DATA)
@@ -166,6 +167,7 @@ def test_a_bad_line_is_no_matter_as_long_as_bytes_come(rig: Rig) -> None:
     assert len(rig.s3.asked) > 100
 
 
+@pytest.mark.sampled(3)
 def test_a_bad_line_is_no_matter_where_a_break_takes_along_what_came(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in what niquests puts in the place of urllib3: a piece comes whole, or not at all."""
     usual = HTTPResponse.read
@@ -190,6 +192,7 @@ def test_silence_ends_a_connection_and_not_the_read() -> None:
         assert rig.opened.read(row) == _SMALL
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "trouble", [Trouble(), Trouble(503, "SlowDown"), Trouble(200, cut=0)], ids=["cut", "503", "empty"]
 )
@@ -302,6 +305,7 @@ def test_an_object_that_goes_while_it_is_read_is_told(rig: Rig) -> None:
 PAGES = [b"<html><body>Welcome</body></html>", b"<?xml version='1.0'?><html><p>Log in</p></html>", b"{}", b""]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("page", PAGES)
 def test_what_is_not_an_object_store_is_not_taken_for_one(rig: Rig, page: bytes) -> None:
     """A proxy or a portal answers everything with success: nothing is stored then, and no list is empty."""

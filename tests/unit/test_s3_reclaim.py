@@ -374,7 +374,7 @@ def _work(machine: Machine) -> None:
         ingest.write(_DATA)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6, daily=False)
 @pytest.mark.parametrize("sent", [False, True], ids=["before it is sent", "after it was done"])
 def test_a_machine_may_die_at_every_request(site: Site, monkeypatch: pytest.MonkeyPatch, *, sent: bool) -> None:
     """Whatever it was at: what a name leads to is whole, and what it left goes."""
@@ -407,6 +407,7 @@ def test_a_machine_may_die_at_every_request(site: Site, monkeypatch: pytest.Monk
 # The whole bucket.
 
 
+@pytest.mark.sampled(3)
 def test_a_sweep_takes_what_no_row_knows_and_nothing_else(site: Site) -> None:
     rows = [site.here.opened.keep(bytes([number]) * 9) for number in range(8)]
     pending, bucket = site.here.blobs.begin(), site.here.blobs.bucket
@@ -437,6 +438,7 @@ def doubting(site: Site) -> S3BlobStore:
     return S3BlobStore(site.s3.settings(), site.here.keys, doubting=True)
 
 
+@pytest.mark.sampled(2)
 def test_sizes_are_those_of_the_bucket_whatever_the_rows_say(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reclaim_module, "BATCH", 3)
     monkeypatch.setattr(s3_strict, "PAGE", 7)
@@ -465,6 +467,7 @@ def test_sizes_are_those_of_the_bucket_whatever_the_rows_say(site: Site, monkeyp
     blobs.close()
 
 
+@pytest.mark.sampled(3)
 def test_a_bucket_is_compared_with_the_rows_in_one_list_and_no_more_memory(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,15 @@ def test_few_cases_that_cost_much_have_days_without_any() -> None:
     assert set().union(*shares) == {(0,), (1,)}
 
 
+@pytest.mark.parametrize(("cases", "days"), [(2, 8), (4, 16), (13, 48), (36, 96), (95, 96)])
+def test_days_with_one_of_few_cases_lie_equally_far_apart(cases: int, days: int) -> None:
+    places = [(number,) for number in range(cases)]
+    shares = [taken(places, "test", one_in=days, day=day, daily=False) for day in range(100, 100 + 2 * days)]
+    assert sorted(place for share in shares[:days] for place in share) == places
+    busy = [day for day, share in enumerate(shares) if share]
+    assert {later - one for one, later in itertools.pairwise(busy)} <= {days // cases, days // cases + 1}
+
+
 def test_each_value_comes_up_where_another_parameter_has_as_many_values_as_days() -> None:
     share = taken(list(itertools.product(range(10), range(3))), "test", one_in=3)
     assert {first for first, _ in share} == set(range(10))
@@ -127,7 +136,7 @@ def test_cheap(number):
 """
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("words", "pace", "day", "passed"),
     [

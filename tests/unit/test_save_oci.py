@@ -219,6 +219,7 @@ def test_a_name_that_means_two_digests_is_refused_before_anything_is_written(
         again.load(tmp_path / "out")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["oci", "oci-dir"])
 def test_layers_that_are_here_in_another_form_only_are_saved(
     tmp_path: Path, images: orlop.ImageService, form: str
@@ -592,6 +593,7 @@ def run(root: Path, *args: object) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(argv, capture_output=True, check=False, timeout=120)
 
 
+@pytest.mark.sampled(3)
 def test_the_command_saves_layouts_and_tells_what_is_left_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (tmp_path / "in.tar").write_bytes(two_platforms().pack())
@@ -607,7 +609,7 @@ def test_the_command_saves_layouts_and_tells_what_is_left_out(tmp_path: Path) ->
     assert (single.returncode, single.stderr) == (0, b"")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -680,6 +682,7 @@ def test_an_index_of_which_nothing_else_came_is_written_below_another(images: or
         assert "blobs/" + absent["digest"].replace(":", "/") not in tar.getnames()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["oci", "docker"])
 def test_a_platform_that_goes_while_it_is_saved_leaves_what_it_would_leave_afterwards(tmp_path, form):
     layout = Layout()
@@ -701,6 +704,7 @@ def test_a_platform_that_goes_while_it_is_saved_leaves_what_it_would_leave_after
     assert found[0] == found[1]
 
 
+@pytest.mark.sampled(3)
 def test_a_save_takes_the_limit_that_it_advises(tmp_path: Path):
     layout = Layout()
     archive, target = tmp_path / "images.tar", tmp_path / "layout"

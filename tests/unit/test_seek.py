@@ -93,6 +93,7 @@ def _level(level: int) -> Callable[[bytes], bytes]:
     return lambda plain: gzip.compress(plain, level, mtime=0)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("near", "each_gzip_reader")
 @pytest.mark.parametrize(
     "pack",
@@ -223,6 +224,7 @@ def test_a_segment_that_is_too_large_for_memory_is_verified_before_any_of_it_is_
         first(chunks_from(io.BytesIO(_BLOB), bad, point.plain), 1)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("near", "each_gzip_reader")
 @pytest.mark.parametrize("zeros", [1, 600, 1 << 18])
 def test_zero_bytes_may_come_between_members(zeros: int) -> None:
@@ -264,6 +266,7 @@ def _many_members(plain: bytes) -> bytes:
     return b"".join(gzip.compress(plain[at : at + 300_000], 1) for at in range(0, len(plain), 300_000))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("pack", "kind"), [(_frames, Compression.ZSTD), (_many_members, Compression.GZIP)])
 def test_borders_are_where_streams_begin(pack: Callable[[bytes], bytes], kind: Compression) -> None:
     plain = text(7_000_000)
@@ -376,6 +379,7 @@ def test_many_files_are_read_in_one_pass_without_an_index(tmp_path: Path) -> Non
         assert index_in(images) is None
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("pack", [_frames, _many_members])
 def test_a_layer_of_many_streams_is_seekable_once_it_is_loaded(
     pack: Callable[[bytes], bytes], tmp_path: Path, read_bytes: list[int]
@@ -420,6 +424,7 @@ def test_a_wrong_index_is_dropped_and_the_content_is_right(tmp_path: Path) -> No
         assert index_in(images) == index
 
 
+@pytest.mark.sampled(3)
 def test_an_index_of_another_blob_is_not_used(tmp_path: Path) -> None:
     with loaded(tmp_path / "root") as images:
         store, diff_id, blob = kept(images)

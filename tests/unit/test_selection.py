@@ -41,6 +41,7 @@ def platforms() -> Layout:
     return layout.top(index, other, index | named("example/more:1.0"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("only", "names"),
     [
@@ -196,6 +197,7 @@ def test_the_list_shows_the_digest_that_each_tag_means(tmp_path: Path) -> None:
     assert {"example/app:1": first["digest"], "example/app:2": second["digest"]}.items() <= shown.items()
 
 
+@pytest.mark.sampled(3)
 def test_what_is_loaded_without_its_layers_is_listed_without_them(data: Path, tmp_path: Path) -> None:
     """An archive may lack layers that the store has; a layout promises their size, a Docker archive does not."""
     layout = Layout()

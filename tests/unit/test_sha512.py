@@ -32,6 +32,7 @@ def load(images: orlop.ImageService, made: Layout, way: str, folder: Path) -> No
         images.load(io.BytesIO(made.pack()))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("compress", [True, False], ids=["gzip", "plain"])
 @pytest.mark.parametrize("way", ["directory", "file", "pipe"])
 def test_they_come_back_under_the_same_digests(tmp_path: Path, way: str, *, compress: bool) -> None:
@@ -79,6 +80,7 @@ def test_a_collection_takes_what_nothing_needs(tmp_path: Path) -> None:
     assert stores.fsck(root).problems == ()
 
 
+@pytest.mark.sampled(2)
 def test_copies_and_backups_have_them(tmp_path: Path) -> None:
     root = tmp_path / "root"
     with orlop.open(root) as images:
@@ -102,6 +104,7 @@ def test_copies_and_backups_have_them(tmp_path: Path) -> None:
     assert blobs_in(tmp_path / "backup") == blobs_in(root)
 
 
+@pytest.mark.sampled(3)
 def test_damage_is_found_and_mended(tmp_path: Path) -> None:
     root = tmp_path / "root"
     with orlop.open(root) as images:

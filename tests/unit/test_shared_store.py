@@ -65,7 +65,7 @@ def run(user, root, script, *, umask=0o077, groups=(GROUP,)):
     return done.stdout.strip()
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(4, daily=False)
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("umask", [0o077, 0o000])
 def test_members_of_a_group_share_a_store(public, umask):
@@ -98,6 +98,7 @@ with orlop.open(root) as images:
         assert (stat.S_IMODE(state.st_mode), state.st_gid) == (wanted, GROUP), path
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.needs("root")
 def test_nobody_else_gets_in(public):
     root = public / "root"
@@ -107,7 +108,7 @@ def test_nobody_else_gets_in(public):
     assert str(root) in answer
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.needs("root")
 def test_both_work_while_the_other_has_the_store_open(public):
     root = public / "root"
@@ -125,6 +126,7 @@ def test_both_work_while_the_other_has_the_store_open(public):
     assert broken(root) == []
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.needs("root")
 def test_what_lies_beside_a_store_may_be_shut(public):
     root = public / "root"

@@ -125,6 +125,7 @@ def test_an_older_list_leaves_the_newer_one(carry: Callable[[Place], None], plac
     assert at(place) == newer
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("carry", WAYS)
 def test_a_newer_list_replaces_the_older_one_as_it_is(carry: Callable[[Place], None], place: Place):
     newer = signed(place, "old", "b", "a")

@@ -94,7 +94,7 @@ def curious(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
 # A client that hangs.
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_a_client_that_hangs_in_a_write_loses_the_lock_and_commits_nothing() -> None:
     url = database()
     child = subprocess.Popen([sys.executable, "-c", HANGING, url], stdout=subprocess.PIPE, text=True)
@@ -108,6 +108,7 @@ def test_a_client_that_hangs_in_a_write_loses_the_lock_and_commits_nothing() -> 
     assert tags(url) == ["other"]
 
 
+@pytest.mark.sampled(2)
 def test_a_client_that_hangs_within_a_message_loses_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server waits for the rest of it, and no limit of silence counts meanwhile."""
     monkeypatch.setattr(database_module, "_WRITE", database_module._WRITE.replace("'300s'", f"'{SHORT}'"))
@@ -125,6 +126,7 @@ def test_a_client_that_hangs_within_a_message_loses_the_lock(monkeypatch: pytest
         assert tags(url) == ["other"]
 
 
+@pytest.mark.sampled(3)
 def test_a_write_goes_on_as_long_as_it_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit begins anew with what is sent."""
     from orlop.store.rows.postgres import sending
@@ -144,7 +146,7 @@ def test_a_write_goes_on_as_long_as_it_says_something(monkeypatch: pytest.Monkey
 # A server that hangs.
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_a_database_that_hangs_is_one_error_and_works_when_it_goes_on(hasty: None) -> None:
     server, url = the_server(), database()
     with opened(url) as metadata:
@@ -163,7 +165,7 @@ def test_a_database_that_hangs_is_one_error_and_works_when_it_goes_on(hasty: Non
     assert tags(url) == ["1", "3"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_a_database_that_hangs_at_a_commit_leaves_it_unknown(hasty: None) -> None:
     server, url = the_server(), database()
     with opened(url) as metadata:
@@ -198,6 +200,7 @@ def process_of(metadata: PostgresMetadata) -> int:
         return rows.connection.info.backend_pid
 
 
+@pytest.mark.sampled(3)
 def test_one_process_of_the_server_that_hangs_is_one_error(hasty: None) -> None:
     """The server lives, and is asked what its process does: nothing."""
     url = database()
@@ -216,6 +219,7 @@ def test_one_process_of_the_server_that_hangs_is_one_error(hasty: None) -> None:
     assert tags(url) == ["2", "begun"]
 
 
+@pytest.mark.sampled(3)
 def test_a_process_that_hangs_at_work_is_given_up_at_last(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WatchedConnection, "most", 2.0)
     with opened(database()) as metadata, metadata.read() as rows:
@@ -432,6 +436,7 @@ def test_what_a_view_names_stays_as_long_as_the_view(*, begun: bool) -> None:
 # An object store that hangs.
 
 
+@pytest.mark.sampled(3)
 def test_a_bucket_that_hangs_keeps_no_writer_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked of it inside a block is given up before the database ends the block."""
     monkeypatch.setattr(client, "_HASTE", 0.3)

@@ -60,7 +60,7 @@ def destroy_schema(root: Path, page: int, *, keeps_header: bool) -> None:
         file.write(bytes(page - kept))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("keeps_header", [True, False])
 @pytest.mark.parametrize("page", SIZES)
 def test_a_lost_schema_is_made_again_whatever_the_size_of_pages(store, page, keeps_header):
@@ -108,7 +108,7 @@ def sql_outside(root: Path, *statements: str) -> list[tuple[Any, ...]]:
     return answers[-1]
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("keeps_header", [True, False])
 @pytest.mark.parametrize("page", [None, 512, 1024, 65536])
 @pytest.mark.parametrize("change", [vacuum, upgrade, remove], ids=lambda change: change.__name__)

@@ -56,7 +56,7 @@ def test_a_bit_of_the_header_is_told_or_changes_nothing(store, tmp_path, begin):
     assert told or begin == 80
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("at", USER_VERSION)
 @pytest.mark.parametrize("bit", range(8))
 def test_a_version_that_the_tables_contradict_is_damage_and_repaired(store, tmp_path, at, bit):

@@ -101,7 +101,7 @@ def put_another(root: Path, made: Path) -> None:
     shutil.copyfile(other / "metadata.db", root / "metadata.db")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("spoil", [put_back, take_log_away, put_log_back, put_another])
 def test_every_command_refuses_a_database_that_was_not_written_last(made, root, tmp_path, spoil, capsys):
     spoil(root, made)
@@ -157,6 +157,7 @@ def test_the_latest_one_may_be_put_back_in_its_place(made, root, tmp_path):
         assert is_there(images, NEWER)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("content", [b"", b"        \n", b"\0" * 9, b"00070001", b"no number", b"x" * 5000])
 def test_without_a_note_every_database_is_taken(made, root, content):
     (root / "write.lock").write_bytes(content)
@@ -278,6 +279,7 @@ def with_damaged_log(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in held}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", ["images", "gc", "fsck"])
 def test_a_log_whose_last_commit_is_damaged_stays_as_it_is_until_a_repair(tmp_path: Path, command: str) -> None:
     root = tmp_path / "root"

@@ -127,6 +127,7 @@ def test_damage_of_the_last_transaction_is_known_by_the_index_alone(root):
     assert damaged.lost(None) == 0
 
 
+@pytest.mark.sampled(3)
 def test_each_byte_that_is_flipped_before_the_last_transactions_is_known_without_the_index(root):
     log, _ = log_of(root)
     commits = [frame for frame in range(1, log.committed + 1) if log.commits(frame)]

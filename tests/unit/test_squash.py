@@ -160,6 +160,7 @@ def random_layer(chance: random.Random, tree: Tree) -> bytes:
     return tar(*members)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", range(150))
 def test_random_layers_are_merged_as_they_unpack(seed):
     chance = random.Random(seed)

@@ -118,6 +118,7 @@ def test_a_command_does_not_look_for_circles_among_what_it_imports(root: str) ->
     assert int(collections) <= 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["docker", "docker-20.10", "oci", "oci-dir"])
 def test_a_save_imports_neither_the_parser_nor_what_it_needs(
     form: str, root: str, bare: set[str], tmp_path: Path
@@ -148,6 +149,7 @@ def test_a_look_inside_imports_only_what_it_needs(command: str, root: str, bare:
     assert not any(name.startswith(("orlop.archive", "orlop.registry", "orlop.api", "orlop.build")) for name in modules)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", [f"ls {TINY}", f"ls -R {TINY}", f"cat {TINY} /opt/x/2"])
 def test_a_quick_look_imports_nothing_that_it_rarely_needs(command: str, root: str, bare: set[str]) -> None:
     modules = imported(_RUN, *command.split(), ORLOP_ROOT=root) - bare
@@ -239,7 +241,7 @@ BEFORE: Final = [
 ]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(("before", "word"), list(product(BEFORE, WORDS)), ids=repr)
 def test_plain_words_are_completed_as_click_completes_them(
     before: tuple[str, ...], word: str, root: str, monkeypatch: pytest.MonkeyPatch

@@ -163,6 +163,7 @@ class TestLayers:
         assert blobs_of(store) == set()
         assert not leftovers(store)
 
+    @pytest.mark.sampled(2)
     def test_a_chain_has_at_most_125_layers(self, store):
         layer = store.layers.register(io.BytesIO(ONE))
         for _ in range(124):
@@ -817,6 +818,7 @@ def test_importing_orlop_is_light():
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", sorted(found.name for found in pkgutil.iter_modules(orlop.__path__) if found.name[0] != "_")
 )

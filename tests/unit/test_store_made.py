@@ -60,6 +60,7 @@ def test_a_store_that_goes_away_just_before_sqlite_opens_it_was_moved(tmp_path: 
         pass
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
     [

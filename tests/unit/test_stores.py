@@ -196,6 +196,7 @@ class TestOddPlaces:
         report = stores.check(root, verify=True)
         assert [problem.kind for problem in report.problems] == ["read-only"]
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("verb", [stores.copy, stores.backup, stores.move])
     def test_copies_there_must_be_allowed(self, root, tmp_path, nfs, verb):
         nfs(tmp_path / "mnt")
@@ -217,6 +218,7 @@ class TestOddPlaces:
             stores.move(root, tmp_path / "moved")
         assert holds(root) == before
 
+    @pytest.mark.sampled(2)
     @pytest.mark.needs("mounts")
     @pytest.mark.parametrize("log", [False, True])
     def test_a_read_only_mount_with_and_without_a_log_beside(self, root, tmp_path, log):
@@ -247,6 +249,7 @@ class TestOddPlaces:
 
 
 class TestCopy:
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("link", [False, True])
     def test_a_copy_holds_the_same(self, root, tmp_path, link):
         before = files(root)
@@ -302,7 +305,7 @@ class TestCopy:
         assert [path.name for path in tmp_path.iterdir()] == ["root"]
         assert broken(root) == []
 
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(9)
     @pytest.mark.parametrize("verb", [stores.copy, stores.backup, stores.move])
     @pytest.mark.parametrize("there", ["file", "link", "full", "store", "inside", "nowhere", "mount"])
     def test_a_target_that_cannot_be(self, root, tmp_path, verb, there):
@@ -337,6 +340,7 @@ class TestCopy:
             stores.copy(root, tmp_path / "copy")
         assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
+    @pytest.mark.sampled(2)
     def test_what_is_removed_while_it_is_copied_is_in_the_copy(self, root, tmp_path):
         gone: list[int] = []
 
@@ -357,6 +361,7 @@ class TestCopy:
             assert images.prune().freed > 0
         assert broken(root) == []
 
+    @pytest.mark.sampled(2)
     @pytest.mark.needs("root")
     def test_the_copy_of_a_shared_store_is_shared(self, root, tmp_path):
         stores.init(tmp_path / "shared", group=64100)

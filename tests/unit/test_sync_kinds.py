@@ -82,7 +82,7 @@ def drop(place: Place, *tags: str) -> None:
         del place.there.repository("team/app").tags[tag]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_source_dropped_stays(kind: str, place: Place, tmp_path: Path):
     target = Target(kind, place, tmp_path)
@@ -95,7 +95,7 @@ def test_what_the_source_dropped_stays(kind: str, place: Place, tmp_path: Path):
         assert {"1", "2", "3"} <= target.tags
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mirror_removes_where_that_is_asked_for(kind: str, place: Place, tmp_path: Path):
     target, state = Target(kind, place, tmp_path), tmp_path / "state"

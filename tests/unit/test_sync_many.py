@@ -191,6 +191,7 @@ def test_a_tag_whose_blobs_somebody_removes_meanwhile_fails_and_comes_with_the_n
     assert len(LayoutNames(str(target))._read().names) == 30
 
 
+@pytest.mark.sampled(2)
 def test_what_waits_is_there_for_an_entry_that_reads_the_layout(place: Place, tmp_path: Path):
     source, one, two = many(tmp_path / "from", 30), tmp_path / "one", tmp_path / "two"
     text = entry(f"oci:{source}", f"oci:{one}") + entry(f"oci:{tmp_path}/./one", f"oci:{two}")
@@ -267,6 +268,7 @@ def test_a_tag_is_told_once_though_it_waits(place: Place, tmp_path: Path):
     assert Reference.parse("team/app:7") in LayoutNames(str(target))._read().names
 
 
+@pytest.mark.sampled(3)
 def test_a_sync_opens_the_store_once(place: Place, tmp_path: Path):
     opened: list[bool] = []
 

@@ -104,7 +104,7 @@ def list_of(planned: Planned, repository: str, subject: str, *signatures: str) -
     return planned.there.add_manifest(repository, raw, MANIFEST, tag=tag)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("state", [True, False])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_of_tags_that_are_new_moved_and_the_same(planned: Planned, kind: str, *, state: bool):
@@ -125,7 +125,7 @@ def test_of_tags_that_are_new_moved_and_the_same(planned: Planned, kind: str, *,
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("platforms", [None, ["linux/amd64"], ["linux/amd64", "linux/arm64"]])
 @pytest.mark.parametrize("state", [True, False])
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 def test_of_indexes(planned: Planned, kind: str, platforms: list[str] | None, *, state: bool):
     planned.index("1")
     more = {} if platforms is None else {"platforms": platforms}
@@ -137,7 +137,7 @@ def test_of_indexes(planned: Planned, kind: str, platforms: list[str] | None, *,
     assert planned.agreed(text, state=state) == ["copied"]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", KEEPS_REFERRERS)
 @pytest.mark.parametrize("state", [True, False])
 def test_of_what_refers_to_an_image_that_is_there(planned: Planned, kind: str, *, state: bool):
@@ -167,7 +167,7 @@ def test_of_what_refers_to_an_image_that_was_copied_without(planned: Planned, *,
 
 @pytest.mark.parametrize("kind", KEEPS_REFERRERS)
 @pytest.mark.parametrize("referrers", [True, False])
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_of_tags_that_attach_something(planned: Planned, kind: str, *, referrers: bool):
     subject = planned.image("team/app", "1", "1")
     tags = [f"{subject.replace(':', '-')}.{one}" for one in ("sig", "sbom")]
@@ -182,7 +182,7 @@ def test_of_tags_that_attach_something(planned: Planned, kind: str, *, referrers
     assert planned.agreed(text) == ["unchanged"] * 3
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("there", "then"), [(["one"], "copied"), (["one", "two", "three"], "unchanged"), (["three"], "copied")], ids=str
 )
@@ -227,7 +227,7 @@ def test_of_entries_that_share_a_target(planned: Planned, kind: str):
 
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("delete", [True, False])
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_of_a_mirror_whose_source_has_dropped_tags(planned: Planned, kind: str, *, delete: bool):
     for tag in ("1", "2", "3"):
         planned.image("team/app", tag, tag)
@@ -276,6 +276,7 @@ def test_of_an_artifact(planned: Planned, kind: str):
     assert planned.agreed(text) == ["copied"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_of_a_tag_that_is_not_there(planned: Planned, kind: str):
     planned.image("team/app", "1", "1")

@@ -39,6 +39,7 @@ def loaded(images: orlop.ImageService, *tops: dict[str, Any], layout: Layout) ->
     images.load(io.BytesIO(layout.top(*tops).pack()))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("by", ["name", "digest"])
 @pytest.mark.parametrize("make", [chart, index, encrypted])
 def test_a_second_name_keeps_all_that_the_first_one_means(
@@ -123,6 +124,7 @@ def test_a_name_given_by_the_digest_of_a_manifest_means_its_image(
     assert orlop.stores.fsck(tmp_path / "root").problems == ()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("host", ["amd64", "arm64", "mips64le"])
 @pytest.mark.parametrize(
     "order", [("arm64", "s390x", "amd64"), ("s390x", "amd64", "arm64"), ("amd64", "arm64", "s390x")]
@@ -146,6 +148,7 @@ def test_a_name_given_by_the_digest_of_an_index_means_the_image_that_a_name_that
     assert found == {wanted}
 
 
+@pytest.mark.sampled(2)
 def test_an_index_nested_to_any_depth_gets_a_name(images: orlop.ImageService):
     """Clients push indexes one by one, and nobody counts how deep they are."""
     layout = Layout()

@@ -196,6 +196,7 @@ def test_the_number_in_an_error_counts_all_members_before() -> None:
         scan(good + slow + b"x" * 512)
 
 
+@pytest.mark.sampled(2)
 def test_memory_of_many_paths_is_small() -> None:
     count = 10_000
     block = bytearray(member_header("some/rather/long/folder/file-00000000", mode=0o644))

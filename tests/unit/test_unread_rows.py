@@ -69,6 +69,7 @@ def _is_held(root: Path) -> bool:
     return [one.kind for one in stores.fsck(root, quick=True).problems].count("held") == 1
 
 
+@pytest.mark.sampled(4)
 def test_no_page_of_a_database_takes_a_blob_with_it(whole, tmp_path):
     """Where pages of a database are lost, "whoever has lost rows holds everything"."""
     names, rows = _blobs(whole), rows_of(whole)
@@ -120,7 +121,7 @@ def held(whole: Path, tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("act", [stores.copy, stores.backup, stores.move])
 @pytest.mark.parametrize("far", [False, True])
 def test_what_is_held_goes_along_with_the_store(held, tmp_path, act, far, monkeypatch):

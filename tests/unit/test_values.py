@@ -156,6 +156,7 @@ ACTS: dict[str, typing.Callable[[SimpleNamespace], object]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("act", ACTS)
 def test_a_class_of_values_behaves_as_a_dataclass(act: str) -> None:
     assert outcome(ACTS[act], "ours") == outcome(ACTS[act], "python's")
