@@ -49,9 +49,9 @@ __all__ = ["FileMatch", "Search", "grep"]
 _PIECE: Final = 1 << 20
 _OVERLAP: Final = 4 << 10
 _LOOKED_AT: Final = 8000
+"""How many bytes decide whether a file is binary: it is if one of them is NUL, as for git."""
 _LONGEST_HOLE: Final = 8 << 10
 """How many zeros of a hole of a sparse file are read: enough to tell that it is binary."""
-"""How many bytes decide whether a file is binary: it is if one of them is NUL, as for git."""
 
 
 class FileMatch(NamedTuple):
