@@ -39,6 +39,22 @@ def layer(*members: str | tuple[str, bytes] | tarfile.TarInfo) -> bytes:
     return out.getvalue()
 
 
+def sparse(*members: tuple[str, dict[int, bytes], int]) -> bytes:
+    """Make a layer of sparse files: each has a name, some bytes at some places with holes between them, and a size."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, pieces, size in members:
+            places = "".join(f"{start}\n{len(data)}\n" for start, data in pieces.items())
+            stored = f"{len(pieces)}\n{places}".encode()
+            stored += bytes(-len(stored) % 512) + b"".join(pieces.values())
+            info = tarfile.TarInfo(f"GNUSparseFile.0/{name}")
+            info.size, info.mtime = len(stored), 1_600_000_000
+            info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name}
+            info.pax_headers["GNU.sparse.realsize"] = str(size)
+            archive.addfile(info, io.BytesIO(stored))
+    return out.getvalue()
+
+
 def image(
     *layers: bytes,
     tag: str = "made:1",

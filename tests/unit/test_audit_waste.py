@@ -10,7 +10,7 @@ import pytest
 
 import orlop
 from orlop.inside.audit import audit
-from tests.unit.images_made import image, layer
+from tests.unit.images_made import image, layer, sparse
 from tests.unit.secrets_made import PLANTED
 
 if TYPE_CHECKING:
@@ -20,26 +20,13 @@ MB: Final = 1_000_000
 ONE, TWO, THREE = b"1" * MB, b"2" * MB, b"3" * MB
 
 
-def holes(name: str, pieces: dict[int, bytes], size: int) -> bytes:
-    """Return a layer with a sparse file that has some bytes at some places, and holes between them."""
-    places = "".join(f"{start}\n{len(data)}\n" for start, data in pieces.items())
-    stored = f"{len(pieces)}\n{places}".encode()
-    stored += bytes(-len(stored) % 512) + b"".join(pieces.values())
-    info = tarfile.TarInfo(f"GNUSparseFile.0/{name}")
-    info.size = len(stored)
-    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name}
-    info.pax_headers["GNU.sparse.realsize"] = str(size)
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(info, io.BytesIO(stored))
-    return made.getvalue()
-
-
 def test_holes_of_exabytes_take_no_time_and_what_is_between_them_is_searched(tmp_path: Path) -> None:
     token = f"x {PLANTED['gitlab-token']}\n".encode()
     size = 1 << 61
     (tmp_path / "image.tar").write_bytes(
-        image(holes("log", {0: b"head\n", 1 << 40: token, 1 << 60: b"tail\n"}, size), holes("same", {0: b"h"}, size))
+        image(
+            sparse(("log", {0: b"head\n", 1 << 40: token, 1 << 60: b"tail\n"}, size)), sparse(("same", {0: b"h"}, size))
+        )
     )
     with orlop.ArchiveService(tmp_path / "image.tar") as archive, archive.files(None) as files:
         found = audit(files)

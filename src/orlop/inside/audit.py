@@ -28,6 +28,7 @@ from orlop.inside.credentials import keeper_of
 from orlop.inside.declared import config_findings, step_findings, writable_paths
 from orlop.inside.dumps import dump_of
 from orlop.inside.finding import SEVERITIES, AuditFinding, fingerprint_of, secret_finding
+from orlop.inside.holes import HoleDigest
 from orlop.inside.listing import Listing
 from orlop.inside.marks import Marks
 from orlop.inside.masked import Mask
@@ -229,6 +230,7 @@ class _Count:
         self.programs: dict[tuple[int, int], str] = {}
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
         self._fresh = hashlib.sha256(urandom(_SALT))  # so nobody can make contents whose marks are alike
+        self._fresh_of_holes = hashlib.sha256(urandom(_SALT))  # nor one without holes that is alike to one with them
         self._marks = Marks()
         self.listing = Listing(_most_of)
         """What is told about files."""
@@ -284,11 +286,14 @@ class _Count:
         with self._files.places(((index, entry) for entry in entries), longest_hole=_LONGEST_HOLE) as contents:
             for entry in entries:
                 shown = entry.header_offset in self._seen[index]
-                digest = self._fresh.copy()
-                if entry.sparse:
-                    digest.update(b"%d" % entry.size)  # of which its holes may be most
                 path = "/" + clean(entry.name)
-                chunks = _hashed(contents.chunks((index, entry)), digest.update)
+                digest: hashlib._Hash | HoleDigest
+                if entry.sparse:
+                    digest = HoleDigest(self._fresh_of_holes.copy(), entry.size)
+                    chunks = _located(contents.located((index, entry)), digest.update)
+                else:
+                    digest = self._fresh.copy()
+                    chunks = _hashed(contents.chunks((index, entry)), digest.update)
                 keeper, dump = keeper_of(path), dump_of(path)
                 program = Program()
                 if shown and entry.size >= SMALLEST:
@@ -399,6 +404,12 @@ def _hashed(chunks: Iterator[bytes], update: Callable[[bytes], object]) -> Itera
     for chunk in chunks:
         update(chunk)
         yield chunk
+
+
+def _located(pieces: Iterator[tuple[int, bytes]], update: Callable[[int, bytes], object]) -> Iterator[bytes]:
+    for at, piece in pieces:
+        update(at, piece)
+        yield piece
 
 
 def _nothing_of(chunks: Iterable[bytes]) -> Iterator[Secret]:

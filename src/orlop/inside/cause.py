@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from bisect import bisect_right
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from orlop.inside.holes import digest_of
 from orlop.inside.layer import ChunkReader
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_entry import BLOCK
@@ -172,9 +172,13 @@ def _in_content(where: str, left: Layer, right: Layer) -> Cause:
     from orlop.inside.content import Contents  # noqa: PLC0415 - most causes are in headers
 
     pairs = [(a, b) for a, b in zip(left.entries(), right.entries(), strict=True) if a.size]
-    with Contents([left], [(0, a) for a, _ in pairs]) as old, Contents([right], [(0, b) for _, b in pairs]) as new:
+    with (
+        Contents([left], [(0, a) for a, _ in pairs], longest_hole=0) as old,
+        Contents([right], [(0, b) for _, b in pairs], longest_hole=0) as new,
+    ):
         for before, after in pairs:
-            if _digest(old.chunks((0, before))) != _digest(new.chunks((0, after))):
+            holes = before.sparse or after.sparse
+            if digest_of(old, (0, before), holes=holes) != digest_of(new, (0, after), holes=holes):
                 return Cause("content", f"{where} {before.name!r} has another content of the same size")
     return Cause("headers", f"{where} {_first_bytes(left, right)}")
 
@@ -230,10 +234,3 @@ def _pieces(reader: ChunkReader, size: int | None = None) -> Iterator[bytes]:
     while (size is None or size) and (piece := reader.read(_PIECE if size is None else size)):
         size = None if size is None else size - len(piece)
         yield piece
-
-
-def _digest(chunks: Iterator[bytes]) -> bytes:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.digest()

@@ -5,9 +5,10 @@ to each file, or reads on to it if it is near. So it does in a compressed layer 
 if need be, where little of the layer is wanted and much lies before that (`_Cursor._may_jump`). Else the layer is a
 stream that only goes forward, which costs a decompression (and a digest) from its beginning. Files are mostly asked for
 in about the order in which the layer has them, so one pass serves: what is passed over and will be asked for later is
-kept in memory, up to a number of bytes for all layers (`orlop.inside.kept`). Where a file lies behind the cursor and
-was not kept, a new pass begins. So a layer in the worst order is read about once for each so many bytes of it. Most
-layers are in the order in which they are asked for; then nothing is kept, and no request need be remembered.
+kept in memory as it is in the layer, up to a number of bytes for all layers (`orlop.inside.kept`). Where a file lies
+behind the cursor and was not kept, a new pass begins. So a layer in the worst order is read about once for each so many
+bytes of it. Most layers are in the order in which they are asked for; then nothing is kept, and no request need be
+remembered.
 
 Most files are small, and lie whole in what was read of the layer last. `Contents.whole` returns these without a copy,
 which makes the reading of very many files several times cheaper than `Contents.chunks`.
@@ -25,6 +26,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from contextlib import ExitStack, suppress
+from io import BytesIO
 from itertools import pairwise
 
 from orlop.errors import InvalidTar, TocDamaged
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from orlop.inside.layer import Layer
     from orlop.streams.compression import Readable
     from orlop.streams.tar_entry import TarEntry
+    from orlop.streams.tar_read import TarReader
 
 __all__ = ["Contents", "Place"]
 
@@ -107,6 +110,14 @@ class Contents(Closing):
             TocDamaged: the layer has something else there than its table of contents says. Beside it, what reading
             the layer raises.
         """
+        yield from content_of(self._member(place), place[1], longest_hole=self._longest_hole)
+
+    def located(self, place: Place) -> Iterator[tuple[int, bytes]]:
+        """Yield the same as `chunks` with the place of each piece in the content. Raises as `chunks`."""
+        yield from located_of(self._member(place), place[1], longest_hole=self._longest_hole)
+
+    def _member(self, place: Place) -> Readable:
+        """Return a source that stands at the first header of a file."""
         layer, entry = place
         cursor = self._cursors.get(layer)
         if cursor is None:
@@ -116,10 +127,9 @@ class Contents(Closing):
                 requests,
                 self._kept,
                 verified=self._verified,
-                longest_hole=self._longest_hole,
             )
             self._cursors[layer] = cursor
-        return cursor.chunks(entry)
+        return cursor.member(entry)
 
     def finish(self) -> None:
         """Read the layers that are verified to their ends. Raises what `Layer.chunks` does."""
@@ -150,11 +160,8 @@ class _Requests:
 class _Cursor:
     """Where the reading of one layer stands."""
 
-    def __init__(
-        self, layer: Layer, wanted: _Requests, kept: Kept, *, verified: bool, longest_hole: int | None
-    ) -> None:
+    def __init__(self, layer: Layer, wanted: _Requests, kept: Kept, *, verified: bool) -> None:
         self._layer = layer
-        self._longest_hole = longest_hole
         self._verified = verified
         self._kept = kept
         self._now = 0  # the moment of the last request
@@ -180,7 +187,7 @@ class _Cursor:
         last = max((entry.header_offset for entry in wanted), default=0)
         # One that is wanted twice is read once.
         different = wanted if self._in_order else self._entries.values()
-        if sum(entry.size + _NEAR for entry in different) > last:
+        if sum(entry.stored_size + _NEAR for entry in different) > last:
             return False
         return self._layer.indexed(make=last >= _FAR)
 
@@ -197,7 +204,8 @@ class _Cursor:
         stream.pass_to(entry.offset + entry.size)
         return member[BLOCK:]
 
-    def chunks(self, entry: TarEntry) -> Iterator[bytes]:
+    def member(self, entry: TarEntry) -> Readable:
+        """Return a source that stands at the first header of a file."""
         start = entry.header_offset
         self._now = self._next_moment(start) or self._now
         if moments := self._moments.get(start):
@@ -206,12 +214,11 @@ class _Cursor:
         data = self._kept.take((self, start), following)
         if data is None:
             stream = self._to(start)
-            if following is None or not self._kept.has_room(entry.size, following, self._now):
-                yield from content_of(stream, entry, longest_hole=self._longest_hole)
-                return
-            content = content_of(stream, entry, longest_hole=self._longest_hole)
-            data = self._kept.put((self, start), following, content)
-        yield from (data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK))
+            size = _size_in_layer(entry)
+            if following is None or not self._kept.has_room(size, following, self._now):
+                return stream
+            data = self._kept.put((self, start), following, _pieces(stream, size))
+        return BytesIO(data)
 
     def _next_moment(self, start: int) -> int | None:
         """Return when a file will be requested next; None if it will not."""
@@ -243,10 +250,10 @@ class _Cursor:
             moment, entry = self._next_moment(offset), self._entries[offset]
             if moment is None or (self, offset) in self._kept:
                 continue
-            if self._kept.has_room(entry.size, moment, self._now):
+            size = _size_in_layer(entry)
+            if self._kept.has_room(size, moment, self._now):
                 skip(stream, offset - stream.position)
-                content = content_of(stream, entry, longest_hole=self._longest_hole)
-                self._kept.put((self, offset), moment, content)
+                self._kept.put((self, offset), moment, _pieces(stream, size))
 
     def _begin(self) -> ChunkReader | _Counted:
         if not self._verified:
@@ -311,11 +318,32 @@ def content_of(source: Readable, entry: TarEntry, *, longest_hole: int | None = 
     Raises:
         TocDamaged: it is another member. InvalidTar: the source ends too early.
     """
+    reader = _reader_of(source, entry, longest_hole)
+    yield from (_stored(source, entry) if reader is None else reader.chunks(_CHUNK))
+
+
+def located_of(source: Readable, entry: TarEntry, *, longest_hole: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield the same as `content_of` with the place of each piece in the content. Raises as `content_of`."""
+    reader = _reader_of(source, entry, longest_hole)
+    if reader is not None:
+        yield from reader.located(_CHUNK)
+        return
+    at = 0
+    for chunk in _stored(source, entry):
+        yield at, chunk
+        at += len(chunk)
+
+
+def _reader_of(source: Readable, entry: TarEntry, longest_hole: int | None) -> TarReader | None:
+    """Return a reader of a member at its content; None if the source stands there, and the content is as it is stored.
+
+    Raises:
+        TocDamaged: it is another member.
+    """
     if not entry.sparse and entry.offset - entry.header_offset == BLOCK:
         block = _exactly(source, BLOCK)
         if _is_header_of(block, entry):
-            yield from _stored(source, entry)
-            return
+            return None
         source = _Again(block, source)
     from orlop.streams.tar_read import TarReader  # noqa: PLC0415 - most headers are of the common kind
 
@@ -333,7 +361,19 @@ def content_of(source: Readable, entry: TarEntry, *, longest_hole: int | None = 
             f"a layer has not {entry.name!r} at byte {entry.header_offset}, as its table of contents says;"
             " run `orlop fsck --repair`"
         )
-    yield from tar.chunks(_CHUNK)
+    return tar
+
+
+def _size_in_layer(entry: TarEntry) -> int:
+    """Return how many bytes of a layer a member takes, from its first header to the end of its content."""
+    return entry.offset + entry.stored_size - entry.header_offset
+
+
+def _pieces(source: Readable, size: int) -> Iterator[bytes]:
+    """Yield the next bytes of a source, so many, or fewer where it ends."""
+    while size and (piece := source.read(min(size, _CHUNK))):
+        size -= len(piece)
+        yield piece
 
 
 def _is_header_of(block: bytes, entry: TarEntry) -> bool:

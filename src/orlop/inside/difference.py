@@ -8,11 +8,11 @@ sides at the same time, and compared by its digest.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter
+from orlop.inside.holes import digest_of
 from orlop.inside.info import in_order
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_entry import TYPE_DIR, TYPE_FILE
@@ -146,15 +146,11 @@ def _differing(old: ImageFiles, new: ImageFiles, unsure: Sequence[tuple[int, Nod
     # In the order of one side's layers, so that these are read forward.
     ordered = sorted(unsure, key=lambda one: (one[2].origin, one[2].content.header_offset))
     with (
-        old.contents([before for _, before, _ in ordered]) as left,
-        new.contents([after for _, _, after in ordered]) as right,
+        old.places(((before.origin, before.content) for _, before, _ in ordered), longest_hole=0) as left,
+        new.places(((after.origin, after.content) for _, _, after in ordered), longest_hole=0) as right,
     ):
         for number, before, after in ordered:
-            digests = []
-            for contents, node in ((left, before), (right, after)):
-                digest = hashlib.sha256()
-                for chunk in contents.chunks((node.origin, node.content)):
-                    digest.update(chunk)
-                digests.append(digest.digest())
-            if digests[0] != digests[1]:
+            holes = before.content.sparse or after.content.sparse
+            one = digest_of(left, (before.origin, before.content), holes=holes)
+            if one != digest_of(right, (after.origin, after.content), holes=holes):
                 yield number

@@ -70,7 +70,9 @@ def extract(
     members = list(files.below(real))
     wanted = [node for _, node in members if node.type == TYPE_FILE]
     with ExitStack() as stack:
-        contents = stack.enter_context(files.contents(wanted, verify=verify))
+        contents = stack.enter_context(
+            files.places([(node.origin, node.content) for node in wanted], verify=verify, longest_hole=0)
+        )
         with explaining("write", target):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
@@ -166,12 +168,12 @@ class _Copy:
                 return
             file = os.open(os.fsencode(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | _LINKLESS, 0o600, dir_fd=parent)
         try:
-            for chunk in self._contents.chunks((node.origin, node.content)):
+            for at, piece in self._contents.located((node.origin, node.content)):
                 with self._explained(path):
-                    rest = memoryview(chunk)
-                    while rest:
-                        rest = rest[os.write(file, rest) :]
+                    _write(file, at, piece)
             with self._explained(path):
+                if node.content.sparse:
+                    os.ftruncate(file, node.size)  # its last hole
                 self._settle(file, node)
         finally:
             os.close(file)
@@ -235,6 +237,14 @@ def _times(node: Node) -> tuple[int, int]:
     seconds, nanoseconds = node.attributes.mtime
     total = seconds * 1_000_000_000 + nanoseconds
     return total, total
+
+
+def _write(file: int, at: int, piece: bytes) -> None:
+    """Write a piece at a place: what was left out before it becomes a hole."""
+    rest = memoryview(piece)
+    while rest:
+        written = os.pwrite(file, rest, at)
+        at, rest = at + written, rest[written:]
 
 
 def _entered(parent: int, name: str, path: str) -> int:

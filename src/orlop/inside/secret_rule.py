@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["BEGINNING", "END", "EXPLAINED", "Rule", "is_begun_at", "is_varied"]
 
@@ -62,8 +62,9 @@ def _rising(text: bytes, step: int) -> int:
 class Rule(NamedTuple):
     """What a secret looks like; ``check`` judges a match further, with the bytes around it.
 
-    Without one of its ``starts``, if it has any, a text is not searched. ``severity`` is low where what looks so is
-    mostly meant to be published.
+    Without one of its ``starts``, if it has any, a text is not searched. A pattern that begins with no fixed bytes is
+    tried only ``before`` so many bytes in front of its ``core``, which is found much faster. ``severity`` is low where
+    what looks so is mostly meant to be published.
     """
 
     text: str
@@ -71,3 +72,18 @@ class Rule(NamedTuple):
     pattern: re.Pattern[bytes]
     check: Callable[[bytes, bytes], bool] = is_varied
     severity: str = "high"
+    core: re.Pattern[bytes] | None = None
+    before: tuple[int, ...] = (0,)
+
+    def matches(self, data: bytes) -> Iterator[re.Match[bytes]]:
+        """Yield what fits the pattern, in order and without overlaps."""
+        if self.core is None:
+            yield from self.pattern.finditer(data)
+            return
+        end = 0
+        for core in self.core.finditer(data):
+            starts = (core.start() - before for before in self.before)
+            found = (self.pattern.match(data, start) for start in starts if start >= end)
+            if match := next(filter(None, found), None):
+                end = match.end()
+                yield match

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.inside.private_keys import BASE64, IN_BASE64, KEYS
 from orlop.inside.rest import Rest
 from orlop.inside.secret_rule import is_begun_at
-from orlop.inside.tokens import AWS_SECRET, AZURE, DATABRICKS, SLACK, TELEGRAM, TOKENS, WEBHOOKS
+from orlop.inside.tokens import AWS_SECRET, AZURE, DATABRICKS, DISCORD, SLACK, TOKENS, WEBHOOKS
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -68,33 +68,41 @@ _SUSPECTS: Final = (
         rb"(?<=AGE-)SECRET-KEY-1|(?<=tskey-)[a-z]{3}|(?<=PMAK-)[a-f0-9]{24}-|(?<=NRAK-)[A-Z0-9]{27}|"
         rb"(?<=pplx-)[A-Za-z0-9]{48}|(?<=xai-)[A-Za-z0-9]{80}|(?<=xkeysib-)[a-f0-9]{64})"
     ),
-    re.compile(rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35}|TATT3xFfGF0)"),
-    re.compile(
-        rb"\.(?<=[Gsb0-9]\.)(?=[A-Za-z0-9_-]{22})"
-        rb"(?:(?<=SG\.)[A-Za-z0-9_-]{22}\.|(?<=hv[sb]\.)[A-Za-z0-9_-]{90}|(?<=dt0[a-z][0-9]{2}\.)[A-Z0-9]{24}\.)"
-    ),
+    re.compile(rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35}|TATT3xFfGF0|A(?<=:AA)[A-Za-z0-9_-]{33})"),
 )
 _WORDS: Final = ((b"J", b"T3BlbkFJ"),)
 """What every secret has in it, of all rules: one of these. A byte of each is found much faster than the whole."""
 
-_SUSPECTS_OF_TEXTS: Final = re.compile(
-    rb"\.(?:eyJ[A-Za-z0-9_-]{10}|atlasv1\.[A-Za-z0-9_-]{60}|[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27}|(?<=dp\.)[a-z]{2,5}\.)"
+_DOTTED: Final = re.compile(
+    rb"\.(?<=[Gsb0-9]\.)(?=[A-Za-z0-9_-]{22})"
+    rb"(?:(?<=SG\.)[A-Za-z0-9_-]{22}\.|(?<=hv[sb]\.)[A-Za-z0-9_-]{90}|(?<=dt0[a-z][0-9]{2}\.)[A-Z0-9]{24}\.)"
+)
+# The most dots of texts are those of sources: most words behind them end before the first fork, others before the next.
+_DOTTED_OF_TEXTS: Final = re.compile(
+    rb"\.[A-Za-z0-9_-]{6}(?:"
+    rb"\.(?=[A-Za-z0-9_-]{27})(?:"
+    + b"|".join(rb"(?<=%b[A-Za-z0-9_-]{%d}\.[A-Za-z0-9_-]{6}\.)" % (DISCORD, more) for more in (20, 21, 22))
+    + rb")|1\.(?<=\.atlasv1\.)[A-Za-z0-9_-]{60}|"
+    rb"[A-Za-z0-9_-]{7}(?:(?<=\.eyJ[A-Za-z0-9_-]{10})|"
+    rb"[A-Za-z0-9_-]{9}(?:(?<=SG\.[A-Za-z0-9_-]{22})\.|(?<=hv[sb]\.[A-Za-z0-9_-]{22})[A-Za-z0-9_-]{68}|"
+    rb"(?<=dt0[a-z][0-9]{2}\.[A-Z0-9]{22})[A-Z0-9]{2}\.)))"
 )
 _WORDS_OF_TEXTS: Final = (
     (b"/", SLACK, re.compile(SLACK)),
     (b"p", b"dapi", re.compile(DATABRICKS)),
     (b"~", b"Q~", re.compile(AZURE)),
     (b"J", IN_BASE64, re.compile(BASE64)),
-    (b":", b":AA", re.compile(TELEGRAM)),
     (b"/", WEBHOOKS, re.compile(WEBHOOKS)),
-    (b"=", b"Key=", re.compile(rb"Acc(?:ount|ess)Key=[A-Za-z0-9+/]{43}")),
+    (
+        b"K",
+        b"Key",
+        re.compile(rb"Key(?:(?<=tKey)|(?<=sKey)|(?<=eKey))\s{0,9}=\s{0,9}[A-Za-z0-9+/]{42}"),
+    ),
+    (b".", b"dp.", re.compile(rb"dp\.[a-z]{2,5}\.[A-Za-z0-9._-]{40}")),
     (b'"', b'"kty', re.compile(b'"kty')),
-    (b"K", b"PrivateKey", re.compile(rb"PrivateKey\s{0,9}=\s{0,9}[A-Za-z0-9+/]{42}")),
     (b"9", b"GR1348941", re.compile(rb"GR1348941[A-Za-z0-9_-]{20}")),
 )
 """The same in texts only, which most bytes of an image are not; and what must be around these words."""
-
-_STARTS: Final = re.compile(b"|".join(re.escape(start) for rule in RULES.values() for start in rule.starts))
 
 
 def secrets_in(data: bytes, *, is_begun: bool = False, goes_on: bool = False) -> Iterator[Secret]:
@@ -109,12 +117,11 @@ def secrets_in(data: bytes, *, is_begun: bool = False, goes_on: bool = False) ->
     """
     if not _is_suspect(data):
         return
-    found = {match[0] for match in _STARTS.finditer(data)}
     first, last = _AROUND if is_begun else 0, len(data) - (_AROUND if goes_on else 0)
     for name, rule in RULES.items():
-        if rule.starts and found.isdisjoint(rule.starts):
+        if rule.starts and not any(start in data for start in rule.starts):
             continue
-        for match in rule.pattern.finditer(data):
+        for match in rule.matches(data):
             start, end = match.span()
             if start < first or end > last or not is_begun_at(data, start):
                 continue
@@ -129,10 +136,9 @@ def _is_suspect(data: bytes) -> bool:
         byte in data and word in data for byte, word in _WORDS
     ):
         return True
-    is_text = data.find(b"\0", 0, _LOOKED_AT) < 0
-    if not is_text:
-        return False
-    return _SUSPECTS_OF_TEXTS.search(data) is not None or any(
+    if data.find(b"\0", 0, _LOOKED_AT) >= 0:
+        return _DOTTED.search(data) is not None
+    return _DOTTED_OF_TEXTS.search(data) is not None or any(
         byte in data and word in data and form.search(data) for byte, word, form in _WORDS_OF_TEXTS
     )
 

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from orlop.inside.secret_rule import BEGINNING, END, Rule, is_varied
 
-__all__ = ["AWS_SECRET", "AZURE", "DATABRICKS", "SLACK", "TELEGRAM", "TOKENS", "WEBHOOKS"]
+__all__ = ["AWS_SECRET", "AZURE", "DATABRICKS", "DISCORD", "SLACK", "TOKENS", "WEBHOOKS"]
 
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -80,7 +80,9 @@ SLACK: Final = b"hooks.slack.com/"
 WEBHOOKS: Final = b"/api/webhooks/"
 DATABRICKS: Final = rb"dapi[a-f0-9]{32}"
 AZURE: Final = rb"Q~[A-Za-z0-9_~.-]{31}"
-TELEGRAM: Final = rb":AA[A-Za-z0-9_-]{33}"
+_TELEGRAM: Final = rb":AA[A-Za-z0-9_-]{33}"
+DISCORD: Final = rb"[MNO][DTjz][AEIMQUYcgk][w-z0-5]"
+"""Three digits in base64."""
 _DISCORD: Final = rb"\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]"
 _EMULATOR: Final = b"Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq"
 # What begins within a word is none: many beginnings in one word would take a long time.
@@ -181,12 +183,16 @@ TOKENS: Final = {
         "a client secret of Azure",
         (b"Q~",),
         re.compile(BEGINNING + rb"(?<!~)[A-Za-z0-9_~.-]{3}[0-9]" + AZURE + rb"[A-Za-z0-9_~.-]{0,3}(?![A-Za-z0-9_~-])"),
+        core=re.compile(rb"Q~"),
+        before=(4,),
     ),
     "grafana-token": Rule("a token of Grafana", (b"glsa_",), re.compile(rb"glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}" + END)),
     "terraform-token": Rule(
         "a token of Terraform",
         (b".atlasv1.",),
         re.compile(BEGINNING + rb"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{60,70}+" + END),
+        core=re.compile(rb"\.atlasv1\."),
+        before=(14,),
     ),
     "atlassian-token": Rule(
         "a token of Atlassian",
@@ -196,13 +202,17 @@ TOKENS: Final = {
     "telegram-token": Rule(
         "a token of a bot of Telegram",
         (b":AA",),
-        re.compile(BEGINNING + rb"(?:bot)?[0-9]{8,10}" + TELEGRAM + END),
+        re.compile(BEGINNING + rb"(?:bot)?[0-9]{8,10}" + _TELEGRAM + END),
+        core=re.compile(b":AA"),
+        before=(13, 12, 11, 10, 9, 8),
     ),
     "discord-token": Rule(
         "a token of a bot of Discord",
         (),
-        re.compile(BEGINNING + rb"[MNO][A-Za-z0-9_-]{23,25}" + _DISCORD + rb"{27,38}+" + END),
+        re.compile(BEGINNING + DISCORD + rb"[A-Za-z0-9_-]{20,22}" + _DISCORD + rb"{27,38}+" + END),
         _is_of_a_bot,
+        core=re.compile(rb"\.(?=[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27})"),
+        before=(26, 25, 24),
     ),
     "discord-webhook": Rule(
         "an address of Discord that anyone may post to",
@@ -278,6 +288,7 @@ TOKENS: Final = {
         re.compile(_JWT + END),
         _is_signed,
         severity="low",
+        core=re.compile(b"eyJ"),
     ),
 }
 """The rules by their names."""

@@ -180,12 +180,19 @@ class TarReader(EntryReader):
         if self._pieces is not None:
             return self._read_sparse(entry, self._pieces, size)
         size = min(size, self._stored)
-        return self._read_stored(entry, size) if size > 0 else b""
+        data = self._read_stored(entry, size) if size > 0 else b""
+        self._logical += len(data)
+        return data
 
     def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
         """Yield the rest of the current entry's content in pieces of at most ``size`` bytes; raises as `read`."""
         while data := self.read(size):
             yield data
+
+    def located(self, size: int = 1 << 20) -> Iterator[tuple[int, bytes]]:
+        """Yield the same as `chunks` with the place of each; zeros of holes may be missing between them."""
+        while data := self.read(size):
+            yield self._logical - len(data), data
 
     def drain(self) -> int:
         """Read the source to its end and return how many bytes came after the last entry's content.
@@ -246,19 +253,18 @@ class TarReader(EntryReader):
 
     def _read_sparse(self, entry: TarEntry, pieces: list[Piece], size: int) -> bytes:
         at = self._logical
-        while self._piece < len(pieces) and at >= sum(pieces[self._piece]):
+        # Empty pieces are holes, too.
+        while self._piece < len(pieces) and (at >= sum(pieces[self._piece]) or not pieces[self._piece][1]):
             self._piece += 1
         start, length = pieces[self._piece] if self._piece < len(pieces) else (entry.size, 0)
+        if self._longest_hole is not None:
+            at = max(at, start - self._longest_hole)
         if at < start:
-            if self._longest_hole is not None:
-                at = self._logical = max(at, start - self._longest_hole)
             data = bytes(max(0, min(size, start - at)))
-        elif length:
+        else:
             size = min(size, start + length - at)
             data = self._read_stored(entry, size) if size > 0 else b""
-        else:
-            return b""
-        self._logical += len(data)
+        self._logical = at + len(data)
         return data
 
     def _invalid(self, entry: TarEntry, reason: str) -> InvalidTar:
