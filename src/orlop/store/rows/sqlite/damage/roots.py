@@ -27,7 +27,7 @@ from orlop.store.rows.sqlite.damage.budget import Budget
 from orlop.store.rows.sqlite.damage.pages import tree_roots
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, WITH_ROWIDS
 from orlop.store.rows.sqlite.unopened import DATABASE_HEADER
-from orlop.store.rows.values import COLUMNS, Column, is_valid
+from orlop.store.rows.values import CHECKS, COLUMNS, Column, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -379,7 +379,7 @@ def _is_value(laid: _Laid, column: str | None, value: Any) -> bool:
     # A number that is the rowid is not a part of the record.
     if value is None:
         return declared.optional or declared.kind == "count"
-    if isinstance(value, bytes) and isinstance(value, _Text) is not (declared.kind in {"text", "texts"}):
+    if isinstance(value, bytes) and isinstance(value, _Text) is not (CHECKS[declared.kind][0] == "text"):
         return False
     if not is_valid(declared, value) or value != _ONE_VALUE.get((laid.name, column), value):
         return False

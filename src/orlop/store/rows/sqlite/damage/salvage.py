@@ -40,7 +40,7 @@ from orlop.store.rows.sqlite.damage.pages import knows_free, page_size, tree_roo
 from orlop.store.rows.sqlite.damage.roots import lay_out, stray_rows
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, itself
-from orlop.store.rows.values import COLUMNS, is_count, is_valid
+from orlop.store.rows.values import CHECKS, COLUMNS, is_count, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -154,7 +154,7 @@ class _Found:
         for row in chain(rows, self._stray.get(table, ())):
             if all(is_valid(column, value) for column, value in zip(columns, row, strict=True)):
                 texts = tuple(
-                    value.decode() if isinstance(value, bytes) and column.kind in {"text", "texts"} else value
+                    value.decode() if isinstance(value, bytes) and CHECKS[column.kind][0] == "text" else value
                     for column, value in zip(columns, row, strict=True)
                 )
                 found.setdefault(texts[:keys], texts)
@@ -199,6 +199,9 @@ class _Found:
         for name, suffix, digest in sorted(told) if len(told) > len(tops) else ():
             if is_name(name, suffix) and Digest.unchecked(digest).is_valid:
                 tops.setdefault((name, suffix), (digest, self._time(name, suffix, digest)))
+        for name, suffix, digest in sorted(told):
+            if (name, suffix) not in tops:
+                self.losses.append(Loss(f"{name}{suffix}", f"the name {name + suffix!r} of {digest!r} is damaged"))
         return tops
 
     def _is_image(self, image: str) -> bool:
