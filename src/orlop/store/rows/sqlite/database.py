@@ -30,8 +30,8 @@ from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, 
 from orlop.store.rows.sqlite.errors import explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_in
-from orlop.store.rows.sqlite.open import connect, connect_newest, connect_reading, make, patiently, wait_by_itself
-from orlop.store.rows.sqlite.place import Place
+from orlop.store.rows.sqlite.open import connect, connect_reading, make, patiently, wait_by_itself
+from orlop.store.rows.sqlite.place import Place, connect_newest
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
 from orlop.store.rows.sqlite.reserve import Reserve
 from orlop.store.rows.sqlite.rows import SQLiteRows
@@ -74,7 +74,7 @@ class SQLiteMetadata(Metadata):
         modes: who may use the database.
         schema: the shape of the rows; an older database is brought to it as soon as it is used.
         wary: refuse a damaged database: true for all but the search for damage, which changes nothing before a write.
-        beginning: called before an empty database is made one of a store; raises where it must have had rows.
+        beginning: called before an empty database becomes that of a store, and raises where it had rows.
     """
 
     def __init__(

@@ -29,6 +29,7 @@ from orlop.store.rows.metadata import EVERYTHING, LOST_ROWS, RowProblem
 from orlop.store.rows.sqlite.damage.check import KEYS, integrity_faults, row_problems
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
+from orlop.store.rows.sqlite.damage.working import connected, opened
 from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.last_write import noted_beside
 from orlop.store.rows.sqlite.lineage import number_of
@@ -319,8 +320,8 @@ class DatabaseRepair:
                 # In a store without rows every blob is garbage.
                 msg = f"nothing can be read of {self._path}; restore it from a backup"
                 raise DatabaseDamaged(msg)
-            os.chmod(new, self._mode)
-            with open(new, "rb") as file:
+            with opened(new) as file:
+                os.fchmod(file.fileno(), self._mode)
                 os.fsync(file.fileno())
             aside = self._keep(database)
             self._fold_into(database)
@@ -404,7 +405,7 @@ class DatabaseRepair:
         with suppress(FileNotFoundError):
             os.unlink(part)
         _write(part, content, os.stat(path).st_mode & 0o777)
-        with open(part, "rb") as file:
+        with opened(part) as file:
             os.fsync(file.fileno())
         os.rename(part, path)
 
@@ -422,14 +423,14 @@ def _write(path: str, content: bytes, mode: int) -> None:
 
 def _is_empty(path: str) -> bool:
     """Return whether a database has no row of any content."""
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(connected(path)) as connection:
         tables = " UNION ALL ".join(f"SELECT 1 FROM {table}" for table in KEYS)  # noqa: S608 - constants
         return connection.execute(f"{tables} LIMIT 1").fetchone() is None
 
 
 def _named(path: str) -> set[str] | None:
     """Return the digests of the blobs that a database names, or nothing where it cannot be read."""
-    with suppress(OSError, sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(path)) as connection:
+    with suppress(OSError, sqlite3.Error, UnicodeDecodeError), closing(connected(path)) as connection:
         return {digest for (digest,) in connection.execute("SELECT digest FROM blob")}
     return None
 
@@ -438,7 +439,7 @@ def _count_of(path: str) -> int:
     """Return how much is wrong with a database; one that cannot be read is worse than any other."""
     worst = _WORST
     try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection, interruptible(connection):
+        with closing(connected(path)) as connection, interruptible(connection):
             found = row_problems(lambda: nullcontext(connection), verify=True)
             problems = [one for one in found if not one.harmless]
             if any(one.kind == "database" and one.subject == "metadata.db" for one in problems):

@@ -38,6 +38,7 @@ from orlop.store.rows.sqlite.damage.carve import carved
 from orlop.store.rows.sqlite.damage.columns import raw
 from orlop.store.rows.sqlite.damage.pages import knows_free, page_size, tree_roots
 from orlop.store.rows.sqlite.damage.roots import lay_out, stray_rows
+from orlop.store.rows.sqlite.damage.working import connected, opened
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, itself
 from orlop.store.rows.values import CHECKS, COLUMNS, is_count, is_valid
@@ -73,7 +74,7 @@ def salvage(source: str, target: str) -> list[Loss]:
     roots = tree_roots(source, page) if knows_free(source, page) else []
     _make_readable(source)
     found = _Found(source, stray_rows(source, page, roots))
-    with closing(sqlite3.connect(target, isolation_level=None)) as connection:
+    with closing(connected(target)) as connection:
         connection.execute("PRAGMA synchronous=FULL")
         # A library may be built to check them by default: rows are put in any order.
         connection.execute("PRAGMA foreign_keys=OFF")
@@ -98,7 +99,7 @@ def _make_readable(path: str) -> None:
 
 
 def _opened(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = connected(path)
     try:
         # Else one object that cannot be understood hides all others.
         connection.execute("PRAGMA writable_schema=ON")
@@ -115,7 +116,7 @@ class _Found:
         self.losses: list[Loss] = []
         self._stray = stray
         self._page = page_size(path)
-        with closing(_opened(path)) as connection, open(path, "rb") as file:
+        with closing(_opened(path)) as connection, opened(path) as file:
             self._connection = connection
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with self._content:
