@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,3 +126,17 @@ def test_where_there_is_no_store(orlop, tmp_path):
     status, out, err = orlop("--root", tmp_path / "nothing", "fsck")
     assert (status, out) == (4, "")
     assert err == f"Error: there is no store at {tmp_path / 'nothing'}; check the root that was given\n"
+
+
+@pytest.mark.parametrize("words", [["fsck"], ["fsck", "--repair"], ["store", "check"], ["prune", "-f"]], ids=" ".join)
+def test_what_is_found_is_a_line_whatever_a_damaged_row_holds(orlop, root, words):
+    name = "x" * 100_000 + "\nnothing is damaged\u2028"
+    with closing(sqlite3.connect(root / "metadata.db")) as database, database:
+        database.execute("INSERT INTO reference VALUES (?, ':1', ?, 1)", (name, f"sha256:{'0' * 64}"))
+    status, out, err = orlop(*words)
+    assert status == 6
+    lines = (out + err).splitlines()
+    assert 0 < max(map(len, lines)) < 10_000
+    assert not [line for line in lines if line.startswith("nothing is damaged")]
+    # What there is to do stands at the end.
+    assert ("orlop fsck --repair" if words[0] == "prune" else "; remove it") in out + err

@@ -464,7 +464,22 @@ def test_what_all_layers_take_is_not_told_where_their_forms_are_recorded_wrongly
     assert command(place, "images", capsys=capsys)[0] == 0
 
 
-@pytest.mark.parametrize("digest", [f"sha256:{'0' * 64}", "*", "../../elsewhere"])
+@pytest.mark.parametrize("words", [("store", "copy", "{}/copied"), ("store", "backup", "{}/backup")])
+def test_a_copy_holds_the_layers_that_a_name_which_has_lost_its_image_may_have_had(place, words, data, capsys):
+    with orlop.open(place / "root") as images:
+        images.load(data / "dockerd-20.10-overlay2" / "tiny.tar")
+    with closing(sqlite3.connect(place / "root" / "metadata.db")) as database, database:
+        database.execute("PRAGMA foreign_keys=ON")
+        database.execute("DELETE FROM image WHERE id IN (SELECT image FROM reference)")
+    status, said = command(place, *words, capsys=capsys)
+    assert status == 0, said
+    made = place / words[-1].removeprefix("{}/")
+    assert {path.name for path in blobs(made)} == {path.name for path in blobs(place / "root")} != set()
+    for table in ("chain", "diff", "diff_blob", "blob"):
+        assert ask(made, f"SELECT * FROM {table}") == ask(place / "root", f"SELECT * FROM {table}"), table
+
+
+@pytest.mark.parametrize("digest", [f"sha256:{'0' * 64}"])
 @pytest.mark.parametrize("words", [("store", "copy", "{}/copied"), ("store", "backup", "{}/backup")])
 def test_a_copy_holds_what_a_name_that_has_lost_its_manifest_may_have_named(place, words, digest, capsys):
     layout = Layout()

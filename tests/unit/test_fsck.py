@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,6 +38,7 @@ from tests.unit.damage import (
     truncate,
 )
 from tests.unit.layouts import everything
+from tests.unit.test_sqlite_log import LEAVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -421,6 +425,34 @@ class TestDatabase:
         report = stores.fsck(root, repair=True)
         assert (report.state, found(report.problems)) == ("damaged", [("database", "metadata.db")])
         assert sorted(root.rglob("*")) == before
+
+    @pytest.mark.parametrize("log", ["none", "later", "another store's"])
+    def test_one_without_its_log_and_without_tables_is_not_made_anew_over_the_content(self, log, tmp_path, data):
+        """All rows of a young store are in its log: a copy of the database alone has no tables."""
+        young, other = tmp_path / "young", tmp_path / "other"
+        for place, archive in (
+            (young, "dockerd-29-overlay2/multi.tar"),
+            (other, "other-tools/skopeo-oci-archive-zstd.tar"),
+        ):
+            subprocess.run([sys.executable, "-c", LEAVE, place, data / archive], check=True, timeout=60)
+        alone = (young / "metadata.db").read_bytes()
+        if log == "later":
+            with orlop.open(young) as images:
+                images.tag("example/tiny:1.0", "one:1")
+            subprocess.run([sys.executable, "-c", LEAVE, young], check=True, timeout=60)
+        elif log == "none":
+            (young / "metadata.db-wal").unlink()
+        else:
+            shutil.copy(other / "metadata.db-wal", young)
+        (young / "metadata.db").write_bytes(alone)
+        (young / "metadata.db-shm").unlink()
+        before = blobs(young)
+        for _ in range(2):
+            for act in (lambda images: images.images(), lambda images: images.gc()):
+                with pytest.raises(errors.StoreDamaged), orlop.open(young) as images:
+                    act(images)
+            assert stores.fsck(young, repair=True).state == "damaged"
+        assert blobs(young) == before
 
     def test_where_there_is_no_store_none_is_made(self, tmp_path):
         with pytest.raises(errors.StoreNotFound):

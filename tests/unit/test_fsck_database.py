@@ -17,7 +17,7 @@ import orlop
 from orlop import errors, stores
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.judging import digest_of
-from orlop.store.rows.sqlite import open as opening
+from orlop.store.rows.sqlite import place as opening
 from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair
 from orlop.store.rows.sqlite.tables import SCHEMA_VERSION
 from orlop.store.rows.values import COLUMNS
@@ -370,3 +370,31 @@ def test_labels_that_are_nested_too_deeply_are_damage_that_a_repair_mends(root: 
     assert "image-wrong" in kinds_of(root) or "value-invalid" in kinds_of(root)
     stores.fsck(root, repair=True)
     assert images(root) == before
+
+
+@pytest.mark.parametrize("name", ["metadata.db.repair.part", "metadata.db.salvage.part"])
+@pytest.mark.parametrize("victim", ["absent", "empty", "database"])
+def test_a_link_in_the_place_of_a_working_copy_is_not_followed(
+    root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, victim: str
+) -> None:
+    """Who shares a store may damage its database, and put links where the repair of another one will write."""
+    outside = tmp_path / "outside"
+    if victim == "database":
+        shutil.copyfile(whole / "metadata.db", outside)
+    elif victim == "empty":
+        outside.touch(mode=0o600)
+    before = (outside.read_bytes(), outside.stat().st_mode) if outside.exists() else None
+    sql(root, "UPDATE blob SET size = -1")
+    copy_of = DatabaseRepair._copy
+
+    def swapped(repair: DatabaseRepair, database: int, target: str) -> None:
+        copy_of(repair, database, target)
+        (root / name).unlink(missing_ok=True)
+        (root / name).symlink_to(outside)
+
+    monkeypatch.setattr(DatabaseRepair, "_copy", swapped)
+    with pytest.raises(errors.StorageError, match="symbolic link"):
+        stores.fsck(root, repair=True)
+    assert ((outside.read_bytes(), outside.stat().st_mode) if outside.exists() else None) == before
+    monkeypatch.undo()
+    assert stores.fsck(root, repair=True).damage == ()

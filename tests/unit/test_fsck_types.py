@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orlop.store.rows.values import Column
 
 WRONG = {"bytes": b"\xff\x00", "text": "no such thing", "number": 7, "nothing": None}
-TYPES = {"text": ("text", "texts"), "blob": ("bytes", "document"), "integer": ("number", "size", "count")}
+TYPES = {"text": ("text", "texts", "digest"), "blob": ("bytes", "document"), "integer": ("number", "size", "count")}
 """What SQLite calls the kinds of columns."""
 
 

@@ -224,3 +224,21 @@ def test_a_tag_of_an_index_without_images_gets_one_that_comes_by_another_name(tm
     assert stores.fsck(root).damage == ()
     assert run(["--root", str(root), "gc"]) == 0
     assert ("example.com/both", ":1") in {name[:2] for name in names(root)}
+
+
+@pytest.mark.parametrize("target", ["*", "../..", "sha256:0", "sha256:" + "0" * 64 + "\n", ""])
+@pytest.mark.parametrize(("table", "column"), [("reference", "image"), ("top", "digest")])
+def test_a_name_of_what_is_no_digest_is_a_value_that_none_writes(root, table, column, target):
+    before = {path.name for path in blobs(root)}
+    with closing(sqlite3.connect(root / "metadata.db")) as database, database:
+        database.execute(f"UPDATE {table} SET {column} = ? WHERE name = 'example.com/chart'", (target,))
+        changed = database.execute("SELECT changes()").fetchone()
+        if changed == (0,):
+            database.execute(f"UPDATE {table} SET {column} = ?", (target,))
+    assert {one.kind for one in stores.fsck(root).damage} == {"value-invalid"}
+    report = stores.fsck(root, repair=True)
+    assert report.damage == ()
+    # What the name meant nobody can tell: nothing goes for that.
+    assert "held" in {one.kind for one in report.problems}
+    assert run(["--root", str(root), "gc"]) == 0
+    assert {path.name for path in blobs(root)} == before

@@ -100,6 +100,26 @@ def test_what_no_column_can_hold_is_named_refused_and_mended(url: str) -> None:
             images.remove("example/again:1")
 
 
+@pytest.mark.parametrize("target", ["*", "../..", "sha256:0", f"sha256:{'0' * 64}x"])
+@pytest.mark.parametrize(("table", "column"), [("reference", "image"), ("top", "digest")])
+def test_a_name_of_what_is_no_digest_is_taken_out_and_everything_held(
+    url: str, table: str, column: str, target: str
+) -> None:
+    if not turn(len(target), "names of what is no digest"):
+        return
+    with orlop.open(url) as images:
+        listed = {one.id for one in images.images(all=True)}
+    with direct(StoreURL.parse(url, engines.variables())) as connection:
+        connection.execute(f"UPDATE orlop.{table} SET {column} = %s".encode(), (target,))
+    assert {one.kind for one in orlop.stores.fsck(url, quick=True).damage} == {"value-invalid"}
+    repaired = orlop.stores.fsck(url, repair=True)
+    assert (repaired.damage, {one.kind for one in repaired.notes}) == ((), {"held"})
+    with orlop.open(url) as images:
+        with pytest.raises(DatabaseDamaged, match="could not read all rows"):
+            images.prune()
+        assert {one.id for one in images.images(all=True)} == listed
+
+
 @pytest.mark.parametrize(
     "statement", ["UPDATE store SET version = -1", "UPDATE store SET version = 0", "DELETE FROM store"]
 )

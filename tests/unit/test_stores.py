@@ -97,7 +97,8 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("statement", "kind"),
         [
-            ("UPDATE reference SET image = 'sha256:0'", "name-dangling"),
+            (f"UPDATE reference SET image = 'sha256:{'0' * 64}'", "name-dangling"),
+            ("UPDATE reference SET image = 'sha256:0'", "value-invalid"),
             ("DELETE FROM chain WHERE id IN (SELECT chain FROM image)", "layers-missing"),
             ("UPDATE image_metadata SET value = CAST('sha256:0' AS BLOB)", "parent-missing"),
             ("UPDATE image SET head = NOT head", "head-wrong"),

@@ -84,7 +84,9 @@ def local_store(
             create=create, group=group, allow_network=allow_network, allow_foreign=allow_foreign, mending=mending
         )
     directory, modes = place.directory, place.modes
-    rows = SQLiteMetadata(directory, refusal=place.refusal, modes=modes, wary=not mending)
+    rows = SQLiteMetadata(
+        directory, refusal=place.refusal, modes=modes, wary=not mending, beginning=place.require_no_content
+    )
     leases = Leases(rows, FileOwners(directory, modes=modes), now=now)
     blobs = FileBlobStore(directory, leases, modes=modes)
     files = LocalFiles(directory, modes, blobs, rows)
@@ -133,9 +135,7 @@ class _Place:
             self.refusal = self._refusal_of(found, allow_foreign=allow_foreign, mending=mending) or refusal
         elif is_there and self._has_lost_its_database():
             # With a new one, everything would be garbage.
-            what = "missing" if state is None else "empty"
-            msg = f"{self._path(DATABASE)} is {what}, but its blobs are there"
-            raise StoreDamaged(f"{msg}; restore it from a backup, or give another root")
+            raise self._without_rows("is missing" if state is None else "is empty")
         elif not create:
             msg = f"there is no store at {self.root}; check the root that was given"
             raise StoreNotFound(msg)
@@ -161,13 +161,24 @@ class _Place:
     def _path(self, name: str) -> str:
         return os.path.join(self.root, name)
 
+    def require_no_content(self) -> None:
+        """Raise `StoreDamaged` where there is content, whose database has no tables: nobody puts any there before."""
+        if self._has_begun():
+            raise self._without_rows("holds nothing")
+
+    def _without_rows(self, how: str) -> StoreDamaged:
+        msg = f"{self._path(DATABASE)} {how}, but its blobs are there"
+        return StoreDamaged(f"{msg}; restore it from a backup, or give another root")
+
     def _has_lost_its_database(self) -> bool:
-        """Return whether there is content, and nothing that says what it is. A store in the making is none yet."""
-        if self.directory.at(UNFINISHED).state() is not None:
-            return False
+        """Return whether there is content, and nothing that says what it is."""
+        # Blobs come after the rows, also where somebody is just making the store.
+        return self._has_begun() and not _has_content(self.directory.at(DATABASE))
+
+    def _has_begun(self) -> bool:
+        """Return whether there is content. A store in the making has none yet."""
         with explaining("open", self.root):
-            # Blobs come after the rows, also where somebody is just making the store.
-            return _has_files(self.directory) and not _has_content(self.directory.at(DATABASE))
+            return self.directory.at(UNFINISHED).state() is None and _has_files(self.directory)
 
     def _make(self, group: int | None) -> None:
         make_directories(self.root)

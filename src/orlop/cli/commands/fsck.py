@@ -85,8 +85,8 @@ def fsck(
 
 
 def _lines(report: FsckReport) -> list[str]:
-    lines = [f"repaired: {one.message}" for one in report.repairs]
-    lines += [f"{one.level}: {one.message}" for one in report.problems]
+    lines = [line_of("repaired", one.message) for one in report.repairs]
+    lines += [line_of(one.level, one.message) for one in report.problems]
     unread = len(report.unread)
     count = len(report.damage) - unread
     counts = [f"{len(report.repairs)} repaired"] if report.repairs else []
@@ -94,6 +94,11 @@ def _lines(report: FsckReport) -> list[str]:
     counts += [f"{unread} unreadable"] if unread else []
     lines.append(f"{report.root}: {', '.join([*counts, *([] if report.damage else ['nothing is damaged'])])}")
     return lines
+
+
+def line_of(level: str, message: str) -> str:
+    """Return the one line that people read of a finding, whatever is in the name or the row that it is about."""
+    return output.bounded(f"{level}: {' '.join(message.splitlines())}")
 
 
 def _described(report: FsckReport) -> dict[str, object]:

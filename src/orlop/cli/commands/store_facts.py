@@ -61,7 +61,7 @@ def check(session: Session, *, verify: bool, form: str | None) -> int:
     something is damaged. Notes report leftovers and data that can be rebuilt.
     """
     records = _records(form, ("Root", "Verified", "Damaged", "Problems")) if form else None
-    from orlop.cli.commands.fsck import described  # noqa: PLC0415 - one of five commands needs it
+    from orlop.cli.commands.fsck import described, line_of  # noqa: PLC0415 - one of five commands needs it
     from orlop.service.stores import check  # noqa: PLC0415 - help needs no store
 
     report = check(session.place(), verify=verify)
@@ -75,7 +75,7 @@ def check(session: Session, *, verify: bool, form: str | None) -> int:
             }
         )
     else:
-        lines = [f"{one.level}: {one.message}" for one in report.problems]
+        lines = [line_of(one.level, one.message) for one in report.problems]
         count = len(report.damage)
         lines.append(f"{report.root}: {f'{count} damaged' if count else 'nothing is damaged'}")
         _write("".join(f"{line}\n" for line in lines))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
 
 _NAME = "the standard output"
+_LONGEST = 5000
+"""The characters of a line for people: a path and a sentence have fewer."""
 
 
 def is_terminal() -> bool:
@@ -99,11 +101,20 @@ def abandon() -> None:
         return
 
 
+def bounded(line: str) -> str:
+    """Return a line without the middle of it where it is longer than any path or name: a damaged row holds anything."""
+    left_out = len(line) - _LONGEST
+    if left_out <= 0:
+        return line
+    half = _LONGEST // 2
+    return f"{line[:half]}… ({left_out:,} characters) …{line[-half:]}"
+
+
 def complain(text: str) -> None:
     """Write a line, or several, to the standard error, after what the standard output has got so far.
 
-    URLs in it lose their names and passwords. What the standard output does not take stays in its buffer, so that the
-    last `flush` raises the error.
+    Very long ones are `bounded`. URLs in it lose their names and passwords. What the standard output does not take
+    stays in its buffer, so that the last `flush` raises the error.
     """
     from contextlib import suppress  # noqa: PLC0415 - most commands have nothing to complain about
 
@@ -111,6 +122,7 @@ def complain(text: str) -> None:
         from orlop.model.urls import scrubbed  # noqa: PLC0415 - few lines have one
 
         text = scrubbed(text)
+    text = "\n".join(map(bounded, text.split("\n")))
     with suppress(OSError):
         stream = _stdout()
         if stream is not None:

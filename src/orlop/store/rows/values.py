@@ -200,7 +200,7 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "reference": (
         Column("name", "text"),
         Column("suffix", "text"),
-        Column("image", "text"),
+        Column("image", "digest"),
         Column("updated", "number"),
     ),
     "blob": (Column("digest", "text"), Column("size", "size"), Column("compression", "text")),
@@ -233,7 +233,7 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "top": (
         Column("name", "text"),
         Column("suffix", "text"),
-        Column("digest", "text"),
+        Column("digest", "digest"),
         Column("updated", "number"),
     ),
     "lease": (Column("lease", "text"), Column("digest", "text")),
@@ -257,6 +257,10 @@ def _is_text(value: object) -> bool:
         return False
 
 
+def _is_digest(value: object) -> bool:
+    return isinstance(value, bytes) and _is_text(value) and Digest.unchecked(value.decode()).is_valid
+
+
 def _is_texts(value: object) -> bool:
     return isinstance(value, bytes) and _is_text(value) and labels_of(value.decode()) is not None
 
@@ -275,6 +279,7 @@ def is_count(value: object) -> bool:
 
 CHECKS: Final[dict[str, tuple[str, Callable[[object], bool]]]] = {
     "text": ("text", _is_text),
+    "digest": ("text", _is_digest),
     "texts": ("text", _is_texts),
     "bytes": ("blob", lambda value: isinstance(value, bytes)),
     "document": ("blob", _is_document),

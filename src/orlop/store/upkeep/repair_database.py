@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, NotSupported
+from orlop.store.upkeep.lost_rows import hold_for_lost_rows
 from orlop.store.upkeep.problem import NOTE, Problem, Repair
 from orlop.store.upkeep.quarantine import Quarantine
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
     from orlop.store.rows.file import RowRepair
     from orlop.store.rows.metadata import RowProblem
+
+_NAMES: Final = frozenset(("reference", "top"))
 
 
 def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
@@ -43,8 +46,11 @@ def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
 
 
 def _put_values_right(store: Store) -> list[Repair]:
-    with store.metadata.write():
+    with store.metadata.write() as rows:
         found = store.metadata.mender().put_values_right()
+        if any(table in _NAMES for table, _ in found):
+            # Nobody can tell what these names meant.
+            hold_for_lost_rows(rows)
     if not found:
         msg = f"the rows of {store.root} are damaged, and no file here has them; restore its database from a backup"
         raise NotSupported(msg)

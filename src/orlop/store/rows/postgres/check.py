@@ -147,8 +147,10 @@ def invalid_values(rows: PostgresRows) -> Iterator[InvalidValue]:
     for table, columns in COLUMNS.items():
         key = columns[0].name
         for column in columns:
-            if column.kind in BOUNDS:
-                statement = f"SELECT {key} FROM {table} WHERE {column.name} {BOUNDS[column.kind]} ORDER BY 1"  # noqa: S608 - constants
+            if column.kind == "digest" or column.kind in BOUNDS:
+                is_digest = column.kind == "digest"
+                test = NO_DIGEST.format(column.name) if is_digest else f"{column.name} {BOUNDS[column.kind]}"
+                statement = f"SELECT {key} FROM {table} WHERE {test} ORDER BY 1"  # noqa: S608 - constants
                 yield from (InvalidValue(table, column.name, str(found)) for (found,) in rows.rows(statement))
             elif column.kind in {"texts", "document"}:
                 for found, value in rows.each(f"SELECT {key}, {column.name} FROM {table}"):  # noqa: S608 - constants

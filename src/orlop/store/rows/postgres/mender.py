@@ -41,6 +41,8 @@ _RIGHT: Final = {
     ("edge", "size"): "DELETE FROM edge WHERE parent = ANY(%(keys)s)",
     ("event", "number"): _EVENTS,
     ("event", "attributes"): _EVENTS,
+    ("reference", "image"): f"DELETE FROM reference WHERE {NO_DIGEST.format('image')}",  # noqa: S608 - constants
+    ("top", "digest"): f"DELETE FROM top WHERE {NO_DIGEST.format('digest')}",  # noqa: S608 - constants
     ("doomed", "size"): "UPDATE doomed SET size = 0 WHERE key = ANY(%(keys)s)",
     ("store", "last_event"): f"""UPDATE store SET last_event = greatest(
         CASE WHEN last_event BETWEEN 0 AND {MOST} THEN last_event END, (SELECT max(number) FROM event), 0)""",  # noqa: S608 - a constant

@@ -30,8 +30,8 @@ from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, 
 from orlop.store.rows.sqlite.errors import explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_in
-from orlop.store.rows.sqlite.open import connect, connect_newest, connect_reading, make, patiently, wait_by_itself
-from orlop.store.rows.sqlite.place import Place
+from orlop.store.rows.sqlite.open import connect, connect_reading, make, patiently, wait_by_itself
+from orlop.store.rows.sqlite.place import Place, connect_newest
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
 from orlop.store.rows.sqlite.reserve import Reserve
 from orlop.store.rows.sqlite.rows import SQLiteRows
@@ -70,11 +70,11 @@ class SQLiteMetadata(Metadata):
 
     Args:
         root: the store's directory.
-        refusal: makes the error that a write raises. With one, nothing is ever written there, not even beside the
-            database.
+        refusal: makes the error that a write raises. With one, nothing is ever written there, nor beside the database.
         modes: who may use the database.
         schema: the shape of the rows; an older database is brought to it as soon as it is used.
         wary: refuse a damaged database: true for all but the search for damage, which changes nothing before a write.
+        beginning: called before an empty database becomes that of a store, and raises where it had rows.
     """
 
     def __init__(
@@ -85,15 +85,14 @@ class SQLiteMetadata(Metadata):
         modes: Modes = PRIVATE,
         schema: Schema = CURRENT,
         wary: bool = True,
+        beginning: Callable[[], object] = bool,
     ) -> None:
-        self._wary = wary
-        self._updates = wary
-        self._root = root
+        self._wary = self._updates = wary
+        self._root, self._beginning = root, beginning
         self._file = root.at("metadata.db")
         self._path = self._file.path
         self._refusal = refusal
-        self._modes = modes
-        self._schema = schema
+        self._modes, self._schema = modes, schema
         self._place = Place(root, self._file)
         self._last_write = LastWrite(root, self._file, wary=wary)
         self._local = threading.local()
@@ -403,8 +402,8 @@ class SQLiteMetadata(Metadata):
         """Put a damaged database right, see `RowsFile.repair`."""
         from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
 
-        replacing, mode = self._last_write.replace, self._modes.file
-        DatabaseRepair(self, self.mender, self._file, mode, aside, replacing=replacing, done=done, lost=lost).run()
+        old, mode = self._last_write.replace, self._modes.file
+        DatabaseRepair(self, self.mender, self._file, mode, aside, replacing=old, done=done, lost=lost).run()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -491,6 +490,7 @@ class SQLiteMetadata(Metadata):
                 if kept is not None:
                     _log.warning("the store at %s has a newer schema now; its old rows are %s", self._root.path, kept)
             else:
+                self._beginning()
                 # SQLite gives what it makes beside a database the mode that this has at that moment.
                 with explaining("write", self._path), suppress(PermissionError):
                     self._file.set_mode(self._modes.file)

@@ -17,6 +17,7 @@ import os
 import sqlite3
 from contextlib import suppress
 
+from orlop.store.rows.sqlite.unopened import read_file
 from orlop.store.rows.values import damaged
 
 TYPE_CHECKING = False
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from orlop.streams.directory import Directory, Entry
 
+_NAME: Final = "write.lock"
 _LENGTH: Final = len("0123abcd\n")
 _MASK: Final = (1 << 32) - 1
 _COUNTS: Final = 1 << 16
@@ -42,7 +44,7 @@ class LastWrite:
     """
 
     def __init__(self, root: Directory, database: Entry, *, wary: bool = True) -> None:
-        self._file = root.at("write.lock")
+        self._file = root.at(_NAME)
         self._database = database
         self._wary = wary
 
@@ -55,9 +57,7 @@ class LastWrite:
                 noted, again = (os.pread(descriptor, _LENGTH, 0) for _ in range(2))
             finally:
                 os.close(descriptor)
-            if noted == again and len(noted) == _LENGTH and noted.endswith(b"\n"):
-                # A database without a number gets one, and with it a name, by its first write.
-                return int(noted, 16) or None
+            return noted_in(noted) if noted == again else None
         return None
 
     def require(self, connection: sqlite3.Connection, noted: int | None) -> None:
@@ -123,6 +123,20 @@ class LastWrite:
 def _number(connection: sqlite3.Connection) -> int:
     (number,) = connection.execute("PRAGMA application_id").fetchone()
     return int(number)
+
+
+def noted_in(content: bytes) -> int | None:
+    """Return the number that the beginning of the file notes, or nothing where it is none."""
+    with suppress(ValueError):
+        if len(content) == _LENGTH and content.endswith(b"\n"):
+            # A database without a number gets one, and with it a name, by its first write.
+            return int(content, 16) or None
+    return None
+
+
+def noted_beside(database: str) -> int | None:
+    """Return the number that is noted beside the database at a path, or nothing where none is known. Raises OSError."""
+    return noted_in(read_file(os.path.join(os.path.dirname(database), _NAME), _LENGTH) or b"")
 
 
 def fault_in(connection: sqlite3.Connection, noted: int | None) -> str | None:

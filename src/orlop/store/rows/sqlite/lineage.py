@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NUMBER: Final = slice(68, 72)
 """Where the number is in the first page of a database."""
 _COUNTS: Final = 1 << 16
+_NO_NAME: Final = 1 << 31
 
 
 def advance(connection: sqlite3.Connection) -> None:
@@ -63,15 +64,18 @@ def _after(number: int) -> int:
     return name * _COUNTS + (count + 1) % _COUNTS
 
 
-def belongs(number: int, commits: Sequence[int]) -> bool:
+def belongs(number: int, commits: Sequence[int], noted: int | None = None) -> bool:
     """Return whether a log may be that of a database with a number, by the numbers that its commits have in order.
 
-    Commits that tell nothing are left out.
+    Commits that tell nothing are left out. Of a database without a number the one tells that was ``noted`` as its last.
     """
     known = [one for one in commits if one]
     if not known:
         return True
     if number == 0:
+        # What a repair notes is of no database, see `last_write`.
+        if noted is not None and noted < _NO_NAME and noted // _COUNTS != known[-1] // _COUNTS:
+            return False
         return known[0] % _COUNTS == 1 or commits[0] == 0
     if {one // _COUNTS for one in known} != {number // _COUNTS}:
         return False

@@ -22,10 +22,7 @@ import sqlite3
 import time
 from contextlib import suppress
 
-from orlop.store.rows.sqlite.damage.gate import opening
 from orlop.store.rows.sqlite.errors import require_sqlite
-from orlop.store.rows.sqlite.shape import reading_schema
-from orlop.store.rows.sqlite.unopened import close_all
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explained, explaining
 from orlop.streams.interruption import check_interruption
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
-    from orlop.store.rows.sqlite.last_write import LastWrite
     from orlop.streams.directory import Entry
 
 BESIDE: Final = ("-journal", "-wal", "-shm")
@@ -43,7 +39,7 @@ BESIDE: Final = ("-journal", "-wal", "-shm")
 
 PATIENCE: Final = 60.0
 """Seconds for which others may have a database locked."""
-_SLICE: Final = 0.25
+SLICE: Final = 0.25
 """Seconds for which SQLite waits by itself, when nothing can interrupt it."""
 _CODE: Final = 0xFF
 _PART: Final = 4096
@@ -66,77 +62,12 @@ def connect(file: Entry, *, timeout: float = 5.0) -> sqlite3.Connection:
     return _opened(file, "mode=rw", timeout)
 
 
-def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float = PATIENCE) -> sqlite3.Connection:
-    """Open a database that was written last, whose log is whole, and which has its name still, to be read and written.
-
-    A repair may put a new file in the place of one that is being opened, and that waits for its lock.
-
-    Args:
-        file: the database.
-        last_write: the number of its last write, which is read before it is opened.
-        timeout: how many seconds to wait for others who have it locked.
-
-    Raises:
-        DatabaseDamaged: its log is cut or another's, its schema cannot be read, or it is an earlier one. As `connect`
-        does.
-    """
-    while True:
-        with explaining("open", file.path), file.kept() as before:
-            try:
-                connection = _connect_last(file, last_write, timeout)
-            except Exception:
-                # What lies beside a database that was replaced is of the new one, so SQLite may say anything of it.
-                if _is_named(file, before):
-                    raise
-                continue
-            try:
-                if _is_named(file, before):
-                    return connection
-            except BaseException:
-                close_all([connection], file.path, keeps_log=True)
-                raise
-            connection.close()
-
-
-def _is_named(file: Entry, before: int) -> bool:
-    """Return whether what had the database's name, if anything had, has it still."""
-    after = file.state()
-    return before < 0 or after is None or os.path.samestat(os.fstat(before), after)
-
-
-def _connect_last(file: Entry, last_write: LastWrite, timeout: float) -> sqlite3.Connection:
-    noted = last_write.read()
-    connection = _connected(file, timeout)
-    try:
-        last_write.require(connection, noted)
-    except BaseException:
-        close_all([connection], file.path, keeps_log=True)
-        raise
-    return connection
-
-
-def _connected(file: Entry, timeout: float) -> sqlite3.Connection:
-    with opening(file.path), reading_schema(file.path):
-        connection = connect(file, timeout=min(timeout, _SLICE))
-        try:
-            patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone(), timeout)
-            wait_by_itself(connection, timeout)
-            # What a large write may have to undo would else lie in a file outside of the store.
-            connection.execute("PRAGMA temp_store=MEMORY")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
-        except BaseException:
-            close_all([connection], file.path, keeps_log=True)
-            raise
-        return connection
-
-
 def patiently(work: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Do what may find a database locked by others, and do it again until they end; a signal ends that.
 
     The connection is one for which SQLite waits by itself only for a moment.
     """
-    until = time.monotonic() + seconds - _SLICE
+    until = time.monotonic() + seconds - SLICE
     while True:
         try:
             work()
@@ -148,7 +79,7 @@ def patiently(work: Callable[[], object], seconds: float = PATIENCE) -> None:
             return
 
 
-def wait_by_itself(connection: sqlite3.Connection, seconds: float = _SLICE) -> None:
+def wait_by_itself(connection: sqlite3.Connection, seconds: float = SLICE) -> None:
     """Set for how long SQLite waits by itself for others who have a database locked."""
     connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
 

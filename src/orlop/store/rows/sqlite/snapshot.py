@@ -15,7 +15,7 @@ from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.lineage import set_number, succeed
 from orlop.store.rows.sqlite.open import PATIENCE, connect, copy_pages, end_log, make, patiently, wait_by_itself
 from orlop.store.rows.sqlite.schema import version_of
-from orlop.store.rows.sqlite.tables import LOST_TOPS, UNNEEDED_BLOB, UNREACHED, itself
+from orlop.store.rows.sqlite.tables import LOST_IMAGES, LOST_TOPS, UNNEEDED_BLOB, UNREACHED, itself
 from orlop.store.rows.values import blob_row, damaged, diff_row
 from orlop.streams.files import explaining
 from orlop.streams.interruption import interruptible
@@ -29,14 +29,15 @@ __all__ = ["SQLiteSnapshot", "claim", "finish_rows", "give_page_size", "take_row
 _TRIM = (
     # What a repair has held is held in the copy, too.
     f"DELETE FROM lease WHERE lease <> '{LOST_ROWS}'",  # noqa: S608 - a constant
-    """WITH RECURSIVE needed (id) AS (
+    # A name that has lost its image, or its manifest, may lead to any of them.
+    f"""WITH RECURSIVE needed (id) AS (
         SELECT chain FROM image WHERE chain IS NOT NULL
         UNION SELECT chain.parent FROM chain JOIN needed ON chain.id = needed.id WHERE chain.parent IS NOT NULL)
-    DELETE FROM chain WHERE id NOT IN needed AND NOT EXISTS (SELECT 1 FROM lease)""",
-    "DELETE FROM diff WHERE id NOT IN (SELECT diff FROM chain) AND NOT EXISTS (SELECT 1 FROM lease)",
-    # A name that has lost its manifest may lead to any of them.
+    DELETE FROM chain WHERE id NOT IN needed AND NOT EXISTS (SELECT 1 FROM lease) AND NOT {LOST_IMAGES}""",  # noqa: S608 - constants
+    f"""DELETE FROM diff WHERE id NOT IN (SELECT diff FROM chain) AND NOT EXISTS (SELECT 1 FROM lease)
+        AND NOT {LOST_IMAGES}""",  # noqa: S608 - constants
     f"DELETE FROM manifest WHERE digest IN ({UNREACHED}) AND NOT {LOST_TOPS}",  # noqa: S608 - constants
-    f"DELETE FROM blob WHERE {UNNEEDED_BLOB} AND NOT {LOST_TOPS}",  # noqa: S608 - constants
+    f"DELETE FROM blob WHERE {UNNEEDED_BLOB} AND NOT {LOST_TOPS} AND NOT {LOST_IMAGES}",  # noqa: S608 - constants
 )
 
 

@@ -30,6 +30,9 @@ UNREACHED: Final = f"""{REACHED} SELECT digest FROM manifest WHERE digest NOT IN
 LOST_TOPS: Final = "EXISTS (SELECT 1 FROM top WHERE digest NOT IN (SELECT digest FROM manifest))"
 """Whether a name has lost the manifest that it means: only that could tell what it led to."""
 
+LOST_IMAGES: Final = "EXISTS (SELECT 1 FROM reference WHERE image NOT IN (SELECT id FROM image))"
+"""Whether a name has lost the image that it means: only that could tell which layers it had."""
+
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""

@@ -15,7 +15,7 @@ kind of the problem by which a look at the rows or at the blobs names it.
 | | other values | the user's own; nothing else is known of them | |
 | `image_labels` | `image`, `labels` | is there; as its config says | `database`, `image-wrong` |
 | `reference` | `name`, `suffix` | a name that can be asked for | `name-invalid` |
-| | `image` | is there | `name-dangling` |
+| | `image` | a digest, and is there | `value-invalid`, `name-dangling` |
 | | `updated` | a time; nothing else is known of it | |
 | `blob` | `digest`, `size` | as its file says | `blob-…` |
 | | `compression` | one of those that there are, and as its file says | `blob-wrong` |
@@ -32,7 +32,7 @@ kind of the problem by which a look at the rows or at the blobs names it.
 | `edge` | all | what the `content` of the manifest `parent` says | `edges-wrong` |
 | `top` | `name`, `suffix` | a name that can be asked for | `name-invalid` |
 | | | a name of the image whose manifest it means, if that is there | `name-lost` |
-| | `digest` | is there | `name-dangling` |
+| | `digest` | a digest, and is there | `value-invalid`, `name-dangling` |
 | | `updated` | a time; nothing else is known of it | |
 | `lease` | all | a digest, or `*` | |
 | `event` | all | a time, words, and an object of texts | |
@@ -67,7 +67,7 @@ def invalid_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, s
     """
     for table, columns in COLUMNS.items():
         # Most rows are judged by their types alone, inside SQLite; texts that are free are read.
-        free = [one for one in columns if one.kind in {"text", "texts", "document"}]
+        free = [one for one in columns if CHECKS[one.kind][0] == "text" or one.kind == "document"]
         typed = " OR ".join(_mistyped(one) for one in columns)
         words = ", ".join(raw(one) for one in free) or "NULL"
         for wrong, key, *values in connection.execute(

@@ -248,8 +248,11 @@ def read_witness(path: str) -> Witness | None:
     return Witness(salts, frames, int.from_bytes(data[_BACKFILLED:], sys.byteorder))
 
 
-def is_own(database: bytes, log: Log, witness: Witness | None) -> bool:
-    """Return whether a log may be the one that was written last for the database with a header, see `lineage`."""
+def is_own(database: bytes, log: Log, witness: Witness | None, noted: int | None) -> bool:
+    """Return whether a log may be the one that was written last for the database with a header, see `lineage`.
+
+    ``noted`` is the number of the last write in the store, where one is known.
+    """
     # A loss of power while a log is carried over takes the header, which the log has too.
     if log.committed == 0 or not database.startswith(DATABASE_MAGIC):
         return True
@@ -260,7 +263,7 @@ def is_own(database: bytes, log: Log, witness: Witness | None) -> bool:
     from orlop.store.rows.sqlite.lineage import belongs, number_of  # noqa: PLC0415 - few databases have a log left
 
     numbers = [number_of(log.content(frame)) for frame in range(1, log.committed + 1) if log.number(frame) == 1]
-    return belongs(number_of(database), numbers)
+    return belongs(number_of(database), numbers, noted)
 
 
 def _begun(salts: bytes) -> int:
@@ -279,7 +282,9 @@ def fault_of(path: str) -> str | None:
         return _gone(path, witness)
     lost = log.lost(witness)
     if lost == 0:
-        own = is_own(read_file(path, DATABASE_HEADER) or b"", log, witness)
+        from orlop.store.rows.sqlite.last_write import noted_beside  # noqa: PLC0415 - few databases have a log left
+
+        own = is_own(read_file(path, DATABASE_HEADER) or b"", log, witness, noted_beside(path))
         return None if own else f"the log {path}-wal is not of this database, or of another moment of it"
     if not log.has_header:
         return f"the header of the log {path}-wal is damaged, and with it {lost} frames are lost"

@@ -9,6 +9,7 @@ import mmap
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from orlop.store.rows.sqlite.damage.working import opened
 from orlop.store.rows.sqlite.unopened import DATABASE_HEADER, DATABASE_MAGIC
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def page_size(path: str) -> int:
     A page of a tree names the places of its cells, and the first of these end where it ends: with too small a size
     hardly any page is one, with a multiple of the right size as many are as with that.
     """
-    with open(path, "rb") as file:
+    with opened(path) as file:
         header = file.read(DATABASE_HEADER)
         stated = int.from_bytes(header[16:18], "big")
         stated = 1 << 16 if stated == 1 else stated
@@ -55,7 +56,7 @@ def _is_tree(content: bytes) -> bool:
 
 def tree_roots(path: str, page: int) -> list[int]:
     """Return the pages with which trees begin, by their bytes: no page leads to them, and they are not free."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with opened(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         pages = range(2, len(content) // page + 1)
         found = [number for number in pages if content[(number - 1) * page] in _TREES]
         below = set(_free(content, page))
@@ -67,7 +68,7 @@ def tree_roots(path: str, page: int) -> list[int]:
 
 def knows_free(path: str, page: int) -> bool:
     """Return whether the header knows the free pages, as many as it says: what is in them was removed."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with opened(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content[: len(DATABASE_MAGIC)] == DATABASE_MAGIC and len({*_free(content, page)}) == _number(content, 36)
 
 

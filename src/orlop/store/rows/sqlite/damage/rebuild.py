@@ -29,7 +29,9 @@ from orlop.store.rows.metadata import EVERYTHING, LOST_ROWS, RowProblem
 from orlop.store.rows.sqlite.damage.check import KEYS, integrity_faults, row_problems
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.damage.log import is_own, read_log, read_witness
+from orlop.store.rows.sqlite.damage.working import connected, opened
 from orlop.store.rows.sqlite.errors import explaining_sqlite
+from orlop.store.rows.sqlite.last_write import noted_beside
 from orlop.store.rows.sqlite.lineage import number_of
 from orlop.store.rows.sqlite.unopened import BESIDE, DATABASE_HEADER, DATABASE_MAGIC, is_open
 from orlop.streams.directory import mark_of
@@ -222,9 +224,11 @@ class DatabaseRepair:
         from orlop.store.rows.sqlite.damage.cut import mended_logs  # noqa: PLC0415 - few repairs mend a log
 
         witness = read_witness(self._path)
-        if log.lost(witness) == 0 and not is_own(os.pread(database, DATABASE_HEADER, 0), log, witness):
+        header, noted = os.pread(database, DATABASE_HEADER, 0), noted_beside(self._path)
+        if log.lost(witness) == 0 and not is_own(header, log, witness, noted):
             # Rows of another database, or moment, may be sound too: what they name tells, and by itself the file.
-            return min((b"", log.data), key=lambda one: self._wrong_with(database, one)), False
+            best = min((b"", log.data), key=lambda one: self._wrong_with(database, one))
+            return (best if self._names_what_is_there(database, best) else b""), False
         page = int.from_bytes(os.pread(database, 2, 16), "big")
         best, least = b"", (-1, 0)
         longest = 32 + log.lost(witness) * (24 + log.page)
@@ -241,20 +245,30 @@ class DatabaseRepair:
 
     def _wrong_with(self, database: int, log: bytes) -> tuple[int, int]:
         """Return how much is wrong with the database together with a log, and then with the blobs that it names."""
+        with self._copied(database, log) as copy:
+            return _count_of(copy), self._unmatched(copy)
+
+    @contextmanager
+    def _copied(self, database: int, log: bytes) -> Iterator[str]:
+        """Yield a copy of the database, beside a log."""
         copy = self._beside(_COPY)
         try:
             self._copy(database, copy)
             _write(f"{copy}-wal", log, self._mode)
-            return _count_of(copy), self._unmatched(copy)
+            yield copy
         finally:
             self._remove(copy)
 
+    def _names_what_is_there(self, database: int, log: bytes) -> bool:
+        """Return whether most blobs that the database names with a log are there: another store has others."""
+        with self._copied(database, log) as copy:
+            named = _named(copy)
+        return named is None or 2 * len(named & self._kept()) >= len(named)
+
     def _unmatched(self, path: str) -> int:
         """Return how many blobs a database alone names, and how many the store alone has."""
-        with suppress(OSError, sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(path)) as connection:
-            named = {digest for (digest,) in connection.execute("SELECT digest FROM blob")}
-            return len(named ^ self._kept())
-        return _WORST
+        named = _named(path)
+        return _WORST if named is None else len(named ^ self._kept())
 
     def _kept(self) -> set[str]:
         """Return the digests of all blobs, by the names of their files."""
@@ -306,8 +320,8 @@ class DatabaseRepair:
                 # In a store without rows every blob is garbage.
                 msg = f"nothing can be read of {self._path}; restore it from a backup"
                 raise DatabaseDamaged(msg)
-            os.chmod(new, self._mode)
-            with open(new, "rb") as file:
+            with opened(new) as file:
+                os.fchmod(file.fileno(), self._mode)
                 os.fsync(file.fileno())
             aside = self._keep(database)
             self._fold_into(database)
@@ -391,7 +405,7 @@ class DatabaseRepair:
         with suppress(FileNotFoundError):
             os.unlink(part)
         _write(part, content, os.stat(path).st_mode & 0o777)
-        with open(part, "rb") as file:
+        with opened(part) as file:
             os.fsync(file.fileno())
         os.rename(part, path)
 
@@ -409,16 +423,23 @@ def _write(path: str, content: bytes, mode: int) -> None:
 
 def _is_empty(path: str) -> bool:
     """Return whether a database has no row of any content."""
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(connected(path)) as connection:
         tables = " UNION ALL ".join(f"SELECT 1 FROM {table}" for table in KEYS)  # noqa: S608 - constants
         return connection.execute(f"{tables} LIMIT 1").fetchone() is None
+
+
+def _named(path: str) -> set[str] | None:
+    """Return the digests of the blobs that a database names, or nothing where it cannot be read."""
+    with suppress(OSError, sqlite3.Error, UnicodeDecodeError), closing(connected(path)) as connection:
+        return {digest for (digest,) in connection.execute("SELECT digest FROM blob")}
+    return None
 
 
 def _count_of(path: str) -> int:
     """Return how much is wrong with a database; one that cannot be read is worse than any other."""
     worst = _WORST
     try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection, interruptible(connection):
+        with closing(connected(path)) as connection, interruptible(connection):
             found = row_problems(lambda: nullcontext(connection), verify=True)
             problems = [one for one in found if not one.harmless]
             if any(one.kind == "database" and one.subject == "metadata.db" for one in problems):

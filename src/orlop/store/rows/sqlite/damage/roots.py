@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from orlop.model.digest import Digest
 from orlop.store.rows.sqlite.damage.budget import Budget
 from orlop.store.rows.sqlite.damage.pages import tree_roots
+from orlop.store.rows.sqlite.damage.working import connected, opened
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, WITH_ROWIDS
 from orlop.store.rows.sqlite.unopened import DATABASE_HEADER
-from orlop.store.rows.values import COLUMNS, Column, is_valid
+from orlop.store.rows.values import CHECKS, COLUMNS, Column, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -170,10 +171,10 @@ def _append_schema(path: str, page: int) -> None:
     fresh = f"{path}.part"
     with suppress(FileNotFoundError):
         os.unlink(fresh)
-    with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+    with closing(connected(fresh)) as connection:
         connection.execute(f"PRAGMA page_size={page}")
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    with open(fresh, "r+b") as file:
+    with opened(fresh, "r+b") as file:
         header = bytearray(file.read(DATABASE_HEADER))
         # It has as many pages already, so that SQLite takes those behind them.
         header[28:32] = pages.to_bytes(4, "big")
@@ -181,10 +182,10 @@ def _append_schema(path: str, page: int) -> None:
         file.seek(0)
         file.write(header)
         file.truncate(pages * page)
-    with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+    with closing(connected(fresh)) as connection:
         for statement in SCHEMA:
             connection.execute(statement)
-    with open(fresh, "rb") as new, open(path, "r+b") as old:
+    with opened(fresh) as new, opened(path, "r+b") as old:
         old.write(new.read(page))
         new.seek(pages * page)
         old.seek(pages * page)
@@ -193,7 +194,7 @@ def _append_schema(path: str, page: int) -> None:
 
 
 def _opened(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = connected(path)
     connection.text_factory = _Text
     connection.execute("PRAGMA writable_schema=ON")
     return connection
@@ -234,7 +235,7 @@ def _columns(connection: sqlite3.Connection, name: str, *, is_keyed: bool) -> tu
 def _trees(path: str, page: int, roots: Iterable[int]) -> Iterator[_Tree]:
     """Yield the trees that have records, with the first of them."""
     budget = Budget(os.stat(path).st_size)
-    with open(path, "rb") as file:
+    with opened(path) as file:
         kinds = {root: os.pread(file.fileno(), 1, (root - 1) * page)[0] in _OF_ROWIDS for root in roots}
     for connection, tables in _opened_tables(path, list(kinds.items())):
         for root, table in tables.items():
@@ -379,7 +380,7 @@ def _is_value(laid: _Laid, column: str | None, value: Any) -> bool:
     # A number that is the rowid is not a part of the record.
     if value is None:
         return declared.optional or declared.kind == "count"
-    if isinstance(value, bytes) and isinstance(value, _Text) is not (declared.kind in {"text", "texts"}):
+    if isinstance(value, bytes) and isinstance(value, _Text) is not (CHECKS[declared.kind][0] == "text"):
         return False
     if not is_valid(declared, value) or value != _ONE_VALUE.get((laid.name, column), value):
         return False

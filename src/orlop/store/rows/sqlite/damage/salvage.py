@@ -38,9 +38,10 @@ from orlop.store.rows.sqlite.damage.carve import carved
 from orlop.store.rows.sqlite.damage.columns import raw
 from orlop.store.rows.sqlite.damage.pages import knows_free, page_size, tree_roots
 from orlop.store.rows.sqlite.damage.roots import lay_out, stray_rows
+from orlop.store.rows.sqlite.damage.working import connected, opened
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION, itself
-from orlop.store.rows.values import COLUMNS, is_count, is_valid
+from orlop.store.rows.values import CHECKS, COLUMNS, is_count, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +74,7 @@ def salvage(source: str, target: str) -> list[Loss]:
     roots = tree_roots(source, page) if knows_free(source, page) else []
     _make_readable(source)
     found = _Found(source, stray_rows(source, page, roots))
-    with closing(sqlite3.connect(target, isolation_level=None)) as connection:
+    with closing(connected(target)) as connection:
         connection.execute("PRAGMA synchronous=FULL")
         # A library may be built to check them by default: rows are put in any order.
         connection.execute("PRAGMA foreign_keys=OFF")
@@ -98,7 +99,7 @@ def _make_readable(path: str) -> None:
 
 
 def _opened(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = connected(path)
     try:
         # Else one object that cannot be understood hides all others.
         connection.execute("PRAGMA writable_schema=ON")
@@ -115,7 +116,7 @@ class _Found:
         self.losses: list[Loss] = []
         self._stray = stray
         self._page = page_size(path)
-        with closing(_opened(path)) as connection, open(path, "rb") as file:
+        with closing(_opened(path)) as connection, opened(path) as file:
             self._connection = connection
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with self._content:
@@ -154,7 +155,7 @@ class _Found:
         for row in chain(rows, self._stray.get(table, ())):
             if all(is_valid(column, value) for column, value in zip(columns, row, strict=True)):
                 texts = tuple(
-                    value.decode() if isinstance(value, bytes) and column.kind in {"text", "texts"} else value
+                    value.decode() if isinstance(value, bytes) and CHECKS[column.kind][0] == "text" else value
                     for column, value in zip(columns, row, strict=True)
                 )
                 found.setdefault(texts[:keys], texts)
@@ -199,6 +200,9 @@ class _Found:
         for name, suffix, digest in sorted(told) if len(told) > len(tops) else ():
             if is_name(name, suffix) and Digest.unchecked(digest).is_valid:
                 tops.setdefault((name, suffix), (digest, self._time(name, suffix, digest)))
+        for name, suffix, digest in sorted(told):
+            if (name, suffix) not in tops:
+                self.losses.append(Loss(f"{name}{suffix}", f"the name {name + suffix!r} of {digest!r} is damaged"))
         return tops
 
     def _is_image(self, image: str) -> bool:
