@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from orlop.archive.meaning import IndexMeaning
+from orlop.archive.meaning import IndexMeaning, check_disguises
 from orlop.archive.names import OMITTED, address_of, said_of, tags_by_kind, unnamed
 from orlop.errors import InvalidArchive, InvalidManifest
 from orlop.intake.beside_images import Top
@@ -89,6 +89,7 @@ def _named(reader: ManifestReader, tops: Iterable[Descriptor]) -> Iterator[Top]:
     for top in tops:
         node, said = reader.node(top), said_of(top)
         meaning.add(top, node, said)
+        check_disguises(reader, node)
         if node is not None:
             yield Top(node, said.name, tags.get(top.digest) or address_of(said))
         elif (blob := reader.loose(unnamed(top))) is not None:
