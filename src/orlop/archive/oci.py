@@ -11,6 +11,7 @@ from orlop.archive.meaning import IndexMeaning, check_disguises
 from orlop.archive.names import OMITTED, address_of, said_of, tags_by_kind, unnamed
 from orlop.errors import InvalidArchive, InvalidManifest
 from orlop.intake.beside_images import Top
+from orlop.intake.documents import reading
 from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import offer_of
 from orlop.model import gojson
@@ -64,7 +65,9 @@ def blob_name(digest: Digest, *, manifest: bool) -> str:
 def _check_version(members: Members[L]) -> None:
     if not members.has("oci-layout"):
         return
-    document = gojson.loads(members.document("oci-layout", what="the document"), keys=gojson.Keys.FOLDED)
+    raw = members.document("oci-layout", what="the document")
+    with reading("oci-layout"):
+        document = gojson.loads(raw, keys=gojson.Keys.FOLDED)
     version = document.get("imageLayoutVersion") if isinstance(document, dict) else None
     if version != _VERSION:
         msg = f"the archive's oci-layout has the version {version!r}; orlop reads version {_VERSION}"

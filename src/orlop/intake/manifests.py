@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from orlop.errors import DigestMismatch, IntegrityError, InvalidJSON, InvalidManifest, LimitExceeded, SizeMismatch
+from orlop.intake.documents import reading
 from orlop.intake.offer import OfferedImage, OfferedLayer, check_layers, platform_of, read_config
 from orlop.intake.platforms import names_platform, plain
 from orlop.model import gojson
@@ -354,7 +355,9 @@ class ManifestReader:
     def _config(self, descriptor: Descriptor) -> Image:
         key = (descriptor.digest, descriptor.size)
         if key not in self._images:
-            self._images[key] = read_config(self._raw_config(descriptor), self._documents.limits)
+            raw = self._raw_config(descriptor)
+            with reading(f"the config {descriptor.digest}"):
+                self._images[key] = read_config(raw, self._documents.limits)
             self._drop_config(descriptor)
         return self._images[key]
 
