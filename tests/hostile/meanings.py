@@ -76,6 +76,23 @@ def in_an_index(*, first: Descriptor, second: Descriptor, architecture: str = "a
     return both(layout, [listed(layout, two, "app:1")], layout.index(one, two, annotations=NAMES))
 
 
+def in_disguise(
+    media_type: str = "application/x", *, listing: bool = False, text: str = "", index: bool = False
+) -> Files:
+    """An index of two images, the first of which is for the machine and has another type than a manifest's."""
+    layout = Layout()
+    one = layout.image("one")
+    other = layout.image("other", architecture="arm64", compress=False, platform=True)
+    if text:
+        raw = layout.files["blobs/" + one["digest"].replace(":", "/")]
+        one = layout.blob(raw.replace(b"{", b"{" + text.encode(), 1), MANIFEST)
+    if index:
+        one = layout.index(one)
+    top = layout.index(one | {"mediaType": media_type} | platform("amd64"), other, annotations=NAMES)
+    entries = [listed(layout, other, "app:1")] if listing else []
+    return both(layout, entries, top) if listing else layout.top(top).files
+
+
 def platform(architecture: str, **more: str) -> Descriptor:
     return {"platform": {"os": "linux", "architecture": architecture} | more}
 
@@ -311,6 +328,14 @@ REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
         lambda: in_an_index(first=platform("amd64"), second={}),
         "another image",
     ),
+    "an image of an unknown type in an index": (in_disguise, "another one"),
+    "an image of a type in capitals in an index": (lambda: in_disguise(MANIFEST.upper()), "another one"),
+    "an image of an unknown type in an index, beside a list": (lambda: in_disguise(listing=True), "another one"),
+    "an image of an unknown type in an index, with a key twice": (
+        lambda: in_disguise(text='"schemaVersion":2,'),
+        "another one",
+    ),
+    "an index of an unknown type in an index": (lambda: in_disguise(index=True), "another one"),
     # One name twice.
     "a name twice in manifest.json": (
         lambda: docker_of(
@@ -507,6 +532,17 @@ HARMLESS: dict[str, Callable[[], Files | bytes]] = {
     "no layers in the manifest": lambda: other_layers(lambda *_: []),
     "layers in the manifest that the archive lacks": lambda: other_layers(
         lambda _, layers: [layers[0] | {"digest": f"sha256:{A}", "urls": ["https://example.com/layer"]}, layers[1]]
+    ),
+    "an index with an artifact of an unknown type": lambda: (
+        (layout := Layout())
+        .top(
+            layout.index(
+                layout.image("one"),
+                layout.document({"config": {}, "name": "x"}, "application/x"),
+                layout.blob(b"{", "application/x"),
+            )
+        )
+        .files
     ),
     "an index that is empty": lambda: both(layout := Layout(), [listed(layout, layout.image("one"), "app:1")]),
     "a layout beside repositories": lambda: (

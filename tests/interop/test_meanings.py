@@ -17,6 +17,7 @@ from tests.hostile.meanings import (
     hidden_list,
     hidden_mark,
     hidden_names,
+    in_disguise,
     linked_between,
     moved_by_folder,
     moved_link,
@@ -86,6 +87,21 @@ def test_podman_reads_the_layout_first(podman: Program, orlop: Orlop, archive: P
     podman("load", "-q", "-i", archive)
     (found,) = podman.json("images", "--format", "json")
     assert f"sha256:{found['Id']}" == config_in_layout(files, 0) != config_listed(files, 0)
+    assert orlop.run("load", "-i", archive).returncode == 3
+
+
+def test_no_type_in_an_index_keeps_skopeo_and_podman_from_an_image(
+    podman: Program, skopeo: Program, orlop: Orlop, archive: Path, tmp_path: Path
+) -> None:
+    files = in_disguise()
+    archive.write_bytes(packed(files))
+    top = json.loads(files["index.json"])["manifests"][0]["digest"]
+    first = json.loads(files["blobs/" + top.replace(":", "/")])["manifests"][0]["digest"]
+    image = json.loads(files["blobs/" + first.replace(":", "/")])["config"]["digest"]
+    podman("load", "-q", "-i", archive)
+    (found,) = podman.json("images", "--format", "json")
+    assert f"sha256:{found['Id']}" == image
+    assert skopeo_id(skopeo, f"oci-archive:{archive}:1", tmp_path / "copy") == image
     assert orlop.run("load", "-i", archive).returncode == 3
 
 

@@ -420,3 +420,34 @@ def test_a_file_that_is_no_archive_is_said_to_be_none(tmp_path: Path, content: b
             images.import_image(io.BytesIO(gzip.compress(content)))
         with pytest.raises(errors.InvalidTar, match=rf"^the file '{path}' is not a layer tar: the first 512 bytes"):
             images.import_image(path)
+
+
+BROKEN = (
+    b"",
+    b'[{"Config":',
+    b"\xef\xbb\xbf{}",
+    b"{\xff}",
+    b'{"a":NaN}',
+    b'{"imageLayoutVersion":"1","imageLayoutVersion":"2","os":"a","os":"b"}',
+)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "config.json", "oci-layout", "index.json", "repositories", "v1/json"]
+)
+def test_an_error_names_the_document_that_is_damaged(tmp_path: Path, name: str, broken: bytes):
+    files = good()
+    if name in {"oci-layout", "index.json"}:
+        files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": b'{"manifests":[]}'}
+    elif name in {"repositories", "v1/json"}:
+        files = {
+            "repositories": b'{"a":{"1":"v1"}}',
+            "v1/json": b'{"id":"v1"}',
+            "v1/layer.tar": LAYER,
+            "v1/VERSION": b"1",
+        }
+    (tmp_path / "broken.tar").write_bytes(packed(files | {name: broken}))
+    with orlop.open(tmp_path / "store") as images, pytest.raises(errors.InvalidInput) as refused:
+        images.load(tmp_path / "broken.tar")
+    assert name in str(refused.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import io
 import json
 import os
 import random
@@ -1094,3 +1095,20 @@ def test_what_may_be_possible_later_is_asked_for_again_by_clients(kind):
     answer = fault(kind("it is away"), "GET", Kind.BLOB)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert json.loads(bytes(answer.body))["errors"][0]["code"] == "UNAVAILABLE"
+
+
+def test_indexes_are_nested_no_deeper_than_readers_follow_them(registry, images):
+    pushed = registry.push_image("deep", "base", "x")
+    kind = MANIFEST
+    for _ in range(64):
+        pushed, kind = written({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described(pushed, kind)]}), INDEX
+        registry.push_manifest("deep", pushed, "1", INDEX)
+    for media_type in (INDEX, ""):
+        deeper = written({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described(pushed, media_type)]})
+        refused = registry.put("/v2/deep/manifests/2", deeper, INDEX)
+        assert (refused.status, code(refused)) == (400, "MANIFEST_INVALID")
+        assert "nested more than 64 deep" in refused.body.decode()
+    out = io.BytesIO()
+    images.save(["localhost:5000/deep:1"], out, format="oci")
+    out.seek(0)
+    assert images.load(out).images

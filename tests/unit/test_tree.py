@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
+from orlop.cli.show.tree import tree_lines
+from orlop.service.listing.tree import DEEPEST
 from tests.unit.artifacts import attestation, chart, signature
-from tests.unit.layouts import REF, Layout, named, sha256
+from tests.unit.layouts import INDEX, MANIFEST, REF, Layout, named, sha256
 from tests.unit.test_content import layout as unpacked_fixture
 
 if TYPE_CHECKING:
@@ -51,6 +53,37 @@ def test_what_speaks_in_a_circle_is_shown(images: orlop.ImageService, *, of_itse
     images.load(io.BytesIO(layout.top(layout.index(image, first, second, **named("app:1"))).pack()))
     [tree] = images.tree()
     assert sorted(one[0] for one in shown(tree)[1:]) == sorted(one["digest"] for one in (image, first, second))
+
+
+@pytest.mark.parametrize("kind", ["artifacts", "indexes"])
+def test_a_long_chain_of_referrers_is_shown_whole(images: orlop.ImageService, kind: str) -> None:
+    layout = Layout()
+    chain = [layout.image("file", **named("app:1"))]
+    empty = layout.document({}, "application/vnd.oci.empty.v1+json")
+    for number in range(1200):
+        subject = {key: chain[-1][key] for key in ("mediaType", "digest", "size")}
+        said = {"schemaVersion": 2, "artifactType": "a/b", "subject": subject}
+        if kind == "indexes" and number % 3 == 0:
+            own = layout.document({"schemaVersion": 2, "mediaType": MANIFEST, "config": empty, "layers": []}, MANIFEST)
+            chain.append(layout.document(said | {"mediaType": INDEX, "manifests": [own]}, INDEX))
+        else:
+            said |= {"mediaType": MANIFEST, "config": empty, "layers": [empty]}
+            chain.append(layout.document(said, MANIFEST))
+    images.load(io.BytesIO(layout.top(*chain).pack()))
+    [tree] = images.tree("app:1")
+    digests = {one["digest"] for one in chain}
+    assert sorted(found for found in (str(each.digest) for each in every(tree)) if found in digests) == sorted(digests)
+    assert [str(one.digest) for one in images.tree()] == [chain[0]["digest"]]
+    lines = list(tree_lines(images.tree()))
+    assert len(lines) == sum(1 for _ in every(tree))
+    assert max(map(len, lines)) < 10 * DEEPEST
+
+
+def every(tree: Any) -> Iterator[Any]:
+    """All of a tree."""
+    yield tree
+    for child in tree.children:
+        yield from every(child)
 
 
 def test_what_refers_to_an_image_of_two_indexes_stands_below_both(images: orlop.ImageService) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.archive.containerd_form import listed_configs
-from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
+from orlop.archive.meaning import IndexMeaning, check_disguises, check_owner, owners_of
 from orlop.archive.names import OMITTED, address_of, said_of, unnamed
 from orlop.archive.oci import blob_name, layout_index
 from orlop.errors import InvalidArchive
@@ -65,6 +65,7 @@ class Beside:
             said, node = said_of(top), self._reader.node(top)
             claimed.update(said.names)
             meaning.add(top, node, said)
+            check_disguises(self._reader, node)
             for name in said.names:
                 if (owner := self._owners.get(name)) is not None:
                     check_owner(self._reader, name, owner, top, node)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orlop.archive.meaning import owners_of
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidDigest, InvalidImage, InvalidJSON, InvalidReference
+from orlop.intake.documents import reading
 from orlop.intake.offer import Offer, OfferedImage, OfferedLayer, check_layers, platform_of, read_config
 from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
@@ -134,9 +135,9 @@ def _read_manifest(members: Members[L]) -> list[OfferedImage]:
     if not members.has("manifest.json"):
         msg = "this is not a Docker image archive: it has no manifest.json; give one that docker save wrote"
         raise InvalidArchive(msg)
-    entries = gojson.loads(
-        members.document("manifest.json", what="the document"), allow_trailing=True, keys=gojson.Keys.FOLDED
-    )
+    raw = members.document("manifest.json", what="the document")
+    with reading("manifest.json"):
+        entries = gojson.loads(raw, allow_trailing=True, keys=gojson.Keys.FOLDED)
     if not isinstance(entries, list):
         msg = "the archive's manifest.json is not a list of images; the archive is refused"
         raise InvalidArchive(msg)
@@ -176,7 +177,8 @@ class _Configs:
         key = self._members.key_of(name, what="the config")
         if key not in self._read:
             raw = self._members.document(name, what="the config", limit="config_size")
-            image = read_config(raw, self._members.limits)
+            with reading(f"the config {name!r}"):
+                image = read_config(raw, self._members.limits)
             named = _HEX_NAME.match(key)
             if named is not None and named[1] != image.id.hex:
                 msg = f"the config {name!r} has the digest {image.id}; the archive is damaged"

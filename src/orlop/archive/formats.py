@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orlop.archive.docker import read_docker
 from orlop.errors import InvalidArchive
+from orlop.intake.documents import reading
 from orlop.model import gojson
 
 if TYPE_CHECKING:
@@ -79,5 +80,6 @@ def _is_manifest(members: Members[L]) -> bool:
     if raw.lstrip()[:1] != b"{":
         # A list of images may be long.
         return False
-    document = gojson.loads(raw, allow_trailing=True)
+    with reading("manifest.json"):
+        document = gojson.loads(raw, allow_trailing=True)
     return isinstance(document, dict) and not _DOCUMENT_KEYS.isdisjoint(map(gojson.fold, document))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidArchive
+from orlop.intake.documents import reading
 from orlop.intake.offer import Offer, OfferedImage, OfferedLayer, check_depth, platform_of
 from orlop.model import gojson
 from orlop.model.dialect import Dialect
@@ -64,7 +65,8 @@ class _Reader:
             # Their layers are not read for nothing.
             check_depth(next(iter(waiting), folder), len(waiting) + 1, self._members.limits)
             waiting[folder] = self._members.document(f"{folder}/json", what="the v1 config", limit="config_size")
-            folder = V1Image.from_json(waiting[folder], dialect=_DIALECT, once=True).parent
+            with reading(f"{folder}/json"):
+                folder = V1Image.from_json(waiting[folder], dialect=_DIALECT, once=True).parent
         for each, raw in reversed(waiting.items()):
             self.images[each] = self._image(each, raw)
 
@@ -93,9 +95,9 @@ class _Reader:
 
 def _read_repositories(members: Members[L], images: dict[str, OfferedImage]) -> dict[str, list[Reference]]:
     """Return the names of each directory's image, sorted."""
-    document = gojson.loads(
-        members.document("repositories", what="the document"), allow_trailing=True, keys=gojson.Keys.ONCE
-    )
+    raw = members.document("repositories", what="the document")
+    with reading("repositories"):
+        document = gojson.loads(raw, allow_trailing=True, keys=gojson.Keys.ONCE)
     if not isinstance(document, dict):
         msg = "the archive's repositories is not an object; the archive is refused"
         raise InvalidArchive(msg)

@@ -145,6 +145,22 @@ def _two(name: str, before: _Entry, entry: _Entry) -> InvalidArchive:
     )
 
 
+def check_disguises(reader: ManifestReader, node: Node | None) -> None:
+    """Check that an index leads to no image under a type that some programs pass over, and others do not look at.
+
+    Raises:
+        InvalidArchive: it does. DigestMismatch, SizeMismatch: what it leads to is not what its descriptor says.
+    """
+    found = None if node is None else reader.disguised(node)
+    if node is not None and found is not None:
+        msg = (
+            f"the archive's index {node.digest} leads to a manifest, {found.digest}, as the type"
+            f" {found.media_type!r}: skopeo and podman would read it, Docker with containerd storage another one; it is"
+            " refused"
+        )
+        raise InvalidArchive(msg)
+
+
 def owners_of(images: list[OfferedImage]) -> dict[Reference, OfferedImage]:
     """Return which image has each name of ``manifest.json``.
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from orlop.archive.meaning import IndexMeaning
+from orlop.archive.meaning import IndexMeaning, check_disguises
 from orlop.archive.names import OMITTED, address_of, said_of, tags_by_kind, unnamed
 from orlop.errors import InvalidArchive, InvalidManifest
 from orlop.intake.beside_images import Top
+from orlop.intake.documents import reading
 from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import offer_of
 from orlop.model import gojson
@@ -64,7 +65,9 @@ def blob_name(digest: Digest, *, manifest: bool) -> str:
 def _check_version(members: Members[L]) -> None:
     if not members.has("oci-layout"):
         return
-    document = gojson.loads(members.document("oci-layout", what="the document"), keys=gojson.Keys.FOLDED)
+    raw = members.document("oci-layout", what="the document")
+    with reading("oci-layout"):
+        document = gojson.loads(raw, keys=gojson.Keys.FOLDED)
     version = document.get("imageLayoutVersion") if isinstance(document, dict) else None
     if version != _VERSION:
         msg = f"the archive's oci-layout has the version {version!r}; orlop reads version {_VERSION}"
@@ -89,6 +92,7 @@ def _named(reader: ManifestReader, tops: Iterable[Descriptor]) -> Iterator[Top]:
     for top in tops:
         node, said = reader.node(top), said_of(top)
         meaning.add(top, node, said)
+        check_disguises(reader, node)
         if node is not None:
             yield Top(node, said.name, tags.get(top.digest) or address_of(said))
         elif (blob := reader.loose(unnamed(top))) is not None:

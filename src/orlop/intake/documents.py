@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from orlop.errors import InvalidImage, InvalidJSON
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.intake.words import Words
     from orlop.model.digest import Digest
     from orlop.model.limits import Limits
+
+
+@contextmanager
+def reading(document: str) -> Iterator[None]:
+    """Name a document in the errors that are raised while it is read: a source has many."""
+    try:
+        yield
+    except (InvalidImage, InvalidJSON) as error:
+        raise type(error)(f"{document} is refused: {error}") from error
 
 
 class Documents(Protocol):

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from orlop.errors import DigestMismatch, IntegrityError, InvalidJSON, InvalidManifest, LimitExceeded, SizeMismatch
+from orlop.intake.documents import reading
 from orlop.intake.offer import OfferedImage, OfferedLayer, check_layers, platform_of, read_config
 from orlop.intake.platforms import names_platform, plain
 from orlop.model import gojson
@@ -124,6 +125,8 @@ class ManifestReader:
         self._config_bytes = 0
         self._images: dict[tuple[Digest, int], Image] = {}
         self._below: dict[Digest, tuple[Node, ...]] = {}
+        self._disguised: dict[Digest, Descriptor | None] = {}
+        self._manifests: dict[tuple[Digest, int], bool] = {}
 
     def node(self, descriptor: Descriptor) -> Node | None:
         """Return what a descriptor names, or nothing where its type is not known or it may be absent and is.
@@ -234,6 +237,34 @@ class ManifestReader:
             self._below[node.digest] = tuple(found.values())
         return self._below[node.digest]
 
+    def disguised(self, node: Node) -> Descriptor | None:
+        """Return what an index leads to under another type though it is a manifest or an index, if the source has it.
+
+        skopeo and podman look for the platform alone in an index, and then go by the content. containerd passes over
+        types that it does not know.
+
+        Raises:
+            DigestMismatch, SizeMismatch: content of another type is not what its descriptor says.
+        """
+        if node.digest not in self._disguised:
+            own = node.others if isinstance(node.document, Index) else ()
+            found = next((one for one in own if self._is_disguised(one)), None)
+            below = filter(None, map(self.disguised, node.children))
+            self._disguised[node.digest] = found or next(below, None)
+        return self._disguised[node.digest]
+
+    def _is_disguised(self, descriptor: Descriptor) -> bool:
+        if not is_loose(descriptor):
+            return False
+        key = (descriptor.digest, descriptor.size)
+        # One blob may stand in an index very often.
+        if key not in self._manifests:
+            is_short = descriptor.size <= self._documents.limits.manifest_size
+            name = self.carries(descriptor) if is_short else None
+            raw = b"" if name is None else self._document(descriptor, name, "the blob", "manifest_size")
+            self._manifests[key] = reads_as_manifest(raw, self._could_be_layer)
+        return self._manifests[key]
+
     def carried(self, node: Node, *, layers: bool = False) -> tuple[Node, ...]:
         """Return the `images` of a node that the source carries: of an index it may have some without their config.
 
@@ -324,7 +355,9 @@ class ManifestReader:
     def _config(self, descriptor: Descriptor) -> Image:
         key = (descriptor.digest, descriptor.size)
         if key not in self._images:
-            self._images[key] = read_config(self._raw_config(descriptor), self._documents.limits)
+            raw = self._raw_config(descriptor)
+            with reading(f"the config {descriptor.digest}"):
+                self._images[key] = read_config(raw, self._documents.limits)
             self._drop_config(descriptor)
         return self._images[key]
 
@@ -396,6 +429,29 @@ def is_image(document: Manifest | Index, could_be_layer: Callable[[Descriptor], 
         odd = [layer for layer in document.layers if layer.media_type not in LAYER_TYPES]
         return (known or document.config.media_type in DEFAULT_CONFIGS) and all(map(could_be_layer, odd))
     return known and any(could_be_layer(layer) for layer in document.layers)
+
+
+def reads_as_manifest(raw: bytes, could_be_layer: Callable[[Descriptor], bool]) -> bool:
+    """Return whether programs that go by content alone take a document for an index, or for the manifest of an image.
+
+    What orlop refuses, as a key occurs twice, others may read.
+    """
+    if not raw.lstrip(b" \t\r\n").startswith(b"{"):
+        return False
+    try:
+        document = parse_manifest(raw)
+    except InvalidManifest:
+        return _has_members(raw)
+    return isinstance(document, Index) or is_image(document, could_be_layer)
+
+
+def _has_members(raw: bytes) -> bool:
+    try:
+        document = gojson.loads(raw, allow_trailing=True)
+    except InvalidJSON:
+        return False
+    keys = set(map(gojson.fold, document)) if isinstance(document, dict) else set()
+    return "manifests" in keys or keys >= {"config", "layers"}
 
 
 def names_layers(config: bytes, *, unread: bool) -> bool:

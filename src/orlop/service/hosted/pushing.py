@@ -29,7 +29,7 @@ from orlop.errors import (
 )
 from orlop.intake.beside_images import Top
 from orlop.intake.commit import commit
-from orlop.intake.manifests import ManifestReader
+from orlop.intake.manifests import MAX_NESTING, ManifestReader
 from orlop.intake.offer import Offer, OfferedBlob, OfferedManifest
 from orlop.intake.offering import offer_of
 from orlop.intake.platforms import chosen
@@ -203,6 +203,22 @@ def _require_complete(source: _Pushed, document: Manifest | Index) -> None:
         more = f" and {len(missing) - len(named)} more" if len(missing) > len(named) else ""
         told = f"the repository lacks {', '.join(named)}{more}, which the manifest names"
         raise ManifestIncomplete(told, missing=named)
+    if isinstance(document, Index):
+        _require_shallow(source.rows, document)
+
+
+def _require_shallow(rows: Rows, index: Index) -> None:
+    """Check that indexes are not nested deeper than readers follow them. Raises `InvalidManifest`."""
+    level = {child.digest for child in index.manifests if child.media_type not in MANIFEST_TYPES}
+    for _ in range(MAX_NESTING - 1):
+        level = {
+            edge.child
+            for digest in level
+            for edge in rows.edges(digest)
+            if edge.role == CHILD and edge.media_type not in MANIFEST_TYPES
+        }
+    if level:
+        raise InvalidManifest(f"its indexes are nested more than {MAX_NESTING} deep")
 
 
 def is_elsewhere(layer: Descriptor) -> bool:

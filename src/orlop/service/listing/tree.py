@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_parts import Parts
 from orlop.model.attached import attached_to
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
 
+DEEPEST: Final = 100
+"""How deep trees are; indexes are nested less deep, but what refers to another may be referred to itself, and so on."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContentTree:
@@ -33,7 +37,8 @@ class ContentTree:
 
     ``kind`` is ``index``, ``image``, ``artifact``, or ``blob`` for what an index names that is not a manifest.
     ``label`` is the platform of an image and the type of an artifact. ``image`` is the ID of the image, if it is in the
-    store; ``available`` says that the content itself is there. ``names`` are the tags that mean it.
+    store; ``available`` says that the content itself is there. ``names`` are the tags that mean it. What refers to one
+    another in a long chain stands side by side from a certain depth on.
     """
 
     digest: Digest
@@ -55,6 +60,14 @@ def content_tree(store: Store, name: ImageName | None = None) -> tuple[ContentTr
         return tuple(trees.all())
 
 
+@dataclass(frozen=True, slots=True)
+class _Deep:
+    """Something whose trees are to be found: what refers to it, and what its index lists, if it is one."""
+
+    digest: Digest
+    index: Index | None
+
+
 class _Trees:
     """The trees of one moment. Below one root, what refers to others is shown once, and what is in an index once."""
 
@@ -63,6 +76,8 @@ class _Trees:
         self._rows = rows
         self._parts = Parts(store, rows)
         self._shown: set[Digest] = set()
+        self._depth = 0
+        self._deep: deque[_Deep] = deque()
 
     def all(self) -> Iterator[ContentTree]:
         """Yield all trees: first what stands for itself, then what is attached to that, and was not below it."""
@@ -135,11 +150,27 @@ class _Trees:
         node = node_of(row)
         kind = kind_here(self._store, self._rows, node)
         label, image = self._label(node, kind, entry)
+        index = node.document if isinstance(node.document, Index) and not is_shown else None
+        found = self._below(_Deep(digest, index))
+        return ContentTree(digest, kind, label, node.size, True, image, shown, found)
+
+    def _below(self, parent: _Deep) -> tuple[ContentTree, ...]:
+        """Return what is below something: at the last level also what would be deeper."""
+        if self._depth == DEEPEST:
+            self._deep.append(parent)
+            return ()
+        self._depth += 1
         found: list[ContentTree] = []
-        if isinstance(node.document, Index) and not is_shown:
-            found += self._children(node.document)
-        found += self._referrers(digest)
-        return ContentTree(digest, kind, label, node.size, True, image, shown, tuple(found))
+        self._collect(parent, found)
+        while self._depth == DEEPEST and self._deep:
+            self._collect(self._deep.popleft(), found)
+        self._depth -= 1
+        return tuple(found)
+
+    def _collect(self, parent: _Deep, found: list[ContentTree]) -> None:
+        if parent.index is not None:
+            found += self._children(parent.index)
+        found += self._referrers(parent.digest)
 
     def _children(self, index: Index) -> Iterator[ContentTree]:
         """Yield what an index lists; what speaks of another one of it, which speaks of none, stands below that."""
