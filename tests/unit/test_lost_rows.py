@@ -15,6 +15,7 @@ from orlop.cli.main import run
 from orlop.store.rows.sqlite.damage.check import PARTIAL, has_lost_rows, integrity_faults
 from tests.unit.artifacts import chart
 from tests.unit.damage import ask, blobs, found, sql
+from tests.unit.images_made import image, layer
 from tests.unit.layouts import Layout, named
 
 if TYPE_CHECKING:
@@ -82,6 +83,33 @@ def test_what_a_name_led_to_stays_where_its_manifest_is_lost(root, capsys):
     assert stores.fsck(root).damage == ()
     assert run(["--root", str(root), "gc"]) == 0
     assert {path.name for path in blobs(root)} < before
+
+
+def test_the_layers_of_a_name_stay_where_its_image_is_lost(tmp_path, capsys):
+    root = tmp_path / "store"
+    base = layer(("a", b"first"))
+    with orlop.open(root) as images:
+        images.load(io.BytesIO(image(base, tag="below:1")))
+        images.load(io.BytesIO(image(base, layer(("b", b"second")), tag="above:1")))
+    ((lost,),) = ask(root, "SELECT image FROM reference WHERE name LIKE '%/above'")
+    before = {path.name for path in blobs(root)}
+    sql(
+        root,
+        *(
+            f"DELETE FROM {table} WHERE image = '{lost}'"
+            for table in ("image_manifest", "image_labels", "image_metadata")
+        ),
+        f"DELETE FROM image WHERE id = '{lost}'",
+    )
+    assert ("name-dangling", "docker.io/library/above:1") in found(stores.fsck(root).damage)
+    for words in (["gc"], ["prune", "-f"]):
+        assert run(["--root", str(root), *words]) == 0
+        assert {path.name for path in blobs(root)} == before
+    # Whoever knows that it is lost takes the name away.
+    capsys.readouterr()
+    assert run(["--root", str(root), "rmi", "above:1"]) == 0
+    assert run(["--root", str(root), "gc"]) == 0
+    assert len(blobs(root)) == len(before) - 1
 
 
 def test_a_blob_that_a_lease_holds_stays_where_its_row_is_lost(root):

@@ -29,7 +29,7 @@ def unneeded(rows: Rows, *, ended: Collection[str] = ()) -> Unneeded:
     if told is not None:
         return told
     held = {str(digest) for name, digests in rows.protected().items() if name not in ended for digest in digests}
-    if str(EVERYTHING) in held:
+    if str(EVERYTHING) in held or rows.has_lost_images():
         return Unneeded()
     chains, contents = _layers(rows, held)
     manifests, blobs = _content(rows, held)

@@ -152,6 +152,10 @@ class Rows(ContentRows):
         """Yield the images that are nobody's parent, in no promised order; those of this moment, as `image_rows`."""
 
     @abstractmethod
+    def has_lost_images(self) -> bool:
+        """Return whether a name means an image that is not there: only that could tell which layers it had."""
+
+    @abstractmethod
     def children(self, image: Digest) -> list[ImageID]:
         """Return the images whose parent this is."""
 

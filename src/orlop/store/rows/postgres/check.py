@@ -153,7 +153,8 @@ def invalid_values(rows: PostgresRows) -> Iterator[InvalidValue]:
                 statement = f"SELECT {key} FROM {table} WHERE {test} ORDER BY 1"  # noqa: S608 - constants
                 yield from (InvalidValue(table, column.name, str(found)) for (found,) in rows.rows(statement))
             elif column.kind in {"texts", "document"}:
-                for found, value in rows.each(f"SELECT {key}, {column.name} FROM {table}"):  # noqa: S608 - constants
+                given = f"SELECT {key}, {column.name} FROM {table} WHERE {column.name} IS NOT NULL"  # noqa: S608 - constants
+                for found, value in rows.each(given):
                     if not is_valid(column, value.encode() if isinstance(value, str) else value):
                         yield InvalidValue(table, column.name, str(found))
     for table, column_name, key, test in _OWN:

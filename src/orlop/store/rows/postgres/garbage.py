@@ -9,6 +9,7 @@ from orlop.model.digest import ChainID, DiffID, Digest
 from orlop.store.rows.postgres.passing import digests_of
 from orlop.store.rows.postgres.tables import (
     FREED,
+    HAS_LOST_IMAGES,
     HAS_LOST_TOPS,
     HOLDS_ALL,
     PLACED,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def unneeded_rows(rows: PassingRows, ended: Collection[str]) -> Unneeded:
     """Return what nothing needs but leases that have ended, see `Rows.unneeded`."""
     values: dict[str, list[str]] = {"ended": sorted(ended)}
-    if rows.value(HOLDS_ALL, values):
+    if rows.value(HOLDS_ALL, values) or rows.value(HAS_LOST_IMAGES):
         return Unneeded()
     chains = tuple(digests_of(ChainID, rows.rows(UNNEEDED_CHAINS, values)))
     contents = tuple(digests_of(DiffID, rows.rows(UNNEEDED_CONTENTS, values)))

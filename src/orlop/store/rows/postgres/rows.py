@@ -14,7 +14,7 @@ from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.rows.metadata import parent_of
 from orlop.store.rows.postgres.content import PostgresContentRows
 from orlop.store.rows.postgres.passing import columns_of, digests_of, sorted_texts
-from orlop.store.rows.postgres.tables import CHILDREN, STATE
+from orlop.store.rows.postgres.tables import CHILDREN, HAS_LOST_IMAGES, STATE
 from orlop.store.rows.values import chain_row, diff_row, image_row, labels, reference_row
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class PostgresRows(PostgresContentRows):
     def heads(self) -> Iterator[ImageID]:
         """Yield the images that are nobody's parent."""
         return (ImageID.unchecked(one) for (one,) in self.each("SELECT id FROM image WHERE head"))
+
+    def has_lost_images(self) -> bool:
+        """Return whether a name means an image that is not there."""
+        return bool(self.value(HAS_LOST_IMAGES))
 
     def children(self, image: Digest) -> list[ImageID]:
         """Return the images whose parent this is."""

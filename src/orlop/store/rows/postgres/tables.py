@@ -149,6 +149,8 @@ _COUNTED: Final = f"""lease AS NOT MATERIALIZED (
 HOLDS_ALL: Final = f"WITH {_COUNTED} SELECT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"  # noqa: S608 - constants
 HAS_LOST_TOPS: Final = """SELECT EXISTS (SELECT 1 FROM top
     WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = top.digest))"""
+HAS_LOST_IMAGES: Final = """SELECT EXISTS (SELECT 1 FROM reference
+    WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.id = reference.image))"""
 _NO_ROOT: Final = """NOT EXISTS (SELECT 1 FROM top WHERE top.digest = manifest.digest)
         AND NOT EXISTS (SELECT 1 FROM image_manifest AS came WHERE came.manifest = manifest.digest)
         AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = manifest.digest)"""

@@ -8,7 +8,7 @@ from orlop.store.rows.metadata import EVERYTHING
 from orlop.store.rows.sqlite.content import SQLiteContentRows
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import digests_of
-from orlop.store.rows.sqlite.tables import CHILDREN, UNNEEDED_BLOB
+from orlop.store.rows.sqlite.tables import CHILDREN, LOST_IMAGES, UNNEEDED_BLOB
 from orlop.store.rows.values import (
     blob_row,
     chain_row,
@@ -103,6 +103,10 @@ class SQLiteRows(SQLiteContentRows):
         """Yield the images that are nobody's parent."""
         self._doubts.require_list(())
         return iter(digests_of(ImageID, self._run("SELECT id FROM image WHERE head")))
+
+    def has_lost_images(self) -> bool:
+        """Return whether a name means an image that is not there."""
+        return bool(self._run(f"SELECT {LOST_IMAGES}").fetchone()[0])
 
     def children(self, image: Digest) -> list[ImageID]:
         """Return the images whose parent this is."""
