@@ -231,6 +231,8 @@ def test_what_a_killed_write_has_named_is_not_fetched_again(tmp_path: Path, dama
         push(there.registry, layout, manifest, "1")
         digest = json.loads(layout.files[f"blobs/{manifest['digest'].replace(':', '/')}"])["layers"][0]["digest"]
         named = there.root / "blobs" / digest.replace(":", "/")
+        # Rows come before blobs.
+        assert list(there.images.images()) == []
         content = bytearray(layout.files[f"blobs/{digest.replace(':', '/')}"])
         whole = len(content)
         if damage == "flip":

@@ -925,6 +925,8 @@ def test_what_is_not_a_file_in_the_place_of_a_blob_is_set_aside_by_a_push(
     if is_known:
         registry.push_blob("a", content)
         place.unlink()
+    # Rows come before blobs.
+    assert list(images.images()) == []
     put_in_place(place, kind, tmp_path / "elsewhere")
     assert registry.head(f"/v2/a/blobs/{digest_of(content)}").status == 404
     assert registry.get(f"/v2/a/blobs/{digest_of(content)}").status == 404
