@@ -110,7 +110,10 @@ def test_a_name_of_what_is_no_digest_is_taken_out_and_everything_held(
     with orlop.open(url) as images:
         listed = {one.id for one in images.images(all=True)}
     with direct(StoreURL.parse(url, engines.variables())) as connection:
-        connection.execute(f"UPDATE orlop.{table} SET {column} = %s".encode(), (target,))
+        if table == "top":
+            connection.execute("INSERT INTO orlop.top VALUES ('r.test/a', ':1', 'none', 1)")
+        changed = connection.execute(f"UPDATE orlop.{table} SET {column} = %s".encode(), (target,))
+        assert changed.rowcount > 0
     assert {one.kind for one in orlop.stores.fsck(url, quick=True).damage} == {"value-invalid"}
     repaired = orlop.stores.fsck(url, repair=True)
     assert (repaired.damage, {one.kind for one in repaired.notes}) == ((), {"held"})
