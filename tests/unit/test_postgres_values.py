@@ -105,7 +105,7 @@ def test_what_no_column_can_hold_is_named_refused_and_mended(url: str) -> None:
 def test_a_name_of_what_is_no_digest_is_taken_out_and_everything_held(
     url: str, table: str, column: str, target: str
 ) -> None:
-    if not turn(len(target), "names of what is no digest"):
+    if not turn(len(target), "names without a digest"):
         return
     with orlop.open(url) as images:
         listed = {one.id for one in images.images(all=True)}

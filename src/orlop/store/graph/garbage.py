@@ -30,6 +30,7 @@ def unneeded(rows: Rows, *, ended: Collection[str] = ()) -> Unneeded:
         return told
     held = {str(digest) for name, digests in rows.protected().items() if name not in ended for digest in digests}
     if str(EVERYTHING) in held or rows.has_lost_images():
+        # All is held, or may belong to the image that a name has lost.
         return Unneeded()
     chains, contents = _layers(rows, held)
     manifests, blobs = _content(rows, held)

@@ -31,6 +31,7 @@ def unneeded_rows(rows: PassingRows, ended: Collection[str]) -> Unneeded:
     """Return what nothing needs but leases that have ended, see `Rows.unneeded`."""
     values: dict[str, list[str]] = {"ended": sorted(ended)}
     if rows.value(HOLDS_ALL, values) or rows.value(HAS_LOST_IMAGES):
+        # All is held, or may belong to the image that a name has lost.
         return Unneeded()
     chains = tuple(digests_of(ChainID, rows.rows(UNNEEDED_CHAINS, values)))
     contents = tuple(digests_of(DiffID, rows.rows(UNNEEDED_CONTENTS, values)))
