@@ -188,6 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
         del self.configs[image]
         stack = self.stacks.pop(image)
         self.parents = {child: parent for child, parent in self.parents.items() if image not in {child, parent}}
+        self.names = {name: meant for name, meant in self.names.items() if meant != image}
         gone = before - self.needed()
         deleted = self.store(pick).images.delete(ImageID.parse(image))
         assert [str(one.chain_id) for one in deleted] == [chain for chain in reversed(chains(stack)) if chain in gone]

@@ -13,6 +13,7 @@ from orlop import errors
 from orlop.model.digest import Digest, ImageID
 from orlop.model.image import Image
 from orlop.model.platform import Platform
+from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.store.backends.fs import FSStoreBackend
 from orlop.store.backends.memory import MemoryStoreBackend
@@ -365,3 +366,17 @@ class TestWalkedIndex:
 
 def test_an_image_without_a_platform_says_so():
     assert Image.from_json(config()).platform == Platform("", "")
+
+
+def test_names_go_with_an_image_that_is_deleted(store):
+    """One that stayed would tell of a loss, for which collections keep every layer."""
+    name, other = Reference.parse("a:1"), Reference.parse("b:1")
+    image, kept = (store.images.create(config(author=author)) for author in "ab")
+    store.references.set(name, image)
+    store.references.set(other, kept)
+    store.images.delete(image)
+    with pytest.raises(errors.ReferenceNotFound):
+        store.references.get(name)
+    assert store.references.get(other) == kept
+    with store.metadata.read() as rows:
+        assert not rows.has_lost_images()

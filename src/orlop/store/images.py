@@ -136,6 +136,8 @@ class ImageStore:
     def delete(self, image_id: ImageID) -> tuple[LayerMetadata, ...]:
         """Delete an image and return the layers that went with it, top first. Its children lose their parent.
 
+        In a store with rows its names go with it: a name that means no image tells of a loss.
+
         Raises:
             ImageNotFound: there is none.
         """
