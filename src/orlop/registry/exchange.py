@@ -294,7 +294,7 @@ class Exchange:
         cause = error.__cause__
         speaks_other = isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _NO_TLS
         # A server that hangs up on what it does not understand may lose its own answer.
-        hangs_up = isinstance(cause, ConnectionResetError | RemoteDisconnected)
+        hangs_up = isinstance(cause, ConnectionResetError | RemoteDisconnected | ssl.SSLEOFError)
         is_own = error.registry == self.origin.authority
         return self._may_be_plain and self.origin.scheme == "https" and is_own and (speaks_other or hangs_up)
 
