@@ -6,16 +6,17 @@ for the end of a pipe sees every end of the process that has the other one.
 
 from __future__ import annotations
 
-import subprocess
+import os
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_WAITING: Final[list[subprocess.Popen[bytes]]] = []
-"""Shells that wait. Their pipes stay open as long as this process is there."""
+_WAITING: Final[list[int]] = []
+"""Pipes to shells that wait. They stay open as long as this process is there, and so are no objects that it closes."""
 _ENDING: Final = """
 trap '' INT TERM HUP
+cd /
 read -r _
 for signal in QUIT KILL; do
     for process in /proc/[0-9]*; do
@@ -31,14 +32,21 @@ rm -rf "$1"
 
 def end_with_us(folder: Path) -> None:
     """Have the processes that work in a directory killed, and it removed, once this process has ended in any way."""
-    arguments = ["sh", "-c", _ENDING, "sh", str(folder.resolve())]
-    _WAITING.append(
-        subprocess.Popen(
-            arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
+    reading, writing = os.pipe()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.posix_spawnp(
+            "sh",
+            ["sh", "-c", _ENDING, "sh", str(folder.resolve())],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, reading, 0),
+                (os.POSIX_SPAWN_DUP2, nothing, 1),
+                (os.POSIX_SPAWN_DUP2, nothing, 2),
+            ],
+            setsid=True,
         )
-    )
+    finally:
+        os.close(reading)
+        os.close(nothing)
+    _WAITING.append(writing)

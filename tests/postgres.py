@@ -273,7 +273,13 @@ logfile = {folder}/log
             os.chown(path, _NOBODY, _NOBODY)
     process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], cwd=folder, **server.user)
     pid = os.getpid()
-    atexit.register(lambda: process.kill() if os.getpid() == pid else None)
+
+    def end() -> None:
+        if os.getpid() == pid:
+            process.kill()
+            process.wait()
+
+    atexit.register(end)
     until(lambda: listens(folder / ".s.PGSQL.6432"))
     return folder
 

@@ -396,7 +396,25 @@ NETWORKS: Final = [
     Request("POST", f"{_V}/networks//connect", b'{"Container":"x"}', _JSON),
     Request("POST", f"{_V}/networks/a/b/connect", b'{"Container":"x"}', _JSON),
 ]
-REQUESTS: Final = [*UNREADABLE, *PATHS, *ODD, *FILTERS, *PARAMETERS, *NAMES, *SEARCHES, *NETWORKS, *IMPORTS]
+NOTHING: Final = [
+    *(Request("POST", f"{_V}/build/prune?keep-storage={size}") for size in ("x", "1.5", "%201", "9" * 30, "-1", "")),
+    *(Request("GET", f"{_V}{path}limit={'9' * 30}") for path in ("/containers/json?", "/images/search?term=x&")),
+    *filtered("/containers/json", '{"status":["x"]}'),
+    *filtered("/volumes", '{"dangling":["x"]}'),
+    *filtered("/networks", '{"type":["x"]}'),
+    *filtered("/plugins", '{"enabled":["x"]}'),
+    *filtered("/build/prune", '{"id":[""]}', '{"unused-for":["x"]}', '{"id":["a","b"]}'),
+    *filtered("/volumes/prune", '{"all":["x"]}'),
+    *(Request("GET", f"{_V}/images/{name}/{what}") for name in ("%ff", "a%ffb") for what in ("json", "history")),
+    Request("POST", f"{_TINY}/tag?repo=127.0.0.1:9/pushed"),
+    Request("POST", f"{_V}/images/127.0.0.1:9/pushed/push", b"{", _JSON),
+]
+#: To the engine no value is every value: it removes whatever no container uses.
+EMPTYING: Final = filtered("/images/prune", '{"dangling":null}', '{"dangling":{}}')
+REQUESTS: Final = [
+    *(*UNREADABLE, *PATHS, *ODD, *FILTERS, *PARAMETERS, *NAMES, *SEARCHES, *NETWORKS, *IMPORTS),
+    *(*NOTHING, *EMPTYING),
+]
 
 
 def said(path: Path, request: Request) -> Said:

@@ -227,3 +227,25 @@ def test_numbers_are_checked(client):
     for path in ("/containers/json", "/images/search"):
         assert client.get(path, {"limit": "x"}).message == 'strconv.Atoi: parsing "x": invalid syntax'
     assert client.get("/containers/json", {"limit": "-1"}).json == []
+
+
+@pytest.mark.parametrize("bad", ["x", "1.5", " 1", "0x10", "9" * 30, "-" + "9" * 30])
+def test_sizes_of_a_cache_of_builds_are_numbers(client, bad):
+    """Engines before version 1.48 know ``keep-storage`` alone."""
+    for size in ("", "0", "-1", "0" * 30 + "1"):
+        assert client.ask("POST", "/build/prune", {"keep-storage": size}).status == 200
+    for version, name, status in [
+        ("1.41", "keep-storage", 400),
+        ("1.48", "reserved-space", 400),
+        ("1.48", "min-free-space", 400),
+        ("1.47", "max-used-space", 200),
+    ]:
+        answer = client.ask("POST", f"/v{version}/build/prune", {name: bad})
+        assert answer.status == status
+        if status == 400:
+            assert answer.message.startswith(f"{name} is in bytes and expects an integer, got {bad}: strconv.Atoi: ")
+
+
+def test_a_number_of_containers_is_in_the_range_of_go(client):
+    for limit, status in [(str((1 << 63) - 1), 200), (str(-1 << 63), 200), (str(1 << 63), 400), ("9" * 5000, 400)]:
+        assert client.ask("GET", "/containers/json", {"limit": limit}).status == status

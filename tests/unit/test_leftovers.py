@@ -64,3 +64,20 @@ def _runs(number: int) -> bool:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_who_waits_for_the_end_of_a_process_is_nothing_that_it_leaves_open(tmp_path: Path) -> None:
+    text = (
+        "import sys; from pathlib import Path; from tests.leftovers import end_with_us; end_with_us(Path(sys.argv[1]))"
+    )
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", text, folder],
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert not ended.stderr
+    until(lambda: not folder.exists())

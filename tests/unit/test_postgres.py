@@ -401,3 +401,12 @@ def test_events_are_numbered_in_the_order_of_commits(url: str) -> None:
     for one in threads:
         one.join()
     assert seen == list(range(1, 41))
+
+
+def test_a_write_inside_the_lock_does_not_wait_for_itself(metadata: PostgresMetadata) -> None:
+    with metadata.lock():
+        with pytest.raises(RuntimeError, match="inside a lock of the same thread"), metadata.write():
+            pass
+        assert tags(metadata) == []
+    tag(metadata, "1")
+    assert tags(metadata) == ["1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -66,3 +66,26 @@ def test_a_file_without_certificates_is_one_error_at_once(tmp_path: Path, conten
     (tmp_path / "ca.pem").write_bytes(content)
     with pytest.raises(InvalidInput, match="holds no certificates"):
         settings_of(_URL, {"AWS_CA_BUNDLE": str(tmp_path / "ca.pem")})
+
+
+def test_a_file_of_authorities_is_read_once_until_it_changes(
+    tls: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del tls
+    read = []
+
+    class Context(ssl.SSLContext):
+        def load_verify_locations(self, *args: Any, **options: Any) -> None:
+            read.append(args)
+            super().load_verify_locations(*args, **options)
+
+    monkeypatch.setattr(ssl, "SSLContext", Context)
+    path = tmp_path / "cert.pem"
+    for _ in range(3):
+        assert settings_of(_URL, {"AWS_CA_BUNDLE": str(path)}).ca == str(path)
+    assert len(read) == 1
+    path.write_bytes(b"nonsense")
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="holds no certificates"):
+            settings_of(_URL, {"AWS_CA_BUNDLE": str(path)})
+    assert len(read) == 3

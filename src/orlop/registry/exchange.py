@@ -46,6 +46,8 @@ _QUOTA: Final = 600
 """A limit over so many seconds or more is a quota: asking again costs, and does not help."""
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
 """What OpenSSL says of an answer that is not TLS."""
+_HUNG_UP: Final = (ConnectionResetError, RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""A reset, or the end of a connection, for which versions of Python have two errors."""
 _WARNING: Final = regex(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 _SHOWN: Final = 500
 _log: Final = Logger("orlop.registry")
@@ -294,7 +296,7 @@ class Exchange:
         cause = error.__cause__
         speaks_other = isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _NO_TLS
         # A server that hangs up on what it does not understand may lose its own answer.
-        hangs_up = isinstance(cause, ConnectionResetError | RemoteDisconnected)
+        hangs_up = isinstance(cause, _HUNG_UP)
         is_own = error.registry == self.origin.authority
         return self._may_be_plain and self.origin.scheme == "https" and is_own and (speaks_other or hangs_up)
 

@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from contextlib import ExitStack
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, NotSupported
@@ -263,7 +264,8 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
     if ca is not None and not os.path.isfile(ca):
         raise InvalidInput(f"{ca} does not exist; set AWS_CA_BUNDLE to a file with the certificates of authorities")
     if ca is not None:
-        _require_certificates(ca)
+        state = os.stat(ca)
+        _require_certificates(ca, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
     return S3Settings(
         bucket=url.bucket,
         prefix=url.prefix,
@@ -281,7 +283,10 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
     )
 
 
-def _require_certificates(path: str) -> None:
+@lru_cache(maxsize=8)
+def _require_certificates(path: str, state: tuple[int, ...]) -> None:
+    """Read a file of certificates, once for each state of it: those of a system take a tenth of a second."""
+    del state
     import ssl  # noqa: PLC0415 - few stores have authorities of their own
 
     try:

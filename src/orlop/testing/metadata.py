@@ -175,6 +175,16 @@ class MetadataContract(Contract):
             assert written.wait(_PATIENCE)
             thread.join()
 
+    def test_the_lock_is_taken_again_by_who_has_it(self, metadata: Metadata) -> None:
+        """Inside a lock or a write of the same thread ``lock`` adds nothing, and its end frees nothing."""
+        with metadata.lock(), metadata.lock(), metadata.read() as rows:
+            assert tags(rows) == []
+        with metadata.write(), metadata.lock(), metadata.read() as rows:
+            assert tags(rows) == []
+        self._tag(metadata, "1")
+        with metadata.read() as rows:
+            assert tags(rows) == ["1"]
+
     # Hooks.
 
     def test_hooks_are_called_as_a_write_ends(self, metadata: Metadata) -> None:

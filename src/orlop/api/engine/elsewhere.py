@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.api.engine.call import documents
 from orlop.api.engine.shapes.filters import check_filters, check_until, parse_filters
+from orlop.api.engine.versions import V1_48
 from orlop.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class _Nothing(NamedTuple):
-    """A list of what is not here, or a pruning of it: the answer, and the filters that engines know."""
+    """A list of what is not here, or a pruning of it: the answer, and the filters and sizes that engines know."""
 
     answer: object
     filters: frozenset[str]
+    sizes: tuple[str, ...] = ()
 
 
 _LISTED: Final = frozenset(
@@ -62,6 +64,8 @@ _CACHES: Final = frozenset(
         "unused-for",
     }
 )
+_SIZES: Final = ("keep-storage", "reserved-space", "max-used-space", "min-free-space")
+"""Sizes that a cache of builds may have; all but the first since version 1.48."""
 _PRUNED: Final = frozenset({"label", "label!", "until"})
 _VOLUMES: Final = frozenset({"dangling", "driver", "label", "name"})
 _EMPTY: Final[Mapping[tuple[str, str], _Nothing]] = {
@@ -71,8 +75,9 @@ _EMPTY: Final[Mapping[tuple[str, str], _Nothing]] = {
     ("POST", "/containers/prune"): _Nothing({"ContainersDeleted": None, "SpaceReclaimed": 0}, _PRUNED),
     ("POST", "/networks/prune"): _Nothing({"NetworksDeleted": None}, _PRUNED),
     ("POST", "/volumes/prune"): _Nothing({"VolumesDeleted": [], "SpaceReclaimed": 0}, _PRUNED - {"until"} | {"all"}),
-    ("POST", "/build/prune"): _Nothing({"CachesDeleted": None, "SpaceReclaimed": 0}, _CACHES),
+    ("POST", "/build/prune"): _Nothing({"CachesDeleted": None, "SpaceReclaimed": 0}, _CACHES, _SIZES),
 }
+_DIGITS: Final = 19
 _NUMBER: Final = re.compile(r"(?:[-+]?[0-9]+)?")
 
 
@@ -81,6 +86,8 @@ def _empty(nothing: _Nothing, call: Call) -> object:
     check_filters(values, nothing.filters, call.version)
     check_until(values)
     check_number(call.parameters.get("limit"))
+    for name in nothing.sizes if call.version >= V1_48 else nothing.sizes[:1]:
+        _check_size(name, call.parameters.get(name))
     return nothing.answer
 
 
@@ -92,6 +99,16 @@ def check_number(text: str) -> None:
     """Check a number as Go's ``strconv`` reads it; nothing is one, too."""
     if not _NUMBER.fullmatch(text):
         raise InvalidInput(f'strconv.Atoi: parsing "{text}": invalid syntax')
+    # Python refuses to read much longer numbers; none of them is in the range.
+    if len(text.lstrip("+-0")) > _DIGITS or not -(1 << 63) <= int(text or "0") < 1 << 63:
+        raise InvalidInput(f'strconv.Atoi: parsing "{text}": value out of range')
+
+
+def _check_size(name: str, text: str) -> None:
+    try:
+        check_number(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name} is in bytes and expects an integer, got {text}: {error}") from None
 
 
 ENDPOINTS = (

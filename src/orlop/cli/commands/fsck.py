@@ -5,17 +5,17 @@ from __future__ import annotations
 from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
+from orlop.cli.show.problems import described, line_of
 from orlop.cli.source import source_of
 from orlop.cli.statuses import DAMAGED, FOUND, UNREADABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Final
 
     from orlop.cli.session import Session
     from orlop.cli.show.records import Records
-    from orlop.service.stores import FsckReport, Problem
+    from orlop.service.stores import FsckReport
 
 _FIELDS: Final = ("Root", "Quick", "State", "Found", "Repairs", "Problems")
 _STATUS: Final = {"clean": 0, "repaired": FOUND, "damaged": DAMAGED, "unreadable": UNREADABLE}
@@ -96,11 +96,6 @@ def _lines(report: FsckReport) -> list[str]:
     return lines
 
 
-def line_of(level: str, message: str) -> str:
-    """Return the one line that people read of a finding, whatever is in the name or the row that it is about."""
-    return output.bounded(f"{level}: {' '.join(message.splitlines())}")
-
-
 def _described(report: FsckReport) -> dict[str, object]:
     return {
         "Root": report.root,
@@ -110,11 +105,6 @@ def _described(report: FsckReport) -> dict[str, object]:
         "Repairs": [{"Kind": one.kind, "Subject": one.subject, "Message": one.message} for one in report.repairs],
         "Problems": described(report.problems),
     }
-
-
-def described(problems: Iterable[Problem]) -> list[dict[str, str]]:
-    """Return problems as records."""
-    return [{"Level": one.level, "Kind": one.kind, "Subject": one.subject, "Message": one.message} for one in problems]
 
 
 def _records(form: str) -> Records:

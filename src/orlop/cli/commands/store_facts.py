@@ -61,7 +61,7 @@ def check(session: Session, *, verify: bool, form: str | None) -> int:
     something is damaged. Notes report leftovers and data that can be rebuilt.
     """
     records = _records(form, ("Root", "Verified", "Damaged", "Problems")) if form else None
-    from orlop.cli.commands.fsck import described, line_of  # noqa: PLC0415 - one of five commands needs it
+    from orlop.cli.show.problems import described, line_of  # noqa: PLC0415 - one of five commands needs it
     from orlop.service.stores import check  # noqa: PLC0415 - help needs no store
 
     report = check(session.place(), verify=verify)

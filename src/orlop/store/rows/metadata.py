@@ -90,6 +90,9 @@ class Metadata(ABC):
     def lock(self) -> AbstractContextManager[None]:
         """Keep every other writer waiting for a block, without a transaction, which might need space.
 
+        Inside a block of `write` or `lock` of the same thread it adds nothing. Reads may begin in it; a write may not,
+        as some databases would have it wait for the lock itself.
+
         Raises:
             ReadOnlyStore, StoreMoved, StorageError: the lock cannot be taken.
         """

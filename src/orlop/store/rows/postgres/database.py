@@ -208,6 +208,9 @@ class PostgresMetadata(Metadata):
                 raise RuntimeError(msg)
             yield outer
             return
+        if self._is_alone():
+            msg = "a write cannot begin inside a lock of the same thread"
+            raise RuntimeError(msg)
         refusal = self.refusal()
         if refusal is not None:
             raise refusal
@@ -364,13 +367,20 @@ class PostgresMetadata(Metadata):
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other writer waiting for a block, see `Metadata.lock`."""
+        outer = self._outer()
+        if self._is_alone() or (outer is not None and outer.writable):
+            yield
+            return
         with self._transaction(_ALONE) as begun:
-            self._outer()  # after a fork
-            self._local.locked = begun.connection
+            self._local.locked, self._local.alone = begun.connection, True
             try:
                 yield
             finally:
-                self._local.locked = None
+                self._local.locked, self._local.alone = None, False
+
+    def _is_alone(self) -> bool:
+        """Return whether this thread is inside a block of `lock`, which keeps its own writes waiting, too."""
+        return getattr(self._local, "alone", False)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
