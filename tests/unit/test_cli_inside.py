@@ -340,8 +340,9 @@ def test_a_copy_replaces_no_device_pipe_or_socket(orlop: Call, tmp_path: Path, *
     with socket.socket(socket.AF_UNIX) as one, contextlib.chdir(there):
         one.bind("socket")
         before = {found.name: found.lstat().st_mode for found in there.iterdir()}
-        entries = (*((f"d/{name}", b"x") for name in before), ("f", b"x"), special("p", type=tarfile.FIFOTYPE))
-        (tmp_path / "odd.tar").write_bytes(image(layer(*entries), tag="odd:1"))
+        entries = [(f"d/{name}", b"x") for name in before]
+        data = layer(*entries, ("f", b"x"), special("p", type=tarfile.FIFOTYPE))
+        (tmp_path / "odd.tar").write_bytes(image(data, tag="odd:1"))
         look = ("--archive", tmp_path / "odd.tar")
         for name in before:
             (there / "other").write_bytes(b"")
