@@ -15,7 +15,8 @@ import orlop
 from orlop.api.doors import Security
 from orlop.api.engine.app import Page
 from orlop.api.server import Options
-from orlop.api.web.site import ENDPOINTS, PARTS, is_page
+from orlop.api.web.headers import HEADERS, is_page
+from orlop.api.web.site import ENDPOINTS, PARTS
 from orlop.page.html import asset
 from tests.browser import browser
 from tests.unit.images_made import image, layer
@@ -611,7 +612,7 @@ def test_a_store_is_shown_live_and_asks_for_its_token(
     chromium.resize(1440, 900)
     with orlop.open(tmp_path / "root") as images:
         images.load(str(made / "new.tar"))
-        options = Options(page=Page(ENDPOINTS, is_page, PARTS))
+        options = Options(page=Page(ENDPOINTS, is_page, PARTS, HEADERS))
         with serving(images, "tcp://127.0.0.1:0", security=Security(token="abc"), options=options) as (place,):
             chromium.console()
             chromium.requests()
