@@ -20,8 +20,9 @@ from itertools import chain
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidFilter, PathNotFound, WrongType
+from orlop.errors import PathNotFound, WrongType
 from orlop.inside.accounts import accounts_in
+from orlop.inside.allowance import allowance
 from orlop.inside.baseline import compared
 from orlop.inside.caches import caches_in, is_remains
 from orlop.inside.content import joined
@@ -136,7 +137,7 @@ def audit(
         InvalidFilter: a pattern is malformed. WrongType: what is allowed is not texts, or a baseline not findings.
             Beside them, what reading layers raises.
     """
-    allowed = _allowed(given_texts(allow, "the findings to allow"))
+    allowed = allowance(given_texts(allow, "the findings to allow"))
     before = None if baseline is None else _given_findings(baseline)
     found = Audit()
     found.findings += _listed(chain(config_findings(files), step_findings(files), writable_paths(files)))
@@ -449,21 +450,3 @@ def _given_findings(baseline: Iterable[AuditFinding]) -> list[AuditFinding]:
         if not isinstance(one, AuditFinding):
             raise WrongType(f"a finding of a baseline is an AuditFinding, not {shown(one)}")
     return found
-
-
-def _allowed(words: Sequence[str]) -> Callable[[AuditFinding], bool]:
-    from orlop.inside.find import path_matcher  # noqa: PLC0415 - few audits allow paths
-
-    rules = [
-        (rule, path_matcher(pattern) if mark else None) for rule, mark, pattern in (w.partition(":") for w in words)
-    ]
-    if any(not rule for rule, _ in rules):
-        raise InvalidFilter("an empty value allows nothing; use a rule, RULE:PATTERN or a fingerprint")
-
-    def fits(finding: AuditFinding) -> bool:
-        return any(
-            rule == finding.fingerprint or (rule == finding.rule and (matches is None or matches(finding.path)))
-            for rule, matches in rules
-        )
-
-    return fits
