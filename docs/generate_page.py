@@ -5,7 +5,7 @@ python -m docs.generate_page --check    ends with status 1 where they are not up
 
 The modules of `web/` are joined into one script, each after those that it imports from. All share one scope, so a name
 may be declared at the top of one module only; that is checked. Lines that are comments, indentation, and spaces beside
-braces of the style are left out.
+braces, colons and semicolons of the style are left out.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ def made() -> dict[str, bytes]:
 
 
 def style() -> str:
-    """Return the style, without the spaces beside braces."""
-    return re.sub(
+    """Return the style without the spaces beside braces, colons and semicolons; no text of it has these."""
+    text = re.sub(
         r" \{ |; (?=\})", lambda match: match[0].strip(" ;"), _without_comments((SOURCE / "page.css").read_text())
     )
+    return re.sub(r"(?<=[;:]) ", "", text)
 
 
 def script() -> str:

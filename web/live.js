@@ -6,6 +6,8 @@ import { counted, humanBytes, showText } from "./text.js";
 const COLUMNS = ["Image", "Size", "Unique", "Shared", "Layers", "Created", "", ""];
 
 let token = "";
+// Of the images that were asked for, only the last one is shown.
+let turn = 0;
 
 async function ask(path) {
   const answer = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, credentials: "same-origin" });
@@ -27,9 +29,14 @@ export async function startLive(app) {
     const wanted = new URLSearchParams(location.hash.slice(1)).get("image");
     if (wanted) await open(app, store, wanted, "");
   } catch (error) {
-    if (error.status !== 401) throw error;
-    askForToken(app);
+    if (error.status !== 401) byId("images").replaceChildren(problem(error.message));
+    else askForToken(app);
   }
+}
+
+/** Return a line that says what is amiss, or nothing. */
+function problem(text) {
+  return showText(element("p", { id: "problem", role: "alert" }), text);
 }
 
 function askForToken(app) {
@@ -38,7 +45,7 @@ function askForToken(app) {
     event.preventDefault();
     token = field.value.trim();
     startLive(app);
-  } }, element("label", { htmlFor: "token", textContent: "Token of this server " }), field, " ", element("button", { textContent: "Show" }));
+  } }, element("label", { htmlFor: "token", textContent: "Token of this server " }), field, " ", element("button", { textContent: "Show" }), problem(token && "not the token"));
   byId("images").replaceChildren(form);
   field.focus();
 }
@@ -70,7 +77,7 @@ function showStore(app, store) {
       rows[i].hidden = ![image.id, ...image.names, ...image.layers].some((text) => text.toLowerCase().includes(wanted));
     });
   });
-  byId("images").replaceChildren(summary, filter, element("table", { id: "store", role: "table" }, head, ...rows));
+  byId("images").replaceChildren(summary, filter, problem(""), element("table", { id: "store", role: "table" }, head, ...rows));
   offerComparisons(app);
 }
 
@@ -85,9 +92,14 @@ function offerComparisons(app) {
 }
 
 async function open(app, store, id, old) {
+  const mine = ++turn;
   byId("status").textContent = "…";
   const query = new URLSearchParams({ name: id, ...(old ? { old } : {}) });
-  const data = await ask(`image?${query}`);
+  const data = await ask(`image?${query}`).catch((error) => ({ error }));
+  if (mine !== turn) return;
+  showText(byId("problem"), data.error?.message || "");
+  byId("status").textContent = "";
+  if (data.error) return;
   const image = store.images.find((one) => one.id === id);
   if (image) data.image.image.name = titleOf(image);
   if (app.shownId !== id || !location.hash.includes(id)) history.pushState(null, "", `#image=${id}`);

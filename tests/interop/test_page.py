@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -15,7 +16,8 @@ import orlop
 from orlop.api.doors import Security
 from orlop.api.engine.app import Page
 from orlop.api.server import Options
-from orlop.api.web.site import ENDPOINTS, PARTS, is_page
+from orlop.api.web.headers import HEADERS, is_page
+from orlop.api.web.site import ENDPOINTS, PARTS
 from orlop.page.html import asset
 from tests.browser import browser
 from tests.unit.images_made import image, layer
@@ -474,7 +476,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_colours_have_the_contrast_that_people_need(theme: int) -> None:
     blocks = re.findall(r":root[^{]*\{(.*?)\}", asset("page.css").decode(), re.DOTALL)
-    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", blocks[theme]))
+    colours = dict(re.findall(r"--([\w-]+):(#\w{6});", blocks[theme]))
     tiles = [colours[f"layer-{number}"] for number in range(8)]
     for surface in ("paper", "pane", "folder"):
         for text in ("text", "muted", *(() if surface == "folder" else ("accent", "high", "medium"))):
@@ -611,13 +613,15 @@ def test_a_store_is_shown_live_and_asks_for_its_token(
     chromium.resize(1440, 900)
     with orlop.open(tmp_path / "root") as images:
         images.load(str(made / "new.tar"))
-        options = Options(page=Page(ENDPOINTS, is_page, PARTS))
+        options = Options(page=Page(ENDPOINTS, is_page, PARTS, HEADERS))
         with serving(images, "tcp://127.0.0.1:0", security=Security(token="abc"), options=options) as (place,):
             chromium.console()
             chromium.requests()
             base = place.replace("tcp", "http")
             chromium.open(f"{base}/ui/")
             chromium.click("#token")
+            chromium.press(*"abd", "Enter")
+            chromium.until("return document.getElementById('problem').textContent.includes('not the token')")
             chromium.press(*"abc", "Enter")
             chromium.until("return document.getElementById('store') !== null")
             assert chromium.texts("#store .open") == ["made:1"]
@@ -637,3 +641,49 @@ def test_a_store_is_shown_live_and_asks_for_its_token(
             assert {url.startswith(f"{base}/ui/") for _, url in chromium.requests()} == {True}
             # The browser itself notes that data was refused before there was a token.
             assert [line for line in chromium.console() if "401" not in line] == []
+
+
+def test_an_image_that_is_gone_is_told_and_the_others_are_shown(chromium: Browser, tmp_path: Path) -> None:
+    chromium.resize(1440, 900)
+    with orlop.open(tmp_path / "root") as images:
+        for name in ("gone", "there"):
+            images.load(io.BytesIO(image(layer((name, b"x")), tag=f"{name}:1")))
+        options = Options(page=Page(ENDPOINTS, is_page, PARTS, HEADERS))
+        with serving(images, "tcp://127.0.0.1:0", security=Security(anonymous=True), options=options) as (place,):
+            base = place.replace("tcp", "http")
+            chromium.open(f"{base}/ui/")
+            images.remove("gone:1")
+            opened = "[...document.querySelectorAll('#store .open')].find((one) => one.textContent === arguments[0])"
+            chromium.console()
+            chromium.run(f"{opened}.click()", "gone:1")
+            chromium.until("return document.getElementById('problem').textContent.startsWith('No such image')")
+            assert chromium.run("return document.getElementById('problem').checkVisibility()") is True
+            # The browser itself notes the status.
+            assert [line for line in chromium.console() if "404" not in line] == []
+            chromium.run(f"{opened}.click()", "there:1")
+            chromium.until("return document.querySelectorAll('.layer').length === 1")
+            assert chromium.texts("#problem") == [""]
+
+
+def test_of_two_images_that_are_opened_the_last_one_is_shown(chromium: Browser, tmp_path: Path) -> None:
+    chromium.resize(1440, 900)
+    with orlop.open(tmp_path / "root") as images:
+        for name in ("first", "last"):
+            images.load(io.BytesIO(image(layer((name, b"x")), tag=f"{name}:1")))
+        options = Options(page=Page(ENDPOINTS, is_page, PARTS, HEADERS))
+        with serving(images, "tcp://127.0.0.1:0", security=Security(anonymous=True), options=options) as (place,):
+            chromium.open(f"{place.replace('tcp', 'http')}/ui/")
+            chromium.run(
+                "const asked = window.fetch; let first = true; window.ended = false;"
+                "window.fetch = async (path, how) => {"
+                "  const slow = first; first = false; const answer = await asked(path, how);"
+                "  if (slow) await new Promise((go) => { window.letGo = go; });"
+                "  if (slow) setTimeout(() => { window.ended = true; }, 200);"
+                "  return answer; };"
+                "for (const name of ['first:1', 'last:1'])"
+                "  [...document.querySelectorAll('#store .open')].find((one) => one.textContent === name).click();"
+            )
+            chromium.until("return document.getElementById('title').textContent === 'last:1' && 'letGo' in window")
+            chromium.run("window.letGo()")
+            chromium.until("return window.ended")
+            assert chromium.texts("#title") == ["last:1"]

@@ -19,7 +19,8 @@ import orlop
 from orlop.api.doors import Security
 from orlop.api.engine.app import Page
 from orlop.api.server import Options
-from orlop.api.web.site import ENDPOINTS, PARTS, is_page
+from orlop.api.web.headers import HEADERS, is_page
+from orlop.api.web.site import ENDPOINTS, PARTS
 from orlop.page.document import image_document
 from tests.unit.images_made import image, layer
 from tests.unit.served import serving
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SHOWN = Options(page=Page(ENDPOINTS, is_page, PARTS))
+SHOWN = Options(page=Page(ENDPOINTS, is_page, PARTS, HEADERS))
 TOKEN = "s3cret-token"
 BASE = layer(("base", b"b" * 1000))
 
@@ -227,3 +228,39 @@ def test_data_needs_the_token_and_parts_do_not(images: orlop.ImageService) -> No
 def test_without_the_option_there_is_no_page(images: orlop.ImageService) -> None:
     with serving(images, "tcp://127.0.0.1:0", security=Security(anonymous=True)) as (where,):
         assert ask(where, "/ui/")[0] == 404
+
+
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize(
+    ("target", "method", "headers", "expected"),
+    [
+        ("/ui/nothing", "GET", {}, 404),
+        ("/ui/image?name=none:1", "GET", {}, 404),
+        ("/ui/image", "GET", {}, 400),
+        ("/ui/image?name=a:1&old=none:1", "GET", {}, 404),
+        ("/ui/images", "POST", {}, 403),
+        ("/ui/images/..%2f", "GET", {}, None),
+        ("/ui/%00", "GET", {}, 404),
+        ("/ui/images", "GET", {"Host": "evil.example"}, 403),
+        ("/ui/images", "GET", {"Transfer_Encoding": "odd"}, None),
+        ("/ui/" + "x" * 70_000, "GET", {}, None),
+        ("/ui/images", "GET", {"A": "x" * 70_000}, None),
+        ("/ui", "GET", {}, 301),
+    ],
+)
+def test_a_browser_is_told_the_same_with_errors(
+    place: str, target: str, method: str, headers: dict[str, str], expected: int | None
+) -> None:
+    status, told, _ = ask(place, target, method, **{"Sec_Fetch_Site": "same-origin"} | headers)
+    assert expected in (status, None)
+    assert {name.decode(): value.decode() for name, value in HEADERS}.items() <= told.items()
+
+
+def test_a_browser_is_told_the_same_where_a_server_fails(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("orlop.api.web.site.to_json", fail)
+    status, told, _ = ask(place, "/ui/images")
+    assert status == 500
+    assert {name.decode(): value.decode() for name, value in HEADERS}.items() <= told.items()

@@ -396,3 +396,10 @@ def test_what_is_misspelt_is_not_allowed_in_silence(call: Call) -> None:
     assert status == 0
     assert error.count("Warning: --allow ") == 2
     assert "'root_user' allows nothing" in error
+
+
+@pytest.mark.parametrize("word", ["root-user:", ":", "", ":/etc", "private-key:"])
+def test_what_allows_nothing_is_a_wrong_command_line(call: Call, word: str) -> None:
+    status, out, error = call("audit", "--allow", word, "made:1")
+    assert (status, out) == (2, b"")
+    assert "--allow" in error

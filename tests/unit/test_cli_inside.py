@@ -192,9 +192,9 @@ def test_one_path_that_is_not_there_keeps_nothing_from_the_others(orlop: Call, t
 def test_a_link_to_nothing_is_listed_itself(orlop: Call, tmp_path: Path, link: str) -> None:
     (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
     look = ("--archive", tmp_path / "odd.tar")
-    assert orlop("ls", *look, f"/x/{link}") == (0, f"{link}\n".encode(), "")
+    assert orlop("ls", *look, f"/x/{link}") == (0, f"/x/{link}\n".encode(), "")
     assert orlop("ls", "-l", *look, f"/x/{link}")[1].startswith(b"lrw")
-    assert orlop("ls", "-R", *look, f"/x/{link}") == (0, f"{link}\n".encode(), "")
+    assert orlop("ls", "-R", *look, f"/x/{link}") == (0, f"/x/{link}\n".encode(), "")
     assert orlop("find", *look, f"/x/{link}") == (0, f"/x/{link}\n".encode(), "")
     assert orlop("tree", *look, f"/x/{link}")[1].startswith(f"/x/{link} -> ".encode())
     status, out, error = orlop("cat", *look, f"/x/{link}")
@@ -227,7 +227,7 @@ def test_links_are_listed_as_by_ls(orlop: Call, tmp_path: Path) -> None:
     (tmp_path / "odd.tar").write_bytes(image(ODD, tag="odd:1"))
     look = ("--archive", tmp_path / "odd.tar")
     for words in ([], ["-R"], ["-d"], ["-R", "-d"]):
-        assert orlop("ls", *words, *look, "/x/to-file") == (0, b"to-file\n", "")
+        assert orlop("ls", *words, *look, "/x/to-file") == (0, b"/x/to-file\n", "")
     for words in (["-l"], ["-l", "-R"], ["-l", "-d"]):
         for link in ("to-file -> a", "to-directory -> /y"):
             (line,) = orlop("ls", *words, *look, f"/x/{link.split()[0]}")[1].decode().splitlines()
@@ -237,9 +237,10 @@ def test_links_are_listed_as_by_ls(orlop: Call, tmp_path: Path) -> None:
         assert orlop("ls", *words, *look, "/x/to-directory") == (0, b"in\n", "")
     for words in (["-l"], ["-l", "-R"]):
         assert orlop("ls", *words, *look, "/x/to-directory/")[1].endswith(b" in\n")
-    assert orlop("ls", "-d", *look, "/x/to-directory") == (0, b"to-directory\n", "")
-    assert orlop("ls", "-d", *look, "/x/to-directory/") == (0, b"y\n", "")
-    assert orlop("ls", "-d", "-l", *look, "/x")[1].endswith(b" x\n")
+    assert orlop("ls", "-d", *look, "/x/to-directory") == (0, b"/x/to-directory\n", "")
+    for asked in ("/x/to-directory/", "/x/to-directory/.", "x//to-directory/in", "/x/../x"):
+        assert orlop("ls", "-d", *look, "odd:1", asked) == (0, f"{asked}\n".encode(), "")
+    assert orlop("ls", "-d", "-l", *look, "/x")[1].endswith(b" /x\n")
     assert orlop("ls", "-d", *look) == (0, b"/\n", "")
     (record,) = orlop("ls", "-d", "--format", "json", *look, "/x/to-directory")[1].splitlines()
     assert json.loads(record)["Path"] == "/x/to-directory"

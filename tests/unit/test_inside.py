@@ -411,6 +411,11 @@ def test_what_differs_in_entries_is_named(tmp_path: Path) -> None:
     ("old", "new", "changes"),
     [
         ({}, {"Env": ["A=b"]}, [("config.Env[0]", None, "A=b")]),
+        ({}, {"Labels": {"a.b/c-d_é": "v"}}, [("config.Labels.a.b/c-d_é", None, "v")]),
+        ({}, {"Labels": {'a\nconfig.User: "b"': "v"}}, [('config.Labels["a\\nconfig.User: \\"b\\""]', None, "v")]),
+        ({}, {"Labels": {"\N{RIGHT-TO-LEFT OVERRIDE}": "v"}}, [('config.Labels["\\u202e"]', None, "v")]),
+        ({}, {"Labels": {"": "v"}}, [('config.Labels[""]', None, "v")]),
+        ({}, {"Labels": {"a[0]": "v"}}, [('config.Labels["a[0]"]', None, "v")]),
         ({"Labels": {}}, {"Labels": {"a.b": "c"}}, [("config.Labels.a.b", None, "c")]),
         ({"Env": ["A=b"]}, {"Env": []}, [("config.Env[0]", "A=b", None)]),
         ({"x": []}, {"x": {}}, [("config.x", [], {})]),

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.api.registry.routes import is_ours
+from orlop.api.web.headers import HEADERS, is_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +35,9 @@ _LATER: Final = (b"retry-after", b"1")
 
 def of_engine(status: int, why: str, path: bytes) -> Words:
     """Return a refusal as the Engine API has it."""
-    del status, path
-    return Words({"message": why})
+    del status
+    target = path.partition(b"?")[0].decode("latin-1")
+    return Words({"message": why}, HEADERS if is_page(target) else ())
 
 
 def of_registry(status: int, why: str, path: bytes) -> Words:

@@ -20,15 +20,17 @@ from itertools import chain
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidFilter, PathNotFound, WrongType
+from orlop.errors import PathNotFound, WrongType
 from orlop.inside.accounts import accounts_in
+from orlop.inside.allowance import allowance
 from orlop.inside.baseline import compared
 from orlop.inside.caches import caches_in, is_remains
+from orlop.inside.content import joined
 from orlop.inside.credentials import keeper_of
 from orlop.inside.declared import config_findings, step_findings, writable_paths
 from orlop.inside.dumps import dump_of
 from orlop.inside.finding import SEVERITIES, AuditFinding, fingerprint_of, secret_finding
-from orlop.inside.holes import HoleDigest
+from orlop.inside.holes import LONGEST_HOLE, HoleDigest
 from orlop.inside.listing import Listing
 from orlop.inside.marks import Marks
 from orlop.inside.masked import Mask
@@ -63,8 +65,6 @@ _OF_CONTENTS: Final = frozenset(
     {"stored-credentials", "core-dump", "shared-id", "empty-password", "sent-again", "second-root", "unknown-owner"}
 )
 _WORTH_TELLING: Final = 1 << 20
-_LONGEST_HOLE: Final = 4096
-"""How many zeros of a hole of a sparse file are read: no secret is in them, and a file may have exabytes of them."""
 _SALT: Final = 16
 _MARK: Final = 8
 _UNSEEN: Final = ", which no container sees and anyone can still read"
@@ -137,7 +137,7 @@ def audit(
         InvalidFilter: a pattern is malformed. WrongType: what is allowed is not texts, or a baseline not findings.
             Beside them, what reading layers raises.
     """
-    allowed = _allowed(given_texts(allow, "the findings to allow"))
+    allowed = allowance(given_texts(allow, "the findings to allow"))
     before = None if baseline is None else _given_findings(baseline)
     found = Audit()
     found.findings += _listed(chain(config_findings(files), step_findings(files), writable_paths(files)))
@@ -231,6 +231,7 @@ class _Count:
         """What programs were built from, by the numbers of their layers and the offsets of their headers."""
         self._fresh = hashlib.sha256(urandom(_SALT))  # so nobody can make contents whose marks are alike
         self._fresh_of_holes = hashlib.sha256(urandom(_SALT))  # nor one without holes that is alike to one with them
+        self._sparse_sizes = {one.size for entries in seen for one in entries.values() if one.sparse}
         self._marks = Marks()
         self.listing = Listing(_most_of)
         """What is told about files."""
@@ -283,14 +284,14 @@ class _Count:
         again = _Again()
         if self._visible_only:
             entries = [one for one in entries if one.header_offset in self._seen[index] or self._is_overwritten(one)]
-        with self._files.places(((index, entry) for entry in entries), longest_hole=_LONGEST_HOLE) as contents:
+        with self._files.places(((index, entry) for entry in entries), longest_hole=LONGEST_HOLE) as contents:
             for entry in entries:
                 shown = entry.header_offset in self._seen[index]
                 path = "/" + clean(entry.name)
                 digest: hashlib._Hash | HoleDigest
-                if entry.sparse:
+                if self._has_digest_of_holes(entry):
                     digest = HoleDigest(self._fresh_of_holes.copy(), entry.size)
-                    chunks = _located(contents.located((index, entry)), digest.update)
+                    chunks = joined(_located(contents.located((index, entry)), digest.update))
                 else:
                     digest = self._fresh.copy()
                     chunks = _hashed(contents.chunks((index, entry)), digest.update)
@@ -312,17 +313,24 @@ class _Count:
                     self._tell(_kept(keeper, index + 1, path, where))
                 if program.module:
                     self.programs[index, entry.header_offset] = program.module
+                value = digest.digest()
                 if shown:
-                    is_new = self._marks.add(int.from_bytes(digest.digest()[:_MARK]))
+                    is_new = self._marks.add(int.from_bytes(value[:_MARK]))
                     self._found.twice += 0 if is_new else entry.size
                 before = self._below.pop(path, None)
-                if before is not None and before[0] == digest.digest():
+                if before is not None and before[0] == value:
                     again.add(before[1], entry)
                 if path in self._overwritten:
-                    self._below[path] = digest.digest(), entry
+                    self._below[path] = value, entry
         self._found.unchanged += again.size
         if again.size >= _WORTH_TELLING:
             self._found.findings.append(self._of_layer("sent-again", again.text, layer, again.size))
+
+    def _has_digest_of_holes(self, entry: TarEntry) -> bool:
+        """Return whether a content may be that of a sparse file, which has another digest than most."""
+        if entry.sparse:
+            self._sparse_sizes.add(entry.size)
+        return entry.size in self._sparse_sizes
 
     def _of_layer(self, rule: str, text: str, layer: ImageLayer, size: int) -> AuditFinding:
         """Return a finding about a whole layer. Its fingerprint is that of the step, the same in other builds."""
@@ -442,21 +450,3 @@ def _given_findings(baseline: Iterable[AuditFinding]) -> list[AuditFinding]:
         if not isinstance(one, AuditFinding):
             raise WrongType(f"a finding of a baseline is an AuditFinding, not {shown(one)}")
     return found
-
-
-def _allowed(words: Sequence[str]) -> Callable[[AuditFinding], bool]:
-    from orlop.inside.find import path_matcher  # noqa: PLC0415 - few audits allow paths
-
-    rules = [
-        (rule, path_matcher(pattern) if mark else None) for rule, mark, pattern in (w.partition(":") for w in words)
-    ]
-    if any(not rule for rule, _ in rules):
-        raise InvalidFilter("an empty value allows nothing; use a rule, RULE:PATTERN or a fingerprint")
-
-    def fits(finding: AuditFinding) -> bool:
-        return any(
-            rule == finding.fingerprint or (rule == finding.rule and (matches is None or matches(finding.path)))
-            for rule, matches in rules
-        )
-
-    return fits

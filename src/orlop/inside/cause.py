@@ -25,6 +25,7 @@ _ORDERED: Final = (
     *("type", "mode", "uid", "gid", "uname", "gname", "mtime", "linkname", "devmajor", "devminor", "xattrs", "size"),
     "sparse",
 )
+_DELIMITERS: Final = frozenset(' :"[]')
 _KINDS: Final = {
     "uid": "owners",
     "gid": "owners",
@@ -83,7 +84,11 @@ def first_cause(old: ImageFiles, new: ImageFiles) -> Cause:
 
 
 def config_changes(old: ImageFiles, new: ImageFiles) -> list[tuple[str, object, object]]:
-    """Return what differs between two configs: dotted keys, and the values of both; None where there is none."""
+    """Return what differs between two configs: dotted keys, and the values of both; None where there is none.
+
+    A part of a key that is empty, or has spaces, colons, brackets, quotes or characters that do not print, is in quotes
+    and brackets.
+    """
     return [(_dotted(way), before, after) for way, before, after in _unlike(old, new)]
 
 
@@ -112,7 +117,14 @@ def _is_empty(value: object) -> bool:
 
 
 def _dotted(way: _Way) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in way).removeprefix(".")
+    return "".join(map(_part, way)).removeprefix(".")
+
+
+def _part(part: str | int) -> str:
+    """Return a part of a key with a dot before it, or in brackets; what could pass for something else, in quotes."""
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if part.isprintable() and _DELIMITERS.isdisjoint(part) and part else f"[{json.dumps(part)}]"
 
 
 def _short(value: object) -> str:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from orlop.streams.tar_entry import TarEntry
     from orlop.streams.tar_read import TarReader
 
-__all__ = ["Contents", "Place"]
+__all__ = ["Contents", "Place", "joined"]
 
 Place = tuple[int, "TarEntry"]
 """The number of a layer, and an entry of it that has content."""
@@ -319,7 +319,24 @@ def content_of(source: Readable, entry: TarEntry, *, longest_hole: int | None = 
         TocDamaged: it is another member. InvalidTar: the source ends too early.
     """
     reader = _reader_of(source, entry, longest_hole)
-    yield from (_stored(source, entry) if reader is None else reader.chunks(_CHUNK))
+    if reader is None:
+        yield from _stored(source, entry)
+        return
+    yield from joined(reader.chunks(_CHUNK))
+
+
+def joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a content in few chunks; a sparse file may have very many small pieces."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if size + len(piece) > _CHUNK and waiting:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+        waiting.append(piece)
+        size += len(piece)
+    if waiting:
+        yield b"".join(waiting)
 
 
 def located_of(source: Readable, entry: TarEntry, *, longest_hole: int | None = None) -> Iterator[tuple[int, bytes]]:

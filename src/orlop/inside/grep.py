@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.inside.automaton import Automaton
 from orlop.inside.expression import literal, parse, whole_word
+from orlop.inside.holes import LONGEST_HOLE
 from orlop.inside.merge import clean
 from orlop.model.given import check_number, given_list
 from orlop.model.pattern import Pattern
@@ -50,8 +51,6 @@ _PIECE: Final = 1 << 20
 _OVERLAP: Final = 4 << 10
 _LOOKED_AT: Final = 8000
 """How many bytes decide whether a file is binary: it is if one of them is NUL, as for git."""
-_LONGEST_HOLE: Final = 8 << 10
-"""How many zeros of a hole of a sparse file are read: enough to tell that it is binary."""
 
 
 class FileMatch(NamedTuple):
@@ -186,7 +185,7 @@ def grep(
     wanted = [one for one in found_at if max_size is None or one[1][1].size <= max_size]
     wanted.sort(key=_in_layers)
     with files.places(
-        [place for _, place in wanted if place[1].size], verify=verify, longest_hole=_LONGEST_HOLE
+        [place for _, place in wanted if place[1].size], verify=verify, longest_hole=LONGEST_HOLE
     ) as contents:
         for path, place in wanted:
             layer = files.layers[place[0]].number

@@ -12,15 +12,24 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from orlop.inside.content import Contents, Place
 
-__all__ = ["HoleDigest", "digest_of"]
+__all__ = ["LONGEST_HOLE", "HoleDigest", "digest_of"]
 
-_BLOCK: Final = 4096
+LONGEST_HOLE: Final = 64
+"""How many zeros of a hole are searched: enough to part what lies around it, and to tell that a file is binary.
+
+A piece of a sparse file takes about so many bytes in a layer, so what is searched grows with the layer.
+"""
+
+_BLOCK: Final = 256  # no more than a few times what a piece of a sparse file takes in a layer
 _ZEROS: Final = bytes(_BLOCK)
 _NUMBER: Final = 16
 
 
 class HoleDigest:
     """The digest of a content that comes in pieces, in order, between which zeros may be missing.
+
+    It is that of the size, and of each run of blocks that are not all zeros, behind which come the number of its first
+    block and how many it has.
 
     Args:
         digest: what is updated.
@@ -30,37 +39,66 @@ class HoleDigest:
     def __init__(self, digest: hashlib._Hash, size: int) -> None:
         self._digest = digest
         self._digest.update(size.to_bytes(_NUMBER))
+        self._first = self._next = 0  # the run of blocks that goes on
         self._number = 0  # of the block that came only in part
         self._part = bytearray(_BLOCK)
 
     def update(self, at: int, piece: bytes) -> None:
         """Take a piece that lies at a place."""
+        number, within = divmod(at, _BLOCK)
         start = 0
-        while start < len(piece):
-            number, within = divmod(at + start, _BLOCK)
-            data = piece[start : start + _BLOCK - within]
-            if number != self._number:
-                self._end_part()
-                self._number = number
-            if len(data) == _BLOCK:
-                self._add(number, data)
-            else:
-                self._part[within : within + len(data)] = data
-            start += len(data)
+        if within:
+            start = min(_BLOCK - within, len(piece))
+            self._add_part(number, within, piece[:start])
+            number += 1
+        end = len(piece) - (len(piece) - start) % _BLOCK
+        if start < end:
+            self._end_part()
+            self._add(number, piece[start:end])
+        if end < len(piece):
+            self._add_part(number + (end - start) // _BLOCK, 0, piece[end:])
 
     def digest(self) -> bytes:
         """Return the digest; nothing can come after it."""
         self._end_part()
+        self._end_run()
         return self._digest.digest()
 
-    def _end_part(self) -> None:
-        self._add(self._number, self._part)
-        self._part[:] = _ZEROS
+    def _add_part(self, number: int, within: int, data: bytes) -> None:
+        if number != self._number:
+            self._end_part()
+            self._number = number
+        self._part[within : within + len(data)] = data
 
-    def _add(self, number: int, block: bytes | bytearray) -> None:
-        if block != _ZEROS:
-            self._digest.update(number.to_bytes(_NUMBER))
-            self._digest.update(block)
+    def _end_part(self) -> None:
+        if self._part != _ZEROS:
+            self._add_run(self._number, self._part)
+            self._part[:] = _ZEROS
+
+    def _add(self, number: int, blocks: bytes) -> None:
+        """Take whole blocks, of which most are not all zeros."""
+        start = at = 0
+        while (zeros := blocks.find(_ZEROS, at)) >= 0:
+            at = zeros + -zeros % _BLOCK
+            if not blocks.startswith(_ZEROS, at):
+                continue  # they begin and end inside of blocks
+            self._add_run(number + start // _BLOCK, blocks[start:at])
+            while blocks.startswith(_ZEROS, at):
+                at += _BLOCK
+            start = at
+        self._add_run(number + start // _BLOCK, blocks[start:])
+
+    def _add_run(self, number: int, blocks: bytes | bytearray) -> None:
+        if not blocks:
+            return
+        if number != self._next:
+            self._end_run()
+            self._first = number
+        self._digest.update(blocks)
+        self._next = number + len(blocks) // _BLOCK
+
+    def _end_run(self) -> None:
+        self._digest.update(self._first.to_bytes(_NUMBER) + (self._next - self._first).to_bytes(_NUMBER))
 
 
 def digest_of(contents: Contents, place: Place, *, holes: bool) -> bytes:

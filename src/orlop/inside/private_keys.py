@@ -125,7 +125,12 @@ KEYS: Final = {
     "pgp-key": Rule(
         "a private key of OpenPGP without a password",
         (_PGP_HEAD, b"private-key"),
-        re.compile(_PGP_HEAD + rb"(?:[^-]|-(?!----)){100,8000}+|\((?:11:)?private-key[ \r\n]{0,9}\("),
+        # Libraries for cryptography have formats of such keys in them, and whole ones that they test themselves with.
+        re.compile(
+            _PGP_HEAD + rb"(?:[^-]|-(?!----)){100,8000}+|Key:[ \t\r\n]{1,9}\(private-key[ \r\n]{0,9}\([a-z]"
+            # What follows tells keys apart.
+            rb"[\t\r\n -~]{0,2000}+|\(11:private-key\([0-9]{1,2}:[a-z][\s\S]{0,300}+"
+        ),
         _is_open_pgp,
     ),
     "putty-key": Rule(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.inside.private_keys import BASE64, IN_BASE64, KEYS
 from orlop.inside.rest import Rest
 from orlop.inside.secret_rule import is_begun_at
+from orlop.inside.service_tokens import SERVICES
 from orlop.inside.tokens import AWS_SECRET, AZURE, DATABRICKS, DISCORD, SLACK, TOKENS, WEBHOOKS
 from orlop.model.tuples import NamedTuple
 
@@ -45,30 +46,41 @@ class Secret(NamedTuple):
     fingerprint: str
 
 
-RULES: Final = {**TOKENS, **KEYS}
+RULES: Final = {**TOKENS, **SERVICES, **KEYS}
 """The rules by their names."""
 
 # Nearly all words with these bytes in them end where what is before and behind the byte is looked at.
 _SUSPECTS: Final = (
     re.compile(
-        rb"_(?<=[pousrmfkbatcin8dT2w]_)(?=[A-Za-z0-9_=-]{20})"
+        rb"_(?:(?<=[pousrmfkbatcin8dT2w]_)(?=[A-Za-z0-9_=-]{20})"
         rb"(?:(?<=gh[pousr]_)[A-Za-z0-9]{36}|(?<=ghs_)[A-Za-z0-9]{1,20}_eyJ|(?<=npm_)[A-Za-z0-9]{36}|(?<=hf_)[A-Za-z]{34}|"
         rb"(?<=[sr]k_)live_[A-Za-z0-9]{24}|(?<=github_)pat_[A-Za-z0-9]{22}|(?<=dckr_)[po]at_[A-Za-z0-9_-]{27}|"
         rb"(?<=do[opr]_)v1_[a-f0-9]{64}|(?<=shp[acps][ats]_)[a-fA-F0-9]{32}|(?<=rubygems_)[a-f0-9]{48}|"
         rb"(?<=glsa_)[A-Za-z0-9]{32}_|(?<=whsec_)[A-Za-z0-9]{32}|(?<=gsk_)[A-Za-z0-9]{52}|(?<=r8_)[A-Za-z0-9]{37}|"
         rb"(?<=sntrys_)eyJ|(?<=sntryu_)[a-f0-9]{64}|(?<=ntn_)[0-9]{11}|(?<=lin_)api_[A-Za-z0-9]{40}|(?<=pscale_tkn_)|"
         rb"(?<=pscale_pw_)|(?<=sbp_)[a-f0-9]{40}|(?<=figd_)[A-Za-z0-9_-]{40}|(?<=CCIPAT_)[A-Za-z0-9]{22}_|"
-        rb"(?<=sq[upa]_)[a-f0-9]{40}|(?<=ops_)eyJ|(?<=lsv2_)(?:pt|sk)_[a-f0-9]{32})"
+        rb"(?<=sq[upa]_)[a-f0-9]{40}|(?<=ops_)eyJ|(?<=lsv2_)(?:pt|sk)_[a-f0-9]{32})|"
+        rb"(?<=[icurRdes2om1fphngk][oatSpwlk12rixue]_)(?=[A-Za-z0-9_+/-]{20})"
+        rb"(?:(?<=aio_)[A-Za-z0-9]{28}|(?<=bk[uc][at]_)[a-f0-9]{40}|(?<=CLOJARS_)[a-z0-9]{60}|(?<=dd[pw]_)[A-Za-z0-9]{36}|(?<=duffel_)live_|"
+        rb"(?<=sk_)[a-f0-9]{48}|(?<=fo1_)[A-Za-z0-9_-]{43}|(?<=fm2_)|(?<=fm1[ar]_)|"
+        rb"(?<=napi_)[a-z0-9]{60}|(?<=nfp_)[A-Za-z0-9_]{36}|(?<=pcsk_)[A-Za-z0-9]{5,7}_|(?<=phx_)[A-Za-z0-9]{40}|"
+        rb"(?<=pnu_)[A-Za-z0-9]{36}|(?<=rdme_)[a-z0-9]{70}|(?<=re_)[A-Za-z0-9]{8}_[A-Za-z0-9]{24}|(?<=shippo_)live_|"
+        rb"(?<=sgp_)(?:local_|[a-f0-9]{16})|(?<=vercel_)blob_rw_|(?<=zpka_)[a-z0-9]{32}_))"
     ),
     re.compile(
-        rb"-(?<=[tsrbpaiklYXeEcyxK]-)(?:(?:(?<=gl[drf]t-)|(?<=gl(?:p[at]t|cbt|imt|oas|rtr)-)|(?<=gl(?:soa|ffc)t-)|"
+        rb"-(?:(?<=[tsrbpaiklYXeEcyxK]-)(?:(?:(?<=gl[drf]t-)|(?<=gl(?:p[at]t|cbt|imt|oas|rtr)-)|(?<=gl(?:soa|ffc)t-)|"
         rb"(?<=glagent-))[A-Za-z0-9_-]{20}|(?<=xox[bparsc]-)[0-9]{8}|(?<=pypi-)AgE|(?<=xapp-)[0-9]-|"
         rb"(?<=sk-)(?:ant-[ao]|or-v1-)|(?<=pul-)[a-f0-9]{40}|(?<=PRIVATE KEY-)----|(?<=PRIVATE KEY BLOCK-)----|"
         rb"(?<=private-)key[ \r\n]{0,9}\(|(?<=PuTTY-)User-Key|(?<=GOCSPX-)[A-Za-z0-9_-]{28}|(?<=xox[bpe]-)[0-9]-|"
         rb"(?<=AGE-)SECRET-KEY-1|(?<=tskey-)[a-z]{3}|(?<=PMAK-)[a-f0-9]{24}-|(?<=NRAK-)[A-Z0-9]{27}|"
-        rb"(?<=pplx-)[A-Za-z0-9]{48}|(?<=xai-)[A-Za-z0-9]{80}|(?<=xkeysib-)[a-f0-9]{64})"
+        rb"(?<=pplx-)[A-Za-z0-9]{48}|(?<=xai-)[A-Za-z0-9]{80}|(?<=xkeysib-)[a-f0-9]{64})|"
+        rb"(?<=AT-|CK-|KU-|sk-|pi-|ss-|sp-|tp-|EY-|KN-|ly-)(?:(?<=CFPAT-)[A-Za-z0-9_-]{43}|(?<=FLWSECK-)[a-f0-9]{32}-|(?<=HRKU-)AA|(?<=sk-)lf-[a-f0-9]{8}-|"
+        rb"(?<=nvapi-)[A-Za-z0-9_-]{60}|(?<=access-)production-[a-f0-9]{8}-|(?<=sq0csp-)|(?<=sq0atp-)|(?<=SWMKEY-)1-|"
+        rb"(?<=SWMTKN-)1-|(?<=tvly-)[A-Za-z0-9-]{32}))"
     ),
-    re.compile(rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35}|TATT3xFfGF0|A(?<=:AA)[A-Za-z0-9_-]{33})"),
+    re.compile(
+        rb"A(?:(?:[KSB]I|CC)A[A-Z2-7]{16}|Iza[A-Za-z0-9_-]{35}|TATT3xFfGF0|KCp[A-Za-z0-9]{69}|BSKQmVk|A(?<=:AA)[A-Za-z0-9_-]{33})"
+    ),
 )
 _WORDS: Final = ((b"J", b"T3BlbkFJ"),)
 """What every secret has in it, of all rules: one of these. A byte of each is found much faster than the whole."""

@@ -71,11 +71,13 @@ class Page:
         endpoints: what answers for it.
         has: tells whether a path is one of its own.
         parts: paths that hold nothing of the store.
+        headers: of all its answers, errors too.
     """
 
     endpoints: tuple[Endpoint, ...]
     has: Callable[[str], bool]
     parts: frozenset[str]
+    headers: tuple[tuple[bytes, bytes], ...]
 
 
 class Engine:
@@ -96,6 +98,8 @@ class Engine:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if self._page is not None:
+            send = _to_browser(scope, send, self._page)
         await answered(scope, receive, send, account=self._context.account, answer=self._answer, refuse=_refuse)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
@@ -136,6 +140,15 @@ def _with_headers(send: Send, *headers: tuple[bytes, bytes]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*headers, *message.get("headers", ())]
+        await send(message)
+
+    return sending
+
+
+def _to_browser(scope: Scope, send: Send, page: Page) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and page.has(scope["path"]):
+            message["headers"] = [*message.get("headers", ()), *page.headers]
         await send(message)
 
     return sending

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orlop.inside.view import ImageFiles
     from orlop.service.image_service import ImageService
 
-__all__ = ["ENDPOINTS", "PARTS", "is_page"]
+__all__ = ["ENDPOINTS", "PARTS"]
 
 PARTS: Final = frozenset({"/ui", "/ui/", "/ui/page.js", "/ui/page.css"})
 """Paths that hold nothing of a store."""
@@ -35,15 +35,6 @@ PARTS: Final = frozenset({"/ui", "/ui/", "/ui/page.js", "/ui/page.css"})
 MOST_ENTRIES: Final = 1_000_000
 """How many entries the layers of an image may have that is shown; each takes about a kilobyte of memory."""
 
-_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-    " connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 _HEAD: Final = b"""<!doctype html>
 <html lang="en">
 <head>
@@ -62,29 +53,24 @@ _TAIL: Final = b"""<script src="page.js"></script>
 """
 
 
-def is_page(path: str) -> bool:
-    """Return whether a path is one of the page's."""
-    return path == "/ui" or path.startswith("/ui/")
-
-
 async def _index(call: Call) -> Response:
     del call
-    return Response(_HEAD + asset("page.html") + _TAIL, media_type="text/html", headers=_HEADERS)
+    return Response(_HEAD + asset("page.html") + _TAIL, media_type="text/html")
 
 
 async def _script(call: Call) -> Response:
     del call
-    return Response(asset("page.js"), media_type="text/javascript", headers=_HEADERS)
+    return Response(asset("page.js"), media_type="text/javascript")
 
 
 async def _style(call: Call) -> Response:
     del call
-    return Response(asset("page.css"), media_type="text/css", headers=_HEADERS)
+    return Response(asset("page.css"), media_type="text/css")
 
 
 async def _to_index(call: Call) -> Response:
     del call
-    return RedirectResponse("/ui/", 301, headers=_HEADERS)
+    return RedirectResponse("/ui/", 301)
 
 
 def _images(call: Call) -> dict[str, Any]:
@@ -151,7 +137,7 @@ def _data(path: str, make: Callable[[Call], dict[str, Any]]) -> tuple[Endpoint, 
 
     async def serve(call: Call) -> Response:
         body = await call.context.workers.alone(call.scope.get("orlop.client"), made, call)
-        return Response(body, media_type="application/json", headers=_HEADERS)
+        return Response(body, media_type="application/json")
 
     return Endpoint("GET", path, serve), Endpoint("HEAD", path, serve)
 

@@ -232,14 +232,20 @@ def _share(text: str) -> float:
 
 
 def _check_rules(allowed: Sequence[str]) -> None:
-    """Warn of rules that do not exist: what is misspelt allows nothing."""
+    """Warn of rules that do not exist: what is misspelt allows nothing. Raises `WrongUsage`."""
     from orlop.cli.show.output import complain  # noqa: PLC0415 - only where the option is given
     from orlop.cli.show.sarif import meaning  # noqa: PLC0415 - as above
+    from orlop.errors import InvalidFilter  # noqa: PLC0415 - as above
+    from orlop.inside.allowance import allowance  # noqa: PLC0415 - as above
 
+    try:
+        allowance(allowed)
+    except InvalidFilter as error:
+        raise WrongUsage(str(error), "--allow") from error
     for word in allowed:
         rule, mark, _ = word.partition(":")
         is_fingerprint = not mark and len(rule) == _FINGERPRINT and set(rule) <= _HEX
-        if rule and not is_fingerprint and meaning(rule) == rule:
+        if not is_fingerprint and meaning(rule) == rule:
             complain(f"Warning: --allow {word!r} allows nothing: it is neither a rule nor a fingerprint")
 
 

@@ -100,8 +100,10 @@ def diff(
     if found.uncertain:
         from orlop.cli.show import output  # noqa: PLC0415 - as in `_records`
 
+        count = "1 file" if found.uncertain == 1 else f"{found.uncertain} files"
+        were = "was" if found.uncertain == 1 else "were"
         output.complain(
-            f"{found.uncertain} files of equal size in different layers were not compared; --content compares them"
+            f"{count} of equal size in different layers {were} not compared; --content compares what is in them"
         )
     return FOUND if found.changes else 0
 

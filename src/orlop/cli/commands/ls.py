@@ -58,9 +58,9 @@ def ls(
         top = files.real_path(path, follow=False) if itself or (long and records is None) else listed_at(files, path)
         recursive = recursive and not itself
         if recursive and records is None and not long:
-            show.write_lines(_shown(files, top, layers=layers))
+            show.write_lines(_shown(files, top, path, layers=layers))
             return
-        found = _listed(files, top, itself=itself, recursive=recursive)
+        found = _listed(files, top, path, itself=itself, recursive=recursive)
         if records is not None:
             for _, info in found:
                 records.print(show.record(info))
@@ -70,26 +70,28 @@ def ls(
             show.write_lines(f"{info.layer:>3} {shown}" if layers else shown for shown, info in found)
 
 
-def _listed(files: ImageFiles, top: str, *, itself: bool, recursive: bool) -> Iterator[tuple[str, FileInfo]]:
-    """Yield what is to be listed of a real path, each with the name that is shown: its path below that."""
+def _listed(
+    files: ImageFiles, top: str, asked: str, *, itself: bool, recursive: bool
+) -> Iterator[tuple[str, FileInfo]]:
+    """Yield what is to be listed of a real path, each with the name that is shown: its path below that, or as asked."""
     if recursive:
-        yield from ((shown, files.info(real, node)) for shown, real, node in _below(files, top))
+        yield from ((shown, files.info(real, node)) for shown, real, node in _below(files, top, asked))
     elif itself or files.node(top, follow=False).children is None:
-        yield top.rpartition("/")[2] or top, files[top]
+        yield asked, files[top]
     else:
         for info in files.listdir(top):
             yield info.path.rpartition("/")[2], info
 
 
-def _shown(files: ImageFiles, top: str, *, layers: bool) -> Iterator[str]:
+def _shown(files: ImageFiles, top: str, asked: str, *, layers: bool) -> Iterator[str]:
     """Yield what a short list of all that is below a path has, without looking at more of it than that."""
-    for shown, _, node in _below(files, top):
+    for shown, _, node in _below(files, top, asked):
         yield f"{node.layer + 1:>3} {shown}" if layers else shown
 
 
-def _below(files: ImageFiles, top: str) -> Iterator[tuple[str, str, Node]]:
+def _below(files: ImageFiles, top: str, asked: str) -> Iterator[tuple[str, str, Node]]:
     """Yield what is below a real path, or the file there: the name that is shown, the real path, and the node."""
     cut = len(top.rstrip("/")) + 1
     for real, node in files.below(top):
         if real != top or node.children is None:
-            yield real[cut:] or real.rpartition("/")[2], real, node
+            yield real[cut:] or asked, real, node

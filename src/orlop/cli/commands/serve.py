@@ -357,9 +357,10 @@ def _rates(texts: tuple[str, ...], hosts: Collection[str]) -> dict[str, Rate]:
 
 def _page() -> Page:
     from orlop.api.engine.app import Page  # noqa: PLC0415 - as above
-    from orlop.api.web.site import ENDPOINTS, PARTS, is_page  # noqa: PLC0415 - few servers show it
+    from orlop.api.web.headers import HEADERS, is_page  # noqa: PLC0415 - few servers show it
+    from orlop.api.web.site import ENDPOINTS, PARTS  # noqa: PLC0415 - as above
 
-    return Page(ENDPOINTS, is_page, PARTS)
+    return Page(ENDPOINTS, is_page, PARTS, HEADERS)
 
 
 def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:

@@ -1215,6 +1215,7 @@ return app;
 }
 const COLUMNS = ["Image", "Size", "Unique", "Shared", "Layers", "Created", "", ""];
 let token = "";
+let turn = 0;
 async function ask(path) {
 const answer = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, credentials: "same-origin" });
 if (answer.ok) return answer.json();
@@ -1233,9 +1234,12 @@ showStore(app, store);
 const wanted = new URLSearchParams(location.hash.slice(1)).get("image");
 if (wanted) await open(app, store, wanted, "");
 } catch (error) {
-if (error.status !== 401) throw error;
-askForToken(app);
+if (error.status !== 401) byId("images").replaceChildren(problem(error.message));
+else askForToken(app);
 }
+}
+function problem(text) {
+return showText(element("p", { id: "problem", role: "alert" }), text);
 }
 function askForToken(app) {
 const field = element("input", { type: "password", id: "token", autocomplete: "off" });
@@ -1243,7 +1247,7 @@ const form = element("form", { id: "login", onsubmit: (event) => {
 event.preventDefault();
 token = field.value.trim();
 startLive(app);
-} }, element("label", { htmlFor: "token", textContent: "Token of this server " }), field, " ", element("button", { textContent: "Show" }));
+} }, element("label", { htmlFor: "token", textContent: "Token of this server " }), field, " ", element("button", { textContent: "Show" }), problem(token && "not the token"));
 byId("images").replaceChildren(form);
 field.focus();
 }
@@ -1273,7 +1277,7 @@ images.forEach((image, i) => {
 rows[i].hidden = ![image.id, ...image.names, ...image.layers].some((text) => text.toLowerCase().includes(wanted));
 });
 });
-byId("images").replaceChildren(summary, filter, element("table", { id: "store", role: "table" }, head, ...rows));
+byId("images").replaceChildren(summary, filter, problem(""), element("table", { id: "store", role: "table" }, head, ...rows));
 offerComparisons(app);
 }
 function cell(column, textContent, className = "") {
@@ -1283,9 +1287,14 @@ function offerComparisons(app) {
 for (const one of byId("store").querySelectorAll(".compare")) one.disabled = !app.shownId || one.dataset.id === app.shownId;
 }
 async function open(app, store, id, old) {
+const mine = ++turn;
 byId("status").textContent = "…";
 const query = new URLSearchParams({ name: id, ...(old ? { old } : {}) });
-const data = await ask(`image?${query}`);
+const data = await ask(`image?${query}`).catch((error) => ({ error }));
+if (mine !== turn) return;
+showText(byId("problem"), data.error?.message || "");
+byId("status").textContent = "";
+if (data.error) return;
 const image = store.images.find((one) => one.id === id);
 if (image) data.image.image.name = titleOf(image);
 if (app.shownId !== id || !location.hash.includes(id)) history.pushState(null, "", `#image=${id}`);
