@@ -230,3 +230,58 @@ def test_a_second_signal_while_a_command_ends_by_the_first_is_no_alarm():
         main.main()"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (130, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_while_an_object_is_finalized_ends_the_command_in_silence(number: signal.Signals):
+    program = f"""if True:
+        import os, sys, time
+        from orlop.cli import main
+        class Finalized:
+            def __del__(self):
+                os.kill(os.getpid(), {int(number)})
+                time.sleep(0.01)
+        def dispatch(*_, **__):
+            Finalized()
+            time.sleep(60)
+        main._dispatch = dispatch
+        sys.argv = ["orlop", "images"]
+        main.main()"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, b"")
+
+
+def test_an_object_that_a_signal_left_half_made_does_not_complain():
+    program = """if True:
+        import os, signal, sys, time
+        from orlop.cli import main
+        class Half:
+            def __init__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)
+                self.file = None
+            def __del__(self):
+                self.file.close()
+        main._dispatch = lambda *_, **__: Half()
+        sys.argv = ["orlop", "images"]
+        main.main()"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+def test_an_error_of_a_finalizer_is_told_where_no_signal_came():
+    program = """if True:
+        import sys
+        from orlop.cli import main
+        class Broken:
+            def __del__(self):
+                raise RuntimeError("told")
+        def dispatch(*_, **__):
+            Broken()
+            return 0
+        main._dispatch = dispatch
+        sys.argv = ["orlop", "images"]
+        main.main()"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50, check=False)
+    assert done.returncode == 0
+    assert b"RuntimeError: told" in done.stderr

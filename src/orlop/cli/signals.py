@@ -1,13 +1,19 @@
-"""Signals that end a command: blocks are left on the way out, so that they clean up."""
+"""Signals that end a command: blocks are left on the way out, so that they clean up.
+
+Python ignores what is raised where it finalizes an object, also what a signal's handler raises there. That is kept, and
+the next tick of the alarm raises it where it counts.
+"""
 
 from __future__ import annotations
 
 import signal
+import sys
 
 from orlop.streams.interruption import hasten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
     from types import FrameType
     from typing import NoReturn
 
@@ -17,6 +23,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 0.4
 """Seconds for which a process that a signal ends waits for what it needs to clean up; others may have it for longer."""
 _heard = set[int]()
+_ignored: list[BaseException] = []
 
 
 class Terminated(BaseException):
@@ -35,12 +42,15 @@ def heed() -> None:
             signal.signal(number, _terminate)
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _unraisable
     _interrupt_waiting()
 
 
 def forget() -> None:
     """Forget signals that have come: they ended an earlier command of this process."""
     _heard.clear()
+    _ignored.clear()
     hasten(None)
 
 
@@ -73,6 +83,14 @@ def _terminate(number: int, _: FrameType | None) -> NoReturn:
     raise Terminated(number)
 
 
+def _unraisable(told: UnraisableHookArgs) -> None:
+    """Keep the end that a signal asks for where Python would ignore it, see above."""
+    if isinstance(told.exc_value, KeyboardInterrupt | Terminated):
+        _ignored.append(told.exc_value)
+    elif not _heard:  # objects that a signal left half made cannot be finalized
+        sys.__unraisablehook__(told)
+
+
 def _interrupt_waiting() -> None:
     """Interrupt reads regularly: a signal that comes just before one would be seen when it returns, perhaps never."""
     # Whoever started this process with an alarm wants it to end with it.
@@ -83,7 +101,9 @@ def _interrupt_waiting() -> None:
 
 
 def _tick(*_: object) -> None:
-    """Do nothing: what the tick interrupts has been interrupted."""
+    """Do nothing, as what the tick interrupts has been interrupted, or raise what was ignored."""
+    if _ignored:
+        raise _ignored.pop()
 
 
 def let_waiting_be() -> None:
