@@ -177,8 +177,8 @@ class SQLiteMetadata(Metadata):
         self._updates = True
         with explaining_sqlite(self._path):
             connection = self._connection()
-        rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts)
         sound: Soundness = self._local.sound
+        rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts, has_lost=sound.has_lost)
         committing = durable = False
         try:
             with self.lock(), explaining_sqlite(self._path):
