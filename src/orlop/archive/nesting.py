@@ -39,7 +39,7 @@ class Nesting:
 
 
 def require_shallow(depth: int) -> None:
-    """Raise `InvalidArchive` where an index lies deeper than readers of archives follow, which begin above the outermost."""
+    """Raise `InvalidArchive` where an index lies deeper than readers follow, which begin above the outermost."""
     if depth >= _MAX_NESTING:
         msg = f"indexes are nested more than {_MAX_NESTING} deep; they are refused"
         raise InvalidArchive(msg)
