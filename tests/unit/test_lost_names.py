@@ -78,6 +78,22 @@ def test_layers_that_a_lost_image_may_have_stay_where_another_is_removed_over_ht
     assert {path.name for path in blobs(root)} == before
 
 
+def test_blobs_that_have_lost_their_rows_with_the_image_stay(root, caplog):
+    with orlop.open(root) as images:
+        images.remove("above:1")
+    before = {path.name for path in blobs(root)}
+    sql(root, "PRAGMA foreign_keys=OFF", *(f"DELETE FROM {table}" for table in ("diff_blob", "chain", "diff", "blob")))
+    with orlop.open(root) as images:
+        for dry_run in (True, False):
+            assert images.gc(dry_run=dry_run).freed == 0
+    assert {path.name for path in blobs(root)} == before
+    assert "has lost what it means" in caplog.text
+    with orlop.open(root) as images:
+        images.remove("lost:1")
+        images.gc()
+    assert not blobs(root)
+
+
 def test_a_dry_run_tells_what_stays_for_a_lost_image(root):
     with orlop.open(root) as images:
         report = images.prune(all=True, dry_run=True)
