@@ -189,6 +189,10 @@ class StoreMachine(RuleBasedStateMachine):
         stack = self.stacks.pop(image)
         self.parents = {child: parent for child, parent in self.parents.items() if image not in {child, parent}}
         gone = before - self.needed()
+        # A name that leads nowhere would keep the layers: what it meant may have been lost.
+        for name in [name for name, meant in self.names.items() if meant == image]:
+            self.store(pick).references.delete(Reference.parse(name))
+            del self.names[name]
         deleted = self.store(pick).images.delete(ImageID.parse(image))
         assert [str(one.chain_id) for one in deleted] == [chain for chain in reversed(chains(stack)) if chain in gone]
 

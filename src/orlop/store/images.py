@@ -136,6 +136,8 @@ class ImageStore:
     def delete(self, image_id: ImageID) -> tuple[LayerMetadata, ...]:
         """Delete an image and return the layers that went with it, top first. Its children lose their parent.
 
+        Delete its names first: in one database with them, a name that leads nowhere keeps all layers until it goes.
+
         Raises:
             ImageNotFound: there is none.
         """
