@@ -137,6 +137,11 @@ def test_what_is_open_cannot_be_copied_and_goes_on(
             gc.collect()
         assert len(images.images()) == len(archive.images) == 3
         assert files.listdir("/")
+        # A copy would release what they protect, and they would not know.
+        layer = images.layer_store.get(next(iter(images.layer_store.map())))
+        for one in (layer, images._store.leases.hold([])):
+            with pytest.raises(errors.WrongType, match="cannot be copied or pickled"):
+                copied(one)
         with pytest.raises(errors.WrongType, match="cannot be copied or pickled"):
             copied(images)
     images.close()

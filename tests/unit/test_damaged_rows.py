@@ -464,7 +464,7 @@ def test_what_all_layers_take_is_not_told_where_their_forms_are_recorded_wrongly
     assert command(place, "images", capsys=capsys)[0] == 0
 
 
-@pytest.mark.parametrize("words", [("store", "copy", "{}/copied"), ("store", "backup", "{}/backup")])
+@pytest.mark.parametrize("words", [("store", "copy", "{}/copied"), ("store", "backup", "{}/another")])
 def test_a_copy_holds_the_layers_that_a_name_which_has_lost_its_image_may_have_had(place, words, data, capsys):
     with orlop.open(place / "root") as images:
         images.load(data / "dockerd-20.10-overlay2" / "tiny.tar")
@@ -480,7 +480,7 @@ def test_a_copy_holds_the_layers_that_a_name_which_has_lost_its_image_may_have_h
 
 
 @pytest.mark.parametrize("digest", [f"sha256:{'0' * 64}"])
-@pytest.mark.parametrize("words", [("store", "copy", "{}/copied"), ("store", "backup", "{}/backup")])
+@pytest.mark.parametrize("words", [("store", "copy", "{}/copied"), ("store", "backup", "{}/another")])
 def test_a_copy_holds_what_a_name_that_has_lost_its_manifest_may_have_named(place, words, digest, capsys):
     layout = Layout()
     layout.top(chart(layout) | named("example.com/chart:1"))

@@ -111,7 +111,7 @@ def _changes(rows: PostgresRows) -> None:
 _OF_ALL = frozenset(
     (
         *("all_edges", "blobs", "came", "chains", "contents", "counts", "diff_ids", "heads", "image_ids", "image_rows"),
-        *("has_lost_images", "metadata_of_all", "opaque_blobs", "protected", "state", "unneeded"),
+        *("has_lost_images", "has_lost_meaning", "metadata_of_all", "opaque_blobs", "protected", "state", "unneeded"),
     )
 )
 """Questions about every row there is."""

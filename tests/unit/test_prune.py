@@ -282,6 +282,7 @@ class TestLayers:
             rows.put_lease("dead", [top.chain_id, other.diff_id])
             shop.store.layers.release(other)
         shop.store.leases.close()
+        shop.store.references.delete(Reference.parse("a:1"))
         shop.store.images.delete(ImageID.parse(image))
         report = shop.images.prune()
         assert shop.files() == 0

@@ -17,7 +17,7 @@ from orlop.cli.main import run
 from orlop.errors import DatabaseDamaged, ImageNotFound
 from orlop.streams.directory import Entry
 from tests.crash.pace import PACE, first
-from tests.unit.damage import copied, fill, parent_and_child, rows_of, sql
+from tests.unit.damage import ask, copied, fill, parent_and_child, rows_of, sql
 
 PAGE: Final = 4096
 
@@ -97,11 +97,14 @@ def test_no_page_of_a_database_takes_a_blob_with_it(whole, tmp_path):
         stores.fsck(root, repair=True)
         assert _is_held(root)
         with orlop.open(root) as images:
+            # A name that has lost what it means holds all of it until it is removed, whoever lets go of the rest.
+            for (name,) in ask(root, "SELECT name || suffix FROM reference UNION SELECT name || suffix FROM top"):
+                with suppress(ImageNotFound):
+                    images.remove(str(name))
             assert images.gc(release=True, dry_run=True).freed > 0
             assert _blobs(root) == names
             images.gc(release=True)
             images.prune(all=True)
-        # A name that has lost its image still leads to a manifest.
         assert _blobs(root) < names, tree
         gone += not _blobs(root)
         assert not _is_held(root)

@@ -22,11 +22,12 @@ import hashlib
 from collections import deque
 from itertools import islice
 
+from orlop.archive.nesting import Nesting, require_shallow
 from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
 from orlop.archive.oci_layout import LayoutContent, TopEntry, told_apart
 from orlop.archive.oci_named import MeantManifests
 from orlop.archive.oci_parts import Part, Parts, entry_of, platform_named, subject_of
-from orlop.errors import ContentNotFound, ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
+from orlop.errors import ContentNotFound, ImageNotFound, InvalidInput, LayerNotFound, LimitExceeded
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import (
@@ -66,7 +67,6 @@ _LAYER_TYPES: Final = {
     Compression.GZIP: OCI_LAYER_GZIP,
     Compression.ZSTD: OCI_LAYER_ZSTD,
 }
-_MAX_NESTING: Final = 64
 
 
 def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -> LayoutContent:
@@ -109,6 +109,7 @@ class _Gathered:
         self._references = 0
         self._kept: dict[Digest, Descriptor] = {}
         self._kept_indexes: dict[Digest, bool] = {}
+        self._nesting = Nesting()
         self._meant: dict[Reference, tuple[Digest, str]] = {}
         self._meant_manifests = MeantManifests(rows)
         self._image_descriptors: dict[tuple[ImageID, Digest | None], Descriptor] = {}
@@ -351,9 +352,7 @@ class _Gathered:
 
     def _followed(self, index: Index, seen: set[Digest], depth: int) -> Iterator[Descriptor]:
         """Yield what indexes name that is not an index of the store, and enter each index once."""
-        if depth > _MAX_NESTING:
-            msg = f"indexes are nested more than {_MAX_NESTING} deep; they are refused"
-            raise InvalidArchive(msg)
+        require_shallow(depth)
         self._count(len(index.manifests))
         for descriptor in index.manifests:
             child = self._child(descriptor)
@@ -409,7 +408,8 @@ class _Gathered:
             children = {descriptor.digest: descriptor for descriptor in index.manifests}
             # What speaks of a platform comes after it.
             order = sorted(children.values(), key=lambda child: isinstance(self._child(child), Part))
-            omitted = {child.digest: child for child in order if not self._keep_child(child)}
+            with self._nesting.inside(row.digest, children.keys()):
+                omitted = {child.digest: child for child in order if not self._keep_child(child)}
             # One that came empty is whole as it is; where nothing was selected, so is one of which nothing else came.
             is_kept = always or not self._platforms.asked or not children or len(omitted) < len(children)
             if omitted and is_kept:

@@ -17,7 +17,7 @@ def report(error: Exception, *, debug: bool) -> int:
         import traceback  # noqa: PLC0415 - only where it is asked for
 
         for line in traceback.format_exception(error):
-            output.complain(line.rstrip("\n"))
+            output.complain(line.rstrip("\n"), lines=True)
     # An error of usage comes from click, which is there then.
     if "click" in sys.modules and (status := _usage(error)) is not None:
         return status
@@ -51,12 +51,12 @@ def _usage(error: Exception) -> int | None:
     if not isinstance(error, click.ClickException):
         return None
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        output.complain(error.format_message())
+        output.complain(error.format_message(), lines=True)
         return error.exit_code
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
-        output.complain(context.get_usage())
-        output.complain(f"Try '{context.command_path} --help' for help.\n")
+        output.complain(context.get_usage(), lines=True)
+        output.complain(f"Try '{context.command_path} --help' for help.\n", lines=True)
     # The parser repeats words as they were given, and lists choices on lines of their own.
     words = " ".join(error.format_message().split())
     output.complain(f"Error: {sentence(words)}")

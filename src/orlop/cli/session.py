@@ -122,6 +122,7 @@ def _handler(*, debug: bool) -> logging.Handler:
             if debug and record.exc_info:
                 import traceback  # noqa: PLC0415 - only where it is asked for
 
-                output.complain("".join(traceback.format_exception(record.exc_info[1])).rstrip("\n"))
+                shown = "".join(traceback.format_exception(record.exc_info[1]))
+                output.complain(shown.rstrip("\n"), lines=True)
 
     return Messages()

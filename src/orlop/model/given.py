@@ -74,7 +74,7 @@ def given_texts(values: Iterable[str], what: str) -> list[str]:
 
 
 class Single:
-    """Something that holds descriptors or the like, which a copy of it would release."""
+    """Something that holds descriptors or the like, or protects content, which a copy of it would release."""
 
     __slots__ = ()
 

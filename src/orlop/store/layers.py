@@ -16,7 +16,7 @@ from orlop.errors import (
 )
 from orlop.model.digest import ChainID, DiffID, chain_id, check_digest
 from orlop.model.generic import Protocol
-from orlop.model.given import shown
+from orlop.model.given import Single, shown
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, limits_or, option_of
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.metadata import MAX_SIZE, ChainRow, only_leased
@@ -93,7 +93,7 @@ class LayerGetReleaser(Protocol):
         """Return a layer back and get the layers that went away with it, top first."""
 
 
-class StoredLayer:
+class StoredLayer(Single):
     """A layer of a `LayerStore`, protected until it is released."""
 
     __slots__ = ("_hold", "_row", "_store", "diff")

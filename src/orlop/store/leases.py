@@ -40,6 +40,7 @@ from contextlib import suppress
 from functools import partial
 
 from orlop.errors import LeaseLost
+from orlop.model.given import Single
 from orlop.model.regex import regex
 from orlop.store.rows.metadata import EVERYTHING, LEFT, only_leased
 from orlop.streams.interruption import GivenUp, interrupted_by
@@ -303,7 +304,7 @@ def _let_go(rows: WritableRows, name: str, digests: Sequence[Digest]) -> None:
     rows.put_lease(LEFT, only_leased(rows, digests))
 
 
-class Hold:
+class Hold(Single):
     """Content that is protected from the garbage collector; also a context manager.
 
     Args:

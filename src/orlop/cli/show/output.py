@@ -110,11 +110,12 @@ def bounded(line: str) -> str:
     return f"{line[:half]}… ({left_out:,} characters) …{line[-half:]}"
 
 
-def complain(text: str) -> None:
-    """Write a line, or several, to the standard error, after what the standard output has got so far.
+def complain(text: str, *, lines: bool = False) -> None:
+    """Write a line, or where it is ``lines`` several, to the standard error, after what the standard output has so far.
 
-    Very long ones are `bounded`. URLs in it lose their names and passwords. What the standard output does not take
-    stays in its buffer, so that the last `flush` raises the error.
+    It may quote what others wrote: nothing in it controls a terminal or begins another line, and a very long one is
+    `bounded`. URLs in it lose their names and passwords. What the standard output does not take stays in its buffer,
+    so that the last `flush` raises the error.
     """
     from contextlib import suppress  # noqa: PLC0415 - most commands have nothing to complain about
 
@@ -122,16 +123,16 @@ def complain(text: str) -> None:
         from orlop.model.urls import scrubbed  # noqa: PLC0415 - few lines have one
 
         text = scrubbed(text)
+    if not text.isprintable():
+        from orlop.cli.show.terminal import harmless, harmless_lines  # noqa: PLC0415 - most lines are plain
+
+        text = harmless_lines(text) if lines else harmless(text)
     text = "\n".join(map(bounded, text.split("\n")))
     with suppress(OSError):
         stream = _stdout()
         if stream is not None:
             stream.flush()
     with suppress(OSError, AttributeError):
-        if sys.stderr.isatty():
-            from orlop.cli.show.terminal import harmless_lines  # noqa: PLC0415 - only for a terminal
-
-            text = harmless_lines(text)
         sys.stderr.buffer.write(text.encode("utf-8", "replace") + b"\n")
         sys.stderr.flush()
 

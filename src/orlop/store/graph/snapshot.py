@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orlop.store.graph.documents import Documents
 from orlop.store.graph.stacks import Stacks
-from orlop.store.rows.rows import PINNED
+from orlop.store.rows.rows import EVERYTHING, LOST_ROWS, PINNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,5 +56,11 @@ def take_snapshot(rows: Rows) -> Snapshot:
         forms=tuple(forms),
         opaque=tuple(rows.opaque_blobs()),
         documents=Documents(rows),
-        leases=rows.protected(),
+        leases=_leases(rows),
     )
+
+
+def _leases(rows: Rows) -> Mapping[str, list[Digest]]:
+    """Return what leases protect; a name that has lost what it means protects everything, as a repair does."""
+    found = rows.protected()
+    return {**found, LOST_ROWS: [EVERYTHING]} if rows.has_lost_meaning() else found

@@ -156,6 +156,10 @@ class Rows(ContentRows):
         """Return whether a name means an image that is not there: only that could tell which layers it had."""
 
     @abstractmethod
+    def has_lost_meaning(self) -> bool:
+        """Return whether a name means an image or a manifest that is not there: what it had may be anything."""
+
+    @abstractmethod
     def children(self, image: Digest) -> list[ImageID]:
         """Return the images whose parent this is."""
 

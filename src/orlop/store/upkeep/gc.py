@@ -256,6 +256,10 @@ class _Collection:
             what = "%s lacks blobs that its rows name, so what no row names stays; run `orlop fsck`"
             _log.warning(what, self._store.root)
             return
+        if strays and rows.has_lost_meaning():
+            what = "a name in %s has lost what it means, so what no row names stays; `orlop fsck` tells which"
+            _log.warning(what, self._store.root)
+            return
         for leftover in strays:
             self._clear("stray", leftover, "no row names it")
 

@@ -39,3 +39,13 @@ def require_no_lost_rows(store: Store, rows: Rows, refused: str) -> None:
     if has_lost_rows(rows):
         msg = f"a repair could not read all rows of the store {store.root}, and {refused}; {ADVICE}"
         raise DatabaseDamaged(msg)
+
+
+def require_no_lost_meaning(store: Store, rows: Rows, refused: str) -> None:
+    """Raise `DatabaseDamaged` where a name has lost its image or its manifest; ``refused`` as above."""
+    if rows.has_lost_meaning():
+        msg = (
+            f"a name of the store {store.root} has lost what it means, and {refused}; `orlop fsck` tells which:"
+            " restore, load or pull that again, or remove the name"
+        )
+        raise DatabaseDamaged(msg)

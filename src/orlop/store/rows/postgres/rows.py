@@ -14,7 +14,7 @@ from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.rows.metadata import parent_of
 from orlop.store.rows.postgres.content import PostgresContentRows
 from orlop.store.rows.postgres.passing import columns_of, digests_of, sorted_texts
-from orlop.store.rows.postgres.tables import CHILDREN, HAS_LOST_IMAGES, STATE
+from orlop.store.rows.postgres.tables import CHILDREN, HAS_LOST_IMAGES, HAS_LOST_TOPS, STATE
 from orlop.store.rows.values import chain_row, diff_row, image_row, labels, reference_row
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class PostgresRows(PostgresContentRows):
     def has_lost_images(self) -> bool:
         """Return whether a name means an image that is not there."""
         return bool(self.value(HAS_LOST_IMAGES))
+
+    def has_lost_meaning(self) -> bool:
+        """Return whether a name means an image or a manifest that is not there."""
+        return self.has_lost_images() or bool(self.value(HAS_LOST_TOPS))
 
     def children(self, image: Digest) -> list[ImageID]:
         """Return the images whose parent this is."""

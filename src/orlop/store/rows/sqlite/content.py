@@ -13,7 +13,7 @@ from orlop.store.rows.values import blob_row, edge_row, manifest_row, text, top_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Final
 
     from orlop.store.rows.metadata import BlobRow, EdgeRow, ManifestRow, TopRow
@@ -100,9 +100,17 @@ _HAS_NAMES: Final = """SELECT EXISTS (SELECT 1 FROM reference WHERE name = ?1)
 class SQLiteContentRows(PassingRows):
     """Content inside one transaction of one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, *, doubts: Doubts = NO_DOUBTS) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        doubts: Doubts = NO_DOUBTS,
+        has_lost: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(connection)
         self._doubts = doubts
+        self._has_lost = has_lost
+        self._is_held_for_lost: bool | None = None
         self._freed: set[str] = set()
 
     def manifests(self, image: Digest) -> list[ManifestRow]:
@@ -283,7 +291,18 @@ class SQLiteContentRows(PassingRows):
         """Forget those of these manifests, and of all below them and about them, that nothing reaches any more."""
         if starts := sorted(set(digests)):
             found = self._run(_UNREACHED_NEAR, (plain_json.dumps(starts),)).fetchall()
-            self._delete_manifests([text("manifest", digest) for (digest,) in found])
+            if found and not self._may_be_of_lost():
+                self._delete_manifests([text("manifest", digest) for (digest,) in found])
+
+    def _may_be_of_lost(self) -> bool:
+        """Return whether what nothing needs may belong to what a name means that has lost its row.
+
+        That is asked once in a write, before the first thing goes: of all names, as the write reads all rows anyway
+        before it commits what goes.
+        """
+        if self._is_held_for_lost is None:
+            self._is_held_for_lost = self._has_lost()
+        return self._is_held_for_lost
 
     def _delete_manifests(self, digests: Iterable[str]) -> None:
         for digest in digests:
@@ -327,9 +346,12 @@ class SQLiteContentRows(PassingRows):
         return self._forget_blobs(freed)
 
     def _forget_blobs(self, digests: Iterable[str]) -> list[Digest]:
-        statement = f"DELETE FROM blob WHERE digest = ? AND {UNNEEDED_BLOB} RETURNING digest"  # noqa: S608 - constants
+        statement = f"SELECT digest FROM blob WHERE digest = ? AND {UNNEEDED_BLOB}"  # noqa: S608 - constants
         gone = digests_of(Digest, [row for one in digests for row in self._run(statement, (one,)).fetchall()])
-        if gone:
-            self._going().blobs.update(map(str, gone))
-            self._going().leased.update(map(str, gone))
+        if not gone or self._may_be_of_lost():
+            return []
+        for digest in gone:
+            self._run("DELETE FROM blob WHERE digest = ?", (str(digest),))
+        self._going().blobs.update(map(str, gone))
+        self._going().leased.update(map(str, gone))
         return sorted(gone)

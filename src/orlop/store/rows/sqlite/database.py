@@ -177,9 +177,9 @@ class SQLiteMetadata(Metadata):
         self._updates = True
         with explaining_sqlite(self._path):
             connection = self._connection()
-        rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts)
         sound: Soundness = self._local.sound
-        committing = durable = False
+        rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts, has_lost=sound.has_lost)
+        committing, durable, owner = False, False, os.getpid()
         try:
             with self.lock(), explaining_sqlite(self._path):
                 try:
@@ -192,6 +192,7 @@ class SQLiteMetadata(Metadata):
                     self._local.rows = rows
                     before = connection.total_changes
                     yield rows
+                    BLOCKS.require_owner(owner, self._root.path)
                     if rows.gone is not None:
                         sound.require_unneeded(rows.gone)
                     for action in rows.preparations:
@@ -208,9 +209,9 @@ class SQLiteMetadata(Metadata):
                     sound.committed()
                 except BaseException as error:
                     # A signal may interrupt just as COMMIT returns: then only the connection knows that it is done.
-                    ended = committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction
-                    durable = durable or ended
-                    if not durable:
+                    durable |= committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction
+                    # In a forked child the transaction, and what its end does to files, are the parent's.
+                    if not durable and os.getpid() == owner:
                         with suppress(sqlite3.Error):
                             connection.execute("ROLLBACK")
                         sure = not committing or is_undone(connection, error)
@@ -268,8 +269,7 @@ class SQLiteMetadata(Metadata):
         if self._pid != os.getpid():
             _abandoned.extend(self._connections.values())
             self._connections, self._local = {}, threading.local()
-            self._guard = threading.Lock()
-            self._writer = None
+            self._guard, self._writer = threading.Lock(), None
             self._copy.forget()
             self._pid = os.getpid()
 

@@ -13,7 +13,8 @@ So a fork finds SQLite at rest where that is possible. It waits for the writes o
 keeps new ones waiting. Then it closes all connections that are in no block; their threads open others when they next
 need one. What it cannot close is in a block of a reader, or of a writer that did not end in time:
 
-- after a fork in the middle of a write, a child that writes is refused with a sentence;
+- after a fork in the middle of a write, a child that writes is refused with a sentence, and so is one that comes to the
+  end of that write: it neither commits nor undoes what its parent has begun;
 - after a fork in the middle of a read, a child reads and writes, and its parent must not end before it.
 
 `_turn` is held from the moment at which SQLite is at rest until the fork is done, so that no block begins in between.
@@ -58,6 +59,12 @@ class Blocks:
     def add(self, member: Forking) -> None:
         """Register an object that has connections, as long as it lives."""
         self._members.add(member)
+
+    def require_owner(self, owner: int, place: str) -> None:
+        """Raise StoreInUse in a child that was forked in a block that writes, which only the ``owner`` process ends."""
+        if os.getpid() != owner:
+            why = "it was forked in a write of its parent, which alone can end it; write before the fork, or after it"
+            raise StoreInUse(f"this process changes nothing in {place}: {why}")
 
     def require_whole(self, place: str) -> None:
         """Raise StoreInUse if this process cannot write in a place."""

@@ -100,7 +100,7 @@ class MemoryMetadata(Metadata):
                 raise RuntimeError(msg)
             yield outer
             return
-        rows = SQLiteRows(self._connection, writable=True)
+        rows = SQLiteRows(self._connection, writable=True, has_lost=self._sound.has_lost)
         done = False
         try:
             with self._block(rows, "BEGIN IMMEDIATE"):

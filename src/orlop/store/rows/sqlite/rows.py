@@ -8,7 +8,7 @@ from orlop.store.rows.metadata import EVERYTHING
 from orlop.store.rows.sqlite.content import SQLiteContentRows
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import digests_of
-from orlop.store.rows.sqlite.tables import CHILDREN, LOST_IMAGES, UNNEEDED_BLOB
+from orlop.store.rows.sqlite.tables import CHILDREN, LOST_IMAGES, LOST_MEANING, UNNEEDED_BLOB
 from orlop.store.rows.values import (
     blob_row,
     chain_row,
@@ -23,7 +23,7 @@ from orlop.store.rows.values import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ReferenceRow
     from orlop.store.rows.sqlite.doubts import Doubts
@@ -42,8 +42,15 @@ _NAMED_PARENTS = f"image.id IN (SELECT image FROM reference WHERE EXISTS ({CHILD
 class SQLiteRows(SQLiteContentRows):
     """The rows inside one transaction of one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, *, writable: bool = False, doubts: Doubts = NO_DOUBTS) -> None:
-        super().__init__(connection, doubts=doubts)
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        writable: bool = False,
+        doubts: Doubts = NO_DOUBTS,
+        has_lost: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__(connection, doubts=doubts, has_lost=has_lost)
         self.writable = writable
 
     # Images and their metadata.
@@ -106,7 +113,11 @@ class SQLiteRows(SQLiteContentRows):
 
     def has_lost_images(self) -> bool:
         """Return whether a name means an image that is not there."""
-        return bool(self._run(f"SELECT {LOST_IMAGES}").fetchone()[0])
+        return bool(self._value(f"SELECT {LOST_IMAGES}"))
+
+    def has_lost_meaning(self) -> bool:
+        """Return whether a name means an image or a manifest that is not there."""
+        return bool(self._value(LOST_MEANING))
 
     def children(self, image: Digest) -> list[ImageID]:
         """Return the images whose parent this is."""
@@ -292,7 +303,7 @@ class SQLiteRows(SQLiteContentRows):
 
     def _drop_chain(self, chain_id: ChainID) -> ChainRow | None:
         row = self.chain(chain_id)
-        if row is None or self._chain_is_needed(chain_id):
+        if row is None or self._chain_is_needed(chain_id) or self._may_be_of_lost():
             return None
         self._run("DELETE FROM chain WHERE id = ?", (str(chain_id),))
         return row
@@ -312,7 +323,7 @@ class SQLiteRows(SQLiteContentRows):
             OR EXISTS (SELECT 1 FROM lease WHERE digest IN (?1, ?2))""",
             (str(diff_id), str(EVERYTHING)),
         )
-        if needed.fetchone()[0]:
+        if needed.fetchone()[0] or self._may_be_of_lost():
             return None
         blobs = [row.digest for row in self.blobs_of(diff_id)]
         if self._run("DELETE FROM diff WHERE id = ?", (str(diff_id),)).rowcount == 0:

@@ -13,6 +13,7 @@ import time
 from contextlib import nullcontext
 
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
+from orlop.store.rows.sqlite.tables import LOST_MEANING
 from orlop.streams.interruption import interruptible
 
 TYPE_CHECKING = False
@@ -39,6 +40,7 @@ class Soundness:
         self._path = path
         self._asked = 0
         self._moment: tuple[int, int] | None = None
+        self._has_lost = True
         self._until = 0.0
 
     def begin(self) -> None:
@@ -55,6 +57,13 @@ class Soundness:
             with interruptible(self._connection):
                 require_unneeded(going, self._connection)
 
+    def has_lost(self) -> bool:
+        """Return whether a name has lost what it means, of rows that are not known to be sound by asking each name."""
+        return (self._moment is None or self._has_lost) and self._asks_lost()
+
+    def _asks_lost(self) -> bool:
+        return bool(self._connection.execute(LOST_MEANING).fetchone()[0])
+
     def committed(self) -> None:
         """Note that the write is durable: what it left is as sound as what it found."""
         if self._moment is not None:
@@ -70,6 +79,7 @@ class Soundness:
             with interruptible(self._connection):
                 doubts = look_through(lambda: nullcontext(self._connection), self._path)
             if not doubts and moment == moment_of(self._connection):
+                self._has_lost = self._asks_lost()
                 self._moment, self._until = moment, time.monotonic() + _SECONDS
         except (sqlite3.Error, UnicodeDecodeError):
             # The next removal asks for itself, and says what is wrong.

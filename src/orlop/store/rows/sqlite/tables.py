@@ -33,6 +33,9 @@ LOST_TOPS: Final = "EXISTS (SELECT 1 FROM top WHERE digest NOT IN (SELECT digest
 LOST_IMAGES: Final = "EXISTS (SELECT 1 FROM reference WHERE image NOT IN (SELECT id FROM image))"
 """Whether a name has lost the image that it means: only that could tell which layers it had."""
 
+LOST_MEANING: Final = f"SELECT {LOST_IMAGES} OR {LOST_TOPS}"
+"""Asks whether a name has lost what it means, of every name there is."""
+
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
