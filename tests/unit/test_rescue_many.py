@@ -231,7 +231,8 @@ def test_documents_that_small_ones_lead_to_again_and_again_are_bounded(tmp_path)
             content.document(f"sha256:{name}", what="it")
 
 
-def test_entries_that_each_go_on_to_the_end_of_a_damaged_list_are_not_all_tried(monkeypatch):
+@pytest.mark.parametrize("depth", [50, 500])  # which ends in the string, and in most Pythons by its depth
+def test_entries_that_each_go_on_to_the_end_of_a_damaged_list_are_not_all_tried(monkeypatch, depth):
     begin = b'{"id":"%064x","x":[' % 1
     entry = b'{"id":"%064x"}' % 2
     decoded = 0
@@ -243,7 +244,7 @@ def test_entries_that_each_go_on_to_the_end_of_a_damaged_list_are_not_all_tried(
             return super().raw_decode(s, idx)
 
     monkeypatch.setattr("orlop.foreign.documents.json.JSONDecoder", Counted)
-    raw = b"[" + begin * 500 + b'"' + b"a" * 100_000
+    raw = b"[" + begin * depth + b'"' + b"a" * 100_000
     assert not list(salvaged_entries(raw))
     assert decoded < 10 * len(raw)
     # What is whole behind a few of them is found all the same.

@@ -75,6 +75,13 @@ def salvaged_entries(raw: bytes) -> Iterator[dict[str, object]]:
         except (RecursionError, ValueError) as error:
             tries += 1
             position = begin.end()
-            left -= (error.pos if isinstance(error, json.JSONDecodeError) else len(document)) - begin.start()
+            left -= _end_of_try(error, document) - begin.start()
         else:
             yield entry
+
+
+def _end_of_try(error: Exception, document: str) -> int:
+    """Return how far a decoder has read that raised this: an unterminated string is told by where it begins."""
+    if isinstance(error, json.JSONDecodeError) and not error.msg.startswith("Unterminated string"):
+        return error.pos
+    return len(document)
