@@ -49,7 +49,7 @@ def test_servers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
         until(lambda: not folder.exists())
-        assert not any(_runs(number) for number in servers)
+        until(lambda: not any(_runs(number) for number in servers))  # one that was killed takes a moment to end
         assert bystander.poll() is None
     finally:
         bystander.kill()
