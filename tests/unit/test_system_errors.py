@@ -281,10 +281,11 @@ def test_the_longest_path_of_a_database_is_known(tmp_path, size, fits):
     root = tmp_path.joinpath(*("a" * length for length in folders))
     assert len(os.fsencode(root / "metadata.db")) == size
     if fits:
-        assert orlop.open(root).images() == []
+        with orlop.open(root) as images:
+            assert images.images() == []
     else:
-        with pytest.raises(errors.StorageError, match="505 bytes"):
-            orlop.open(root).images()
+        with orlop.open(root) as images, pytest.raises(errors.StorageError, match="505 bytes"):
+            images.images()
 
 
 def test_a_move_to_another_file_system_says_what_a_store_needs(tmp_path):
