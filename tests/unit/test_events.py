@@ -126,7 +126,9 @@ def test_what_another_process_does_is_told(images):
 
 
 def test_a_name_whose_image_is_gone_can_still_be_removed_and_is_told(images, caplog):
-    images.image_store.delete(images.inspect(TINY).image.id)
+    image = images.inspect(TINY).image.id
+    with images.store.metadata.write() as rows:
+        rows.delete_image(image)
     start = images.last_event()
     images.remove("example/tiny:1.0")
     assert told(images, start) == [("untag", TINY, TINY)]

@@ -60,7 +60,7 @@ class SQLiteStoreBackend(StoreBackend):
             if not rows.delete_image(digest):
                 raise missing(digest)
             # A name without its image is the mark of a loss: collections keep everything for it.
-            rows.delete_references([(one.name, one.suffix) for one in rows.references(digest)])
+            rows.delete_references([(one.name, one.suffix) for one in rows.references(image=digest)])
 
     def _set_metadata(self, digest: Digest, key: str, data: bytes) -> None:
         with self.metadata.write() as rows:
