@@ -148,3 +148,16 @@ def test_what_an_image_of_an_index_had_goes_as_the_image_store_deletes_it(tmp_pa
         for one in ids:
             images._store.images.delete(one)
     assert blobs(tmp_path / "store") == []
+
+
+def test_a_collection_says_why_nothing_goes_while_a_name_has_lost_its_image(root, caplog):
+    with orlop.open(root) as images:
+        images.remove("above:1")
+        for dry_run in (True, False):
+            caplog.clear()
+            assert images.gc(dry_run=dry_run).freed == 0
+            assert caplog.text.count("has lost what it means") == 1
+        caplog.clear()
+        images.remove("lost:1")
+        assert images.gc().freed > 0
+    assert "has lost" not in caplog.text
