@@ -132,3 +132,32 @@ def test_an_earlier_backup_stays_as_it_is_where_a_name_has_lost_its_image(tmp_pa
         assert str(images.inspect("lost:1").image.id) == lost
     # A new one takes what is there.
     stores.backup(root, tmp_path / "another")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_an_image_of_an_index_had_goes_as_the_image_store_deletes_it(tmp_path, count):
+    layout = Layout()
+    platforms = [layout.image(name, architecture=name, platform=True) for name in ("amd64", "arm64")[:count]]
+    layout.top(layout.index(*platforms) | named("example.com/app:1"))
+    with orlop.open(tmp_path / "store") as images:
+        images.load(io.BytesIO(layout.pack()))
+        assert len(blobs(tmp_path / "store")) >= count
+        with images._store.metadata.read() as rows:
+            ids = list(rows.image_ids())
+        assert len(ids) == count
+        for one in ids:
+            images._store.images.delete(one)
+    assert blobs(tmp_path / "store") == []
+
+
+def test_a_collection_says_why_nothing_goes_while_a_name_has_lost_its_image(root, caplog):
+    with orlop.open(root) as images:
+        images.remove("above:1")
+        for dry_run in (True, False):
+            caplog.clear()
+            assert images.gc(dry_run=dry_run).freed == 0
+            assert caplog.text.count("has lost what it means") == 1
+        caplog.clear()
+        images.remove("lost:1")
+        assert images.gc().freed > 0
+    assert "has lost" not in caplog.text

@@ -61,11 +61,12 @@ _SUSPECTS: Final = (
         rb"(?<=pscale_pw_)|(?<=sbp_)[a-f0-9]{40}|(?<=figd_)[A-Za-z0-9_-]{40}|(?<=CCIPAT_)[A-Za-z0-9]{22}_|"
         rb"(?<=sq[upa]_)[a-f0-9]{40}|(?<=ops_)eyJ|(?<=lsv2_)(?:pt|sk)_[a-f0-9]{32})|"
         rb"(?<=[icurRdes2om1fphngk][oatSpwlk12rixue]_)(?=[A-Za-z0-9_+/-]{20})"
-        rb"(?:(?<=aio_)[A-Za-z0-9]{28}|(?<=bk[uc][at]_)[a-f0-9]{40}|(?<=CLOJARS_)[a-z0-9]{60}|(?<=dd[pw]_)[A-Za-z0-9]{36}|(?<=duffel_)live_|"
+        rb"(?:(?<=aio_)[A-Za-z0-9]{28}|(?<=bk[uc][art]_)[a-f0-9]{40}|(?<=CLOJARS_)[a-z0-9]{60}|(?<=dd[pw]_)[A-Za-z0-9]{36}|(?<=duffel_)live_|"
         rb"(?<=sk_)[a-f0-9]{48}|(?<=fo1_)[A-Za-z0-9_-]{43}|(?<=fm2_)|(?<=fm1[ar]_)|"
         rb"(?<=napi_)[a-z0-9]{60}|(?<=nfp_)[A-Za-z0-9_]{36}|(?<=pcsk_)[A-Za-z0-9]{5,7}_|(?<=phx_)[A-Za-z0-9]{40}|"
         rb"(?<=pnu_)[A-Za-z0-9]{36}|(?<=rdme_)[a-z0-9]{70}|(?<=re_)[A-Za-z0-9]{8}_[A-Za-z0-9]{24}|(?<=shippo_)live_|"
-        rb"(?<=sgp_)(?:local_|[a-f0-9]{16})|(?<=vercel_)blob_rw_|(?<=zpka_)[a-z0-9]{32}_))"
+        rb"(?<=sgp_)(?:local_|[a-f0-9]{16})|(?<=vercel_)blob_rw_|(?<=zpka_)[a-z0-9]{32}_)|"
+        rb"(?<=bkct_)[A-Za-z0-9_-]{2,40}\.[A-Za-z0-9]{60})"
     ),
     re.compile(
         rb"-(?:(?<=[tsrbpaiklYXeEcyxK]-)(?:(?:(?<=gl[drf]t-)|(?<=gl(?:p[at]t|cbt|imt|oas|rtr)-)|(?<=gl(?:soa|ffc)t-)|"

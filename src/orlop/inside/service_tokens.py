@@ -27,7 +27,10 @@ SERVICES: Final = {
         re.compile(rb"ABSKQmVkcm9ja0FQSUtleS[A-Za-z0-9+/]{80,300}+={0,2}+" + END),
     ),
     "buildkite-token": Rule(
-        "a token of Buildkite", (b"bkua_", b"bkct_"), re.compile(rb"bk(?:ua|ct)_[a-f0-9]{40}" + END)
+        "a token of Buildkite",
+        (b"bkua_", b"bkur_", b"bkct_"),
+        # Those of clusters begin with the number of an organization.
+        re.compile(rb"bk(?:(?:u[ar]|ct)_[a-f0-9]{40}|ct_[A-Za-z0-9_-]{2,40}\.[1-9A-HJ-NP-Za-km-z]{60,90}+)" + END),
     ),
     "clojars-token": Rule("a token of Clojars", (b"CLOJARS_",), re.compile(rb"CLOJARS_[a-z0-9]{60}" + END)),
     "contentful-token": Rule("a token of Contentful", (b"CFPAT-",), re.compile(rb"CFPAT-[A-Za-z0-9_-]{43}" + END)),
@@ -37,7 +40,7 @@ SERVICES: Final = {
     ),
     "elevenlabs-key": Rule("a key of ElevenLabs", (b"sk_",), re.compile(rb"sk_[a-f0-9]{48}" + END)),
     "flutterwave-key": Rule(
-        "a secret key of Flutterwave", (b"FLWSECK-",), re.compile(rb"FLWSECK-[a-f0-9]{32}-X" + END)
+        "a secret key of Flutterwave", (b"FLWSECK-",), re.compile(rb"FLWSECK-[a-f0-9]{32}-(?:[a-z0-9]{8,20}-)?X" + END)
     ),
     "fly-token": Rule(
         "a token of Fly.io",
@@ -79,7 +82,10 @@ SERVICES: Final = {
         re.compile(rb"SWM(?:KEY-1-[A-Za-z0-9+/]{43}|TKN-1-[a-z0-9]{50}-[a-z0-9]{25})" + END),
     ),
     "tavily-key": Rule(
-        "a key of Tavily", (b"tvly-",), re.compile(rb"tvly-(?:dev-|prod-)?[A-Za-z0-9]{32}" + END), is_varied
+        "a key of Tavily",
+        (b"tvly-",),
+        re.compile(rb"tvly-(?:dev-|prod-)?(?:[A-Za-z0-9]{32}|[A-Za-z0-9]{4,8}-[A-Za-z0-9]{36,48}+)" + END),
+        is_varied,
     ),
     "vercel-token": Rule(
         "a token of a store of Vercel",

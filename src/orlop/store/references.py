@@ -29,6 +29,8 @@ class ReferenceStore:
     def set(self, reference: Reference, image: ImageID) -> ImageID | None:
         """Point a name with a tag or digest to an image, and return the other image it pointed to before, if any.
 
+        Whether there is such an image is not checked; a name without one holds all that nothing else needs.
+
         Raises:
             WrongType: these are not a reference and an image ID. InvalidReference: the name has neither tag nor digest,
                 or could be taken for an ID.

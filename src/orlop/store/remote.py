@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -261,11 +261,8 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
     endpoint = value("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     region = value("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
     ca, allow_http = value("AWS_CA_BUNDLE", "SSL_CERT_FILE") or None, _flag(variables, "AWS_ALLOW_HTTP")
-    if ca is not None and not os.path.isfile(ca):
-        raise InvalidInput(f"{ca} does not exist; set AWS_CA_BUNDLE to a file with the certificates of authorities")
     if ca is not None:
-        state = os.stat(ca)
-        _require_certificates(ca, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+        _require_certificates(ca, _state_of(ca))
     return S3Settings(
         bucket=url.bucket,
         prefix=url.prefix,
@@ -281,6 +278,15 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
         sse_c_key=value("ORLOP_S3_SSE_C_KEY"),
         equal_parts=_flag(variables, "ORLOP_S3_EQUAL_PARTS"),
     )
+
+
+def _state_of(path: str) -> tuple[int, ...]:
+    """Return what is another once a file has changed. Raises `InvalidInput` where there is none."""
+    with suppress(OSError):
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode):
+            return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    raise InvalidInput(f"{path} does not exist; set AWS_CA_BUNDLE to a file with the certificates of authorities")
 
 
 @lru_cache(maxsize=8)

@@ -57,10 +57,10 @@ class SQLiteStoreBackend(StoreBackend):
 
     def _delete(self, digest: Digest) -> None:
         with self.metadata.write() as rows:
+            # Before the image: a name without one is the mark of a loss, for which all layers and manifests are kept.
+            rows.delete_references([(one.name, one.suffix) for one in rows.references(image=digest)])
             if not rows.delete_image(digest):
                 raise missing(digest)
-            # A name without its image is the mark of a loss: collections keep everything for it.
-            rows.delete_references([(one.name, one.suffix) for one in rows.references(image=digest)])
 
     def _set_metadata(self, digest: Digest, key: str, data: bytes) -> None:
         with self.metadata.write() as rows:

@@ -1,7 +1,10 @@
-"""What is to be done when a write has ended."""
+"""How a write ends: by whom, and what is to be done then."""
 
 from __future__ import annotations
 
+import os
+
+from orlop.errors import StoreInUse
 from orlop.model.logger import Logger
 from orlop.streams.files import explained
 
@@ -10,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _log = Logger(__name__)
+
+
+def require_owner(owner: int, place: str) -> None:
+    """Raise StoreInUse in a child that was forked in a block that writes, which only the ``owner`` process ends."""
+    if os.getpid() != owner:
+        why = "it was forked in a write of its parent, which alone can end it; write before the fork, or after it"
+        raise StoreInUse(f"this process changes nothing in {place}: {why}")
 
 
 def run_all(actions: Iterable[Callable[[], object]]) -> None:

@@ -165,6 +165,10 @@ class _Collection:
         if self._is_for_lost_rows(rows):
             what = "a repair could not read all rows of %s, so content that no row needs stays; %s"
             _log.warning(what, self._store.root, ADVICE)
+        has_lost = rows.has_lost_meaning()
+        if has_lost:
+            what = "a name in %s has lost what it means, so what nothing else needs stays; `orlop fsck` tells which"
+            _log.warning(what, self._store.root)
         # What is left is looked at before more of it is made.
         self._trash(rows)
         for leftover in unfinished:
@@ -175,7 +179,7 @@ class _Collection:
         self._uploads()
         self._database(alive)
         # Who holds everything may bring files before their rows, as a backup does.
-        if self._has_strays and not self._is_held(rows, EVERYTHING):
+        if self._has_strays and not has_lost and not self._is_held(rows, EVERYTHING):
             self._strays(rows)
 
     def _is_for_lost_rows(self, rows: Rows) -> bool:
@@ -254,10 +258,6 @@ class _Collection:
         strays = [one for one in self._store.blobs.strays(rows) if not self._is_named(rows, one)]
         if strays and self._has_lost_blobs(rows):
             what = "%s lacks blobs that its rows name, so what no row names stays; run `orlop fsck`"
-            _log.warning(what, self._store.root)
-            return
-        if strays and rows.has_lost_meaning():
-            what = "a name in %s has lost what it means, so what no row names stays; `orlop fsck` tells which"
             _log.warning(what, self._store.root)
             return
         for leftover in strays:

@@ -28,7 +28,7 @@ import psycopg
 from psycopg import sql
 
 from orlop.errors import DatabaseUnavailable, OrlopError, OutcomeUnknown, PermissionDenied, ReadOnlyStore, StorageError
-from orlop.store.rows.actions import run_all
+from orlop.store.rows.actions import require_owner, run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.commits import DURABLE, LAST, Commit
 from orlop.store.rows.postgres.errors import (
@@ -220,6 +220,7 @@ class PostgresMetadata(Metadata):
         names = sorted(self.sessions)
         # One message for all: what is asked on the way is asked while others wait for the lock.
         begin = f"{_WRITE}; {sql.SQL(_ALIVE).format(names).as_string()}"
+        owner = os.getpid()
         with self._transaction(begin) as begun:
             rows = PostgresRows(begun.connection, self.place, writable=True)
             commit: Commit | None = None
@@ -229,10 +230,14 @@ class PostgresMetadata(Metadata):
                 self._require_all(names, alive)
                 with self._block(rows):
                     yield rows
+                    require_owner(owner, self.place)
                     self._prepare(rows)
                 commit = Commit.after(last)
                 self._commit(rows, commit)
             except BaseException as error:
+                # In a forked child the transaction, and what its end does to files, are the parent's.
+                if os.getpid() != owner:
+                    raise
                 with suppress(psycopg.Error):
                     begun.connection.execute("ROLLBACK")
                 outcome = False if commit is None else self._outcome(rows, commit, error)

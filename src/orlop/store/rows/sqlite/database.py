@@ -23,7 +23,7 @@ from contextlib import closing, contextmanager, suppress
 
 from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged
 from orlop.model.logger import Logger
-from orlop.store.rows.actions import run_all
+from orlop.store.rows.actions import require_owner, run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault, require_whole_log
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
@@ -192,7 +192,7 @@ class SQLiteMetadata(Metadata):
                     self._local.rows = rows
                     before = connection.total_changes
                     yield rows
-                    BLOCKS.require_owner(owner, self._root.path)
+                    require_owner(owner, self._root.path)
                     if rows.gone is not None:
                         sound.require_unneeded(rows.gone)
                     for action in rows.preparations:

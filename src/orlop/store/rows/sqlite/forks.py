@@ -60,12 +60,6 @@ class Blocks:
         """Register an object that has connections, as long as it lives."""
         self._members.add(member)
 
-    def require_owner(self, owner: int, place: str) -> None:
-        """Raise StoreInUse in a child that was forked in a block that writes, which only the ``owner`` process ends."""
-        if os.getpid() != owner:
-            why = "it was forked in a write of its parent, which alone can end it; write before the fork, or after it"
-            raise StoreInUse(f"this process changes nothing in {place}: {why}")
-
     def require_whole(self, place: str) -> None:
         """Raise StoreInUse if this process cannot write in a place."""
         if self.cut_off:

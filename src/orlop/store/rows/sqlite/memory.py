@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreClosed
-from orlop.store.rows.actions import run_all
+from orlop.store.rows.actions import require_owner, run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.check import row_problems
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
@@ -107,6 +107,7 @@ class MemoryMetadata(Metadata):
                 try:
                     self._sound.begin()
                     yield rows
+                    require_owner(self._pid, _NAME)
                     if rows.gone is not None:
                         self._sound.require_unneeded(rows.gone)
                     for action in rows.preparations:
@@ -115,7 +116,7 @@ class MemoryMetadata(Metadata):
                     done = True
                     self._sound.committed()
                 except BaseException:
-                    if not done:
+                    if not done and self._pid == os.getpid():
                         self._connection.execute("ROLLBACK")
                         run_all(action for action, _ in reversed(rows.rollback_actions))
                     raise
