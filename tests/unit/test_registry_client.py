@@ -889,6 +889,27 @@ def test_pages_are_counted_and_noted():
         turning.ask("/7")
 
 
+def test_a_list_of_more_referrers_than_memory_is_for_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    """An entry takes several times the memory of its bytes, of which a list may have 64 MiB."""
+    monkeypatch.setattr(referrers, "_MOST", 20)
+    numbers = itertools.count()
+
+    def answer(method: str, path: str) -> Answered:
+        del method, path
+        number = next(numbers)
+        entries = [
+            {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(b"%d %d" % (number, one))), "size": 1}
+            for one in range(8)
+        ]
+        page = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+        link = f'</v2/{REPOSITORY}/referrers/next?n={number}>; rel="next"'
+        return 200, {"Content-Type": OCI_INDEX, "Link": link, "Content-Length": str(len(page))}, [page]
+
+    with hostile(answer) as client, pytest.raises(InvalidAnswer, match="sends more than 20 entries when asked to list"):
+        client.referrers(REPOSITORY, Digest.of(b"subject"))
+    assert next(numbers) == 3
+
+
 def test_a_list_of_referrers_without_an_end_is_an_error():
     numbers = itertools.count()
     page = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()

@@ -11,6 +11,7 @@ one query that SQLite runs reads a table, never a view, and ends after so many s
 from __future__ import annotations
 
 import struct
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.streams.interruption import OFTEN, interruptible
@@ -51,10 +52,12 @@ def sqlite_headers(database: bytes) -> Iterator[bytes]:
     """Yield the header of each package in a database of SQLite, as far as it can be read."""
     import sqlite3  # noqa: PLC0415 - few images have such a database
 
+    from orlop.store.rows.sqlite.forks import BLOCKS  # noqa: PLC0415 - the same
+
     # rpm leaves the file in the mode of a write-ahead log, which one in memory cannot have.
     plain = database[:18] + b"\x01\x01" + database[20:]
-    connection = sqlite3.connect(":memory:")
-    try:
+    # A fork waits for the end of what uses SQLite.
+    with BLOCKS.block(), closing(sqlite3.connect(":memory:")) as connection, suppress(sqlite3.Error, OverflowError):
         connection.deserialize(plain)
         connection.execute("PRAGMA trusted_schema = OFF")
         query = (
@@ -64,10 +67,6 @@ def sqlite_headers(database: bytes) -> Iterator[bytes]:
             if connection.execute(query).fetchone() != (1,):
                 return
             yield from (blob for (blob,) in connection.execute("SELECT blob FROM Packages") if isinstance(blob, bytes))
-    except (sqlite3.Error, OverflowError):
-        return
-    finally:
-        connection.close()
 
 
 def ndb_headers(database: bytes) -> Iterator[bytes]:

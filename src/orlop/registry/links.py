@@ -26,13 +26,15 @@ class Turning:
     Args:
         host: of the registry.
         what: what is asked for, for errors.
+        most: how many entries all pages may have together.
     """
 
-    def __init__(self, host: str, what: str) -> None:
+    def __init__(self, host: str, what: str, *, most: int | None = None) -> None:
         self._host = host
         self._what = what
         self._seen: set[str] = set()
-        self._bytes = self._empty = 0
+        self._most = most
+        self._bytes = self._empty = self._entries = 0
 
     def ask(self, url: str) -> None:
         """Note a page that is asked for. Raises `InvalidAnswer` where it was asked for before, or is one too many."""
@@ -45,9 +47,12 @@ class Turning:
     def came(self, size: int, count: int) -> None:
         """Note that a page came, its bytes and its entries. Raises `InvalidAnswer` where these pages have no end."""
         self._bytes += size
+        self._entries += count
         self._empty = 0 if count else self._empty + 1
         if self._bytes > _MOST_BYTES:
             self._refuse(f"more than {_MOST_BYTES >> 20} MiB")
+        if self._most is not None and self._entries > self._most:
+            self._refuse(f"more than {self._most} entries")
         if self._empty > _MOST_EMPTY:
             self._refuse(f"more than {_MOST_EMPTY} empty pages in a row")
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LIMIT: Final = 16 << 20
+_MOST: Final = 100_000
+"""How many entries a list may have: each is some 600 bytes of memory, however few bytes of the registry."""
 _TRIES: Final = 5
 _LOOKS: Final = 5
 """How often a list is put at most without knowing whether anybody writes over it."""
@@ -94,7 +96,7 @@ def listed(
     first = f"/v2/{repository}/referrers/{subject}{query}"
     where: str | None = first
     found: list[Descriptor] = []
-    turning = Turning(client.host, f"list what refers to {subject}")
+    turning = Turning(client.host, f"list what refers to {subject}", most=_MOST)
     while where is not None:
         turning.ask(where)
         page: _Page | None = None

@@ -10,8 +10,7 @@ run that do no harm if the rows come back.
 
 Before anything is read, the log is judged by its bytes (`damage.gate`) and the tables must be those of the version.
 
-SQLite must not be carried over a fork: closing a file ends all POSIX locks of a process. `BLOCKS` makes a fork wait for
-writes and closes idle connections; the child abandons what it inherited.
+SQLite must not be carried over a fork, see `forks`; a child abandons what it inherited of that.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, 
 from orlop.store.rows.sqlite.errors import explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_in
-from orlop.store.rows.sqlite.open import connect, connect_reading, make, patiently, wait_by_itself
+from orlop.store.rows.sqlite.open import beside, connect, connect_reading, make, patiently, wait_by_itself
 from orlop.store.rows.sqlite.place import Place, connect_newest
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
 from orlop.store.rows.sqlite.reserve import Reserve
@@ -107,14 +106,13 @@ class SQLiteMetadata(Metadata):
 
     def facts(self) -> Mapping[str, str]:
         """Return what kind of database this is."""
-        schema = str(self._schema.version)
-        return {"kind": "sqlite", "sqlite": sqlite3.sqlite_version, "schema": schema, "path": self._path}
+        version = str(self._schema.version)
+        return {"kind": "sqlite", "sqlite": sqlite3.sqlite_version, "schema": version, "path": self._path}
 
     @contextmanager
     def read(self) -> Iterator[Rows]:
         """Return a consistent view, see `Metadata.read`."""
-        outer: SQLiteRows | None = self._outer()
-        if outer is not None:
+        if (outer := self._outer()) is not None:
             yield outer
             return
         try:
@@ -158,8 +156,7 @@ class SQLiteMetadata(Metadata):
     @contextmanager
     def write(self) -> Iterator[WritableRows]:
         """Return rows that may be changed, see `Metadata.write`."""
-        outer: SQLiteRows | None = self._outer()
-        if outer is not None:
+        if (outer := self._outer()) is not None:
             if not outer.writable:
                 msg = "a write cannot begin inside a read of the same thread"
                 raise RuntimeError(msg)
@@ -176,12 +173,14 @@ class SQLiteMetadata(Metadata):
     def _write(self) -> Iterator[WritableRows]:
         self._updates = True
         with explaining_sqlite(self._path):
-            connection = self._connection()
-        sound: Soundness = self._local.sound
-        rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts, has_lost=sound.has_lost)
+            self._connection()
         committing, durable, owner = False, False, os.getpid()
         try:
-            with self.lock(), explaining_sqlite(self._path):
+            with self.lock(rests=True), explaining_sqlite(self._path):
+                # A fork may have closed it.
+                connection = self._connection()
+                sound: Soundness = self._local.sound
+                rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts, has_lost=sound.has_lost)
                 try:
                     patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                     # Another process may be of a newer orlop.
@@ -227,7 +226,7 @@ class SQLiteMetadata(Metadata):
     def close(self) -> None:
         """Close the connections of all threads; their owners must not be inside a block."""
         self._after_fork()
-        with self._guard:
+        with BLOCKS.block(), self._guard:
             self._close([*self._connections.values()])
             self._connections, self._local = {}, threading.local()
             self._place.forget()
@@ -237,7 +236,7 @@ class SQLiteMetadata(Metadata):
         """Close everything for good; what is in a block in another thread ends with that block. Idempotent."""
         self._after_fork()
         self._has_ended = True
-        self.close_idle(BLOCKS.others())
+        self._leave()
         self._copy.drop()
 
     def require_open(self) -> None:
@@ -259,7 +258,8 @@ class SQLiteMetadata(Metadata):
 
     def _leave(self) -> None:
         if self._has_ended:
-            self.close_idle(BLOCKS.others())
+            with BLOCKS.block():
+                self.close_idle(BLOCKS.others())
 
     def _outer(self) -> SQLiteRows | None:
         self._after_fork()
@@ -359,7 +359,7 @@ class SQLiteMetadata(Metadata):
         return connection
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, rests: bool = False) -> Iterator[None]:
         """Keep every other writer waiting, see `Metadata.lock`; opening the database may take the lock again."""
         self.require_open()
         self._after_fork()
@@ -368,7 +368,7 @@ class SQLiteMetadata(Metadata):
             return
         BLOCKS.require_whole(self._root.path)
         lock = FileLock(self._root.at("write.lock"), mode=self._modes.file)
-        with self._place.locked(lock), BLOCKS.block(writing=True):
+        with self._place.locked(lock, rests=rests), BLOCKS.block(writing=True):
             self._writer = threading.current_thread()
             try:
                 yield
@@ -403,7 +403,8 @@ class SQLiteMetadata(Metadata):
         from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
 
         old, mode = self._last_write.replace, self._modes.file
-        DatabaseRepair(self, self.mender, self._file, mode, aside, replacing=old, done=done, lost=lost).run()
+        with BLOCKS.block():
+            DatabaseRepair(self, self.mender, self._file, mode, aside, replacing=old, done=done, lost=lost).run()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -427,12 +428,11 @@ class SQLiteMetadata(Metadata):
         """Make rows that a snapshot wrote those of a copy, see `RowsFile.finish`."""
         from orlop.store.rows.sqlite.snapshot import finish_rows  # noqa: PLC0415 - as above
 
-        return finish_rows(file, self._path)
+        with BLOCKS.block():
+            return finish_rows(file, self._path)
 
     def beside(self, file: Entry) -> Sequence[Entry]:
         """Return the names that SQLite uses beside a database: its journal, its log, its shared memory."""
-        from orlop.store.rows.sqlite.open import beside  # noqa: PLC0415 - as above
-
         return beside(file)
 
     def damaged(self, what: str) -> DatabaseDamaged:

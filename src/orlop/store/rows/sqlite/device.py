@@ -16,6 +16,7 @@ import time
 from contextlib import closing
 from urllib.parse import quote
 
+from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.unopened import BESIDE, FLAGS, descriptors_of, in_turn
 from orlop.streams.files import CHUNK, is_unreadable
 from orlop.streams.interruption import interruptible
@@ -43,7 +44,7 @@ def read_error(path: str, *, is_malformed: bool) -> OSError | None:
     key = path, is_malformed
     if _readable.get(key, 0) > time.monotonic():
         return None
-    with in_turn():
+    with BLOCKS.block(), in_turn():
         began = time.monotonic()
         # Another thread may have met the same damage, and have been here first.
         if _readable.get(key, 0) > began:

@@ -9,13 +9,19 @@ the child opens to the same file believes the table:
 - Where the parent had a connection open, the table says that this process holds the locks that keep others from
   recovering the log. The child takes none, and once the parent has ended, others recover the log under its feet.
 
-So a fork finds SQLite at rest where that is possible. It waits for the writes of other threads, which are brief, and
-keeps new ones waiting. Then it closes all connections that are in no block; their threads open others when they next
-need one. What it cannot close is in a block of a reader, or of a writer that did not end in time:
+- Where another thread was inside of SQLite, as a reader too, or to open or close a connection, it held locks that all
+  connections of the process share, as that of SQLite's memory. Nobody in the child ever releases them.
 
-- after a fork in the middle of a write, a child that writes is refused with a sentence, and so is one that comes to the
-  end of that write: it neither commits nor undoes what its parent has begun;
-- after a fork in the middle of a read, a child reads and writes, and its parent must not end before it.
+So a fork finds SQLite at rest where that is possible. Threads use SQLite in blocks alone. A fork waits for those of
+other threads, which are brief, and keeps new ones waiting. Then it closes all connections that are in no block; their
+threads open others when they next need one. The same becomes of a thread that waits in a block for the lock of the
+writers, which the thread that forks may have. What a fork cannot close is in a block that did not end in time, or in
+one of the thread that forks. Then the child is one that reads, and is refused with a sentence where it writes:
+
+- After a fork in the middle of a write, it neither commits nor undoes what its parent has begun, where it comes to the
+  end of that write.
+- After a fork in the middle of a read, it has none of the locks that it believes to have. Its parent closes its
+  connections at any moment, and brings the log to its end; what the child wrote there would damage the database.
 
 `_turn` is held from the moment at which SQLite is at rest until the fork is done, so that no block begins in between.
 Lock order: `_turn`, then the lock of a `SQLiteMetadata`.
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 _PATIENCE: Final = 5.0
-"""Seconds that a fork waits for the writes of other threads: one of them may itself wait for the fork."""
+"""Seconds that a fork waits for the blocks of other threads: one of them may itself wait for the fork."""
 
 
 class Forking(Protocol):
@@ -48,13 +54,13 @@ class Forking(Protocol):
 
 
 class Blocks:
-    """The blocks in which connections are used at the moment: by which threads, and which of them write."""
+    """The blocks in which connections are used at the moment: by which threads, and which of them write or wait."""
 
     def __init__(self) -> None:
         self._begin()
         self._members: weakref.WeakSet[Forking] = weakref.WeakSet()
         self.cut_off = False
-        """Whether this process was forked in the middle of a write, and cannot write for that."""
+        """Whether this process was forked in the middle of a block, and cannot write for that."""
 
     def add(self, member: Forking) -> None:
         """Register an object that has connections, as long as it lives."""
@@ -63,7 +69,7 @@ class Blocks:
     def require_whole(self, place: str) -> None:
         """Raise StoreInUse if this process cannot write in a place."""
         if self.cut_off:
-            why = "this process was forked while its parent was writing; fork at another time, or start it anew"
+            why = "this process was forked while its parent read or wrote; fork at another time, or start it anew"
             raise StoreInUse(f"cannot write in {place}: {why}")
 
     @contextmanager
@@ -73,8 +79,11 @@ class Blocks:
         try:
             with self._guard:
                 # Who is in a block already must get to its end.
-                if self._forks:
-                    self._turn.wait_for(lambda: self._forks == 0 or thread in self._inside.values())
+                if self._forking:
+                    # A finalizer may use SQLite in the very thread that forks.
+                    self._turn.wait_for(
+                        lambda: not self._forking or thread in self._forking or thread in self._inside.values()
+                    )
                 self._inside[one] = thread
                 if writing:
                     self._writing[one] = thread
@@ -91,33 +100,57 @@ class Blocks:
         with self._guard:
             self._inside.pop(one, None)
             self._writing.pop(one, None)
-            if self._forks:
+            self._resting.pop(one, None)
+            if self._forking:
                 self._turn.notify_all()
+
+    @contextmanager
+    def rest(self) -> Iterator[None]:
+        """Allow forks while this thread waits in a block; they close its connection."""
+        me, one = threading.get_ident(), object()
+        try:
+            with self._guard:
+                # A thread in another block as well, of another store, is in the middle of that.
+                if [*self._inside.values()].count(me) == 1:
+                    self._resting[one] = me
+                    if self._forking:
+                        self._turn.notify_all()
+            yield
+        finally:
+            try:
+                self._end(one)
+            except BaseException:
+                # As above.
+                self._end(one)
+                raise
 
     def others(self) -> set[int]:
         """Return the identifiers of the other threads that are in blocks."""
         with self._guard:
             return {*self._inside.values()} - {threading.get_ident()}
 
+    def _at_work(self) -> set[int]:
+        return {*self._inside.values()} - {*self._resting.values()} | {*self._writing.values()}
+
     def before_fork(self) -> None:
         """Bring SQLite to rest, as far as possible, and keep new blocks from beginning."""
         self._turn.acquire()
         me = threading.get_ident()
-        self._forks += 1
-        self._turn.wait_for(lambda: not {*self._writing.values()} - {me}, _PATIENCE)
-        busy = {*self._inside.values()}
+        self._forking.append(me)
+        self._turn.wait_for(lambda: self._at_work() <= {me}, _PATIENCE)
+        busy = self._at_work()
         for member in list(self._members):
             member.close_idle(busy)
 
     def after_fork_in_parent(self) -> None:
         """Allow blocks to begin again."""
-        self._forks -= 1
+        self._forking.remove(threading.get_ident())
         self._turn.notify_all()
         self._turn.release()
 
     def after_fork_in_child(self) -> None:
         """Begin anew: the other threads are not there, and nothing that they did in SQLite will end."""
-        self.cut_off = self.cut_off or bool(self._writing)
+        self.cut_off = self.cut_off or bool(self._at_work())
         self._begin()
 
     def _begin(self) -> None:
@@ -126,7 +159,8 @@ class Blocks:
         self._turn = threading.Condition(self._guard)
         self._inside: dict[object, int] = {}
         self._writing: dict[object, int] = {}
-        self._forks = 0
+        self._resting: dict[object, int] = {}
+        self._forking: list[int] = []
 
 
 BLOCKS: Final = Blocks()

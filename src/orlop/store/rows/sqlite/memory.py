@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreClosed
@@ -19,6 +19,7 @@ from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.check import row_problems
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
 from orlop.store.rows.sqlite.errors import explaining_sqlite, require_sqlite
+from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.open import copy_pages
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, lay_out
@@ -43,14 +44,14 @@ class MemoryRows:
         self.guard = threading.RLock()
         # SQLite forgets a database in memory with its last connection.
         self._kept = self.connect()
-        weakref.finalize(self, self._kept.close)
-        with explaining_sqlite(_NAME):
+        weakref.finalize(self, _close, self._kept)
+        with BLOCKS.block(), explaining_sqlite(_NAME):
             lay_out(self._kept, _NAME)
 
     def connect(self) -> sqlite3.Connection:
         """Return one more connection to it."""
         require_sqlite()
-        with explaining_sqlite(_NAME):
+        with BLOCKS.block(), explaining_sqlite(_NAME):
             # No thread waits in SQLite: whoever would have to, waits for the guard.
             uri = f"file:/orlop-{self._name}?vfs=memdb"
             connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
@@ -60,6 +61,11 @@ class MemoryRows:
                 connection.close()
                 raise
             return connection
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    with BLOCKS.block():
+        connection.close()
 
 
 class MemoryMetadata(Metadata):
@@ -73,8 +79,9 @@ class MemoryMetadata(Metadata):
         self._shared = MemoryRows() if rows is None else rows
         self._guard = self._shared.guard
         self._connection = self._shared.connect()
-        weakref.finalize(self, self._connection.close)
-        self._sound = Soundness(self._connection, _NAME)
+        weakref.finalize(self, _close, self._connection)
+        with BLOCKS.block():
+            self._sound = Soundness(self._connection, _NAME)
         self._looked_at: tuple[int, int] | None = None
         self._local = threading.local()
         self._pid = os.getpid()
@@ -123,13 +130,13 @@ class MemoryMetadata(Metadata):
         finally:
             if done:
                 run_all(rows.commit_actions)
-        with self._guard:
+        with self._guard, BLOCKS.block():
             self._sound.look()
 
     @contextmanager
     def _block(self, rows: SQLiteRows, begin: str) -> Iterator[SQLiteRows]:
         self.require_open()
-        with self._guard, explaining_sqlite(_NAME):
+        with self._guard, BLOCKS.block(), explaining_sqlite(_NAME):
             self._connection.execute(begin)
             self._local.rows = rows
             try:
@@ -158,8 +165,10 @@ class MemoryMetadata(Metadata):
     def snapshot(self) -> Iterator[Snapshot]:
         """Return, for a block, all rows as they are now: a copy, so that nobody waits for its end."""
         self.require_open()
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        with ExitStack() as stack:
             with self._guard, explaining_sqlite(_NAME):
+                stack.enter_context(BLOCKS.block())
+                copy = stack.enter_context(closing(sqlite3.connect(":memory:", isolation_level=None)))
                 if self._connection.in_transaction:
                     msg = "a snapshot cannot begin inside a block of the same thread"
                     raise RuntimeError(msg)
@@ -212,7 +221,7 @@ class MemoryMetadata(Metadata):
         self._has_ended = True
         if self._pid == os.getpid():
             with self._guard:
-                self._connection.close()
+                _close(self._connection)
 
     def require_open(self) -> None:
         """Raise `StoreClosed` after `end`, and in a child that was forked from the process that has the rows."""

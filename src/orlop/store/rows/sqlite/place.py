@@ -10,10 +10,11 @@ meanwhile, `orlop.store.rows.sqlite.open` says.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from orlop.errors import StoreMoved
 from orlop.store.rows.sqlite.damage.gate import opening
+from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.open import PATIENCE, SLICE, connect, patiently, wait_by_itself
 from orlop.store.rows.sqlite.shape import reading_schema
 from orlop.store.rows.sqlite.unopened import close_all
@@ -53,11 +54,14 @@ class Place:
             self.require_database()
 
     @contextmanager
-    def locked(self, lock: FileLock) -> Iterator[None]:
-        """Hold the lock of the writers. Raises `StoreMoved` as `require`, and where the lock's file is gone."""
+    def locked(self, lock: FileLock, *, rests: bool) -> Iterator[None]:
+        """Hold the lock of the writers; where this thread ``rests``, a fork may close its connection meanwhile.
+
+        Raises `StoreMoved` as `require`, and where the lock's file is gone.
+        """
         try:
             with explaining("lock", self._root.path):
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError), BLOCKS.rest() if rests else nullcontext():
                     lock.acquire()
                 if not lock.is_current():
                     raise self.moved()
