@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WAITING: Final[list[int]] = []
-"""Pipes to shells that wait. They stay open as long as this process is there, and so are no objects that it closes."""
+"""Descriptors of pipes to waiting shells, plain numbers so that nothing closes them before this process ends."""
 _ENDING: Final = """
 trap '' INT TERM HUP
 cd /

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput, NotSupported, StoreInUse, TargetExists
 from orlop.store.local import local_store
@@ -13,11 +13,9 @@ from orlop.store.place.copy import CopyReport, backup_source, leave_mark
 from orlop.store.place.new_root import part_name, remove_tree, target_of
 from orlop.store.place.transfer import Transfer, empty, fingerprint
 from orlop.store.upkeep.gc import collect_garbage
-from orlop.store.upkeep.lost_rows import require_no_lost_meaning, require_no_lost_rows
+from orlop.store.upkeep.lost_rows import require_no_lost_rows, require_refreshable
 from orlop.streams.directory import Directory
 from orlop.streams.files import explaining
-
-_STAYS: Final = "an earlier backup may have more, and stays as it is"
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +48,7 @@ def back_up_between(
     if source not in {None, store.root}:
         raise TargetExists(f"{path} holds the backup of {source}; name a new directory, or the backup of {store.root}")
     if source is not None:
-        with store.metadata.read() as rows:
-            require_no_lost_rows(store, rows, _STAYS)
-            require_no_lost_meaning(store, rows, _STAYS)
+        require_refreshable(store)
     with _target(store, path, allow_network=allow_network, allow_foreign=allow_foreign)() as kept:
         report, _ = _copied(store, kept, progress, refresh=source is not None)
         if source is None:

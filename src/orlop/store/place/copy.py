@@ -21,7 +21,7 @@ from orlop.store.leases import EVERYTHING
 from orlop.store.local import local_store, unsafe_at
 from orlop.store.place.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.trust import DATABASE
-from orlop.store.upkeep.lost_rows import require_no_lost_meaning, require_no_lost_rows
+from orlop.store.upkeep.lost_rows import require_refreshable
 from orlop.store.upkeep.quarantine import Quarantine
 from orlop.streams.directory import Directory, ForeignFile
 from orlop.streams.files import CHUNK, SHARED, NewFile, explained, explaining, remove_leftover
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from orlop.streams.files import Modes
 
 _WORKERS: Final = 4
-_STAYS: Final = "an earlier backup may have more, and stays as it is"
 _MARK: Final = "backup"
 """A file in a store that says whose backup it is."""
 
@@ -226,9 +225,7 @@ def _refreshed(
         raise TargetExists(msg)
     with opened() as kept:
         kept.require_writable()
-        with store.metadata.read() as found:
-            require_no_lost_rows(store, found, _STAYS)
-            require_no_lost_meaning(store, found, _STAYS)
+        require_refreshable(store)
         kept.leases.alive()
         kept.blobs.sweep_ingests()
         # Not in a directory below: SQLite finds the files that it makes beside it by their paths.

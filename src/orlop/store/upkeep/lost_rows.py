@@ -41,11 +41,14 @@ def require_no_lost_rows(store: Store, rows: Rows, refused: str) -> None:
         raise DatabaseDamaged(msg)
 
 
-def require_no_lost_meaning(store: Store, rows: Rows, refused: str) -> None:
-    """Raise `DatabaseDamaged` where a name has lost its image or its manifest; ``refused`` as above."""
-    if rows.has_lost_meaning():
-        msg = (
-            f"a name of the store {store.root} has lost what it means, and {refused}; `orlop fsck` tells which:"
-            " restore, load or pull that again, or remove the name"
-        )
-        raise DatabaseDamaged(msg)
+def require_refreshable(store: Store) -> None:
+    """Raise `DatabaseDamaged` where an earlier backup of a store may have what the store has lost."""
+    stays = "an earlier backup may have more, and stays as it is"
+    with store.metadata.read() as rows:
+        require_no_lost_rows(store, rows, stays)
+        if rows.has_lost_meaning():
+            msg = (
+                f"a name of the store {store.root} has lost what it means, and {stays}; `orlop fsck` tells which:"
+                " restore, load or pull that again, or remove the name"
+            )
+            raise DatabaseDamaged(msg)
