@@ -209,8 +209,8 @@ class TarReader(EntryReader):
     def _pass_content(self, entry: TarEntry) -> None:
         padding = -entry.stored_size % BLOCK
         if self._seek is not None and _SEEK_FROM < self._stored < _SEEK_TO:
-            # The last byte is read, since a seek beyond the end of a file succeeds. Nothing is sought at a place that no
-            # file has.
+            # The last byte is read, since a seek beyond the end of a file succeeds. No file has a place beyond
+            # 1 EiB.
             self._seek(self._stored - 1, _SEEK_CUR)
             self._offset += self._stored - 1
             self._stored = 1
