@@ -333,6 +333,24 @@ def test_remove_refuses_what_docker_refuses(docker: Docker, orlop: Orlop, data: 
     assert sorted(orlop.lines("images", "-aq")) == sorted(docker.lines("images", "-aq"))
 
 
+def test_a_name_whose_first_part_no_host_can_have_goes_both_ways(
+    docker: Docker, orlop: Orlop, data: Path, tmp_path: Path
+) -> None:
+    load_in_both(docker, orlop, data / "dockerd-20.10-overlay2" / "tiny.tar")
+    for program in (docker, orlop):
+        program("tag", TINY, "my_team.dev/app")
+        program("tag", TINY, "my__team.dev/a/b:2")
+    assert references(orlop) == references(docker)
+    docker("save", "-o", str(tmp_path / "theirs.tar"), "my_team.dev/app", "my__team.dev/a/b:2")
+    orlop("save", "-o", str(tmp_path / "ours.tar"), "my_team.dev/app", "my__team.dev/a/b:2")
+    for program in (docker, orlop):
+        program("rmi", "my_team.dev/app", "my__team.dev/a/b:2")
+    docker("load", "-i", str(tmp_path / "ours.tar"))
+    orlop("load", "-i", str(tmp_path / "theirs.tar"))
+    assert references(orlop) == references(docker)
+    assert "my_team.dev/app:latest" in references(orlop)
+
+
 @pytest.mark.sampled(3)
 def test_a_tag_moves_with_dockers_message(docker: Docker, orlop: Orlop, data: Path) -> None:
     load_in_both(docker, orlop, data / "dockerd-20.10-overlay2" / "tiny.tar")

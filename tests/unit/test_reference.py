@@ -25,6 +25,8 @@ DIGEST = "sha256:" + "a" * 64
         ("localhost/x", "localhost/x", "localhost/x"),
         ("host:5000/Tag:V1".lower(), "host:5000/tag:v1", "host:5000/tag:v1"),
         ("HOST.example/x", "HOST.example/x", "HOST.example/x"),
+        ("my_team.dev/app", "my_team.dev/app", "my_team.dev/app"),
+        ("my__team.dev/a/b:2", "my__team.dev/a/b:2", "my__team.dev/a/b:2"),
         (f"app:1@{DIGEST}", f"docker.io/library/app:1@{DIGEST}", f"app:1@{DIGEST}"),
         (f"app@{DIGEST}", f"docker.io/library/app@{DIGEST}", f"app@{DIGEST}"),
         ("a" * 64 + ":x", "docker.io/library/" + "a" * 64 + ":x", "a" * 64 + ":x"),
@@ -47,6 +49,10 @@ def test_names_are_normalised_and_shortened_again(name, canonical, familiar):
         "a" * 64,
         "REG/x",
         "[::1]/x",
+        "my_team.dev:5000/app",
+        "My_team.dev/app",
+        "my___team.dev/app",
+        "_team.dev/app",
         "a@sha256:short",
         "a@sha256:" + "A" * 64,
         "a@sha1:" + "a" * 40,
@@ -109,3 +115,11 @@ def test_names_that_are_read_without_the_grammar_are_read_as_by_it(domain, remai
 @pytest.mark.parametrize("name", ["alpine", "user/app:1.0", "registry.example.com:5000/team/committed:2.0"])
 def test_most_names_are_read_without_the_grammar(name):
     assert reference._simple_parts(*reference.split_domain(name, upper_case_is_domain=False)) is not None
+
+
+def test_a_first_part_that_no_host_can_have_is_of_the_path():
+    for dialect in Dialect:
+        name = Reference.parse("my_team.dev/app:1", dialect=dialect)
+        assert (name.domain, name.path, name.tag) == ("", "my_team.dev/app", "1")
+        with pytest.raises(InvalidReference):
+            Reference.parse(f"my_team.dev/{'a' * 244}", dialect=dialect)

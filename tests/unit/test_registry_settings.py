@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orlop.errors import InvalidSettings, RegistryDenied
+from orlop.errors import InvalidReference, InvalidSettings, RegistryDenied
 from orlop.model.dialect import Dialect
 from orlop.model.reference import Reference
 from orlop.registry import authfiles
@@ -189,6 +189,19 @@ def test_without_rules_a_name_is_where_it_says():
     assert names_of(Hosts(), "r.test:5000/a/b") == ["https://r.test:5000 a/b"]
     assert [one.endpoint.may_be_plain for one in Hosts().to_pull(Reference.parse("r.test/a"))] == [False]
     assert [one.endpoint.may_be_plain for one in Hosts().to_pull(Reference.parse("localhost:5000/a"))] == [True]
+
+
+def test_a_name_without_a_registry_is_in_none_unless_a_rule_gives_it_a_place():
+    name = Reference.parse("my_team.dev/app:1")
+    for attempt in (Hosts().to_pull, Hosts().to_push, Hosts([Rule(prefix="my_team.dev")]).to_push):
+        with pytest.raises(
+            InvalidReference, match=r"my_team\.dev/app is in no registry: 'my_team\.dev' cannot be a host"
+        ):
+            attempt(name)
+    moved = Hosts([Rule(prefix="my_team.dev", server=Server(location="r.test/team"))])
+    assert names_of(moved, "my_team.dev/app") == ["https://r.test team/app"]
+    with pytest.raises(InvalidSettings, match="no '_'"):
+        Server(location="my_team.dev")
 
 
 @pytest.mark.parametrize(

@@ -366,11 +366,19 @@ def test_of_a_repeated_record_the_last_counts_and_an_empty_one_changes_nothing()
     assert one(pax((b"path", b"a")) + pax((b"mtime", b"5")) + header()).name == "f"
 
 
-def test_a_global_header_is_checked_but_changes_no_entry() -> None:
+def test_of_a_global_header_only_the_form_is_checked_and_it_changes_no_entry() -> None:
     entry = one(pax((b"path", b"x"), (b"mtime", b"5"), kind=b"g") + header())
     assert (entry.name, entry.mtime, entry.header_offset) == ("f", (0, 0), 1024)
     assert one(pax((b"path", b"x")) + pax((b"comment", b"c"), kind=b"g") + header()).name == "f"
+    assert one(pax((b"mtime", b"never"), (b"size", b"-1"), (b"uid", b"1e3"), kind=b"g") + header()).name == "f"
     refused(member(b"no record", kind=b"g") + header(), "PAX")
+
+
+@pytest.mark.parametrize("size", [(1 << 63) - 1, (1 << 63) - 512, 1 << 62])
+def test_a_size_that_no_file_can_have_is_an_early_end(size: int) -> None:
+    data = header(size=b"\x80" + size.to_bytes(11, "big")) + b"A" * 1024
+    with pytest.raises(InvalidTar, match="ends inside its content"):
+        list(TarReader(io.BytesIO(data)))
 
 
 @pytest.mark.parametrize(
@@ -464,6 +472,15 @@ def test_old_gnu_sparse_files() -> None:
     [(entry, content), _] = both(head + b"12345" + padding(5) + header(b"next"))
     assert content == bytes(512) + b"12345" + bytes(2000 - 517)
     assert (entry.type, entry.size, entry.stored_size, entry.sparse, entry.offset) == ("file", 2000, 5, True, 512)
+
+
+def test_old_gnu_sparse_files_go_by_their_own_map() -> None:
+    records = pax((b"GNU.sparse.map", b"0,3"), (b"GNU.sparse.numblocks", b"7"), (b"GNU.sparse.name", b"other"))
+    content_first = pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"9"))
+    head = header(b"s", b"S", 2, magic=GNU, at386=sparse_table((1, 2)), at483=b"%011o\0" % 4)
+    for extension in (records, content_first):
+        [(entry, content)] = both(extension + head + b"ab" + padding(2))
+        assert (entry.name, entry.size, content) == ("s", 4, b"\0ab\0")
 
 
 def test_old_gnu_sparse_files_with_more_blocks() -> None:

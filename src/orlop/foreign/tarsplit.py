@@ -370,6 +370,8 @@ def _pieces(headers: bytes, limits: Limits) -> list[Piece] | None:
             position += header.size + -header.size % BLOCK
             if header.kind == _PAX:
                 pax = parse_pax(body)
+        elif header.is_old_sparse:
+            return None
     if not is_pax_sparse(pax) or is_map_in_content(pax):
         return None
     return pieces_in_pax(pax, limits, "a member")

@@ -38,6 +38,7 @@ _REST = (
 )
 _CANONICAL: Final = regex(rf"(?P<domain>{_HOSTS}{_PORT})/{_REST}")
 _CANONICAL_29: Final = regex(rf"(?P<domain>(?:{_HOSTS}|\[[0-9a-fA-F:]+\]){_PORT})/{_REST}")
+_PLACELESS: Final = regex(_REST)
 _TAG: Final = regex(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
 _seldom: Final = Seldom()
 _DIGITS: Final = "0123456789abcdef"
@@ -52,7 +53,8 @@ class Reference:
     """A normalised image name: where the image is kept, what it is called, and which version is meant.
 
     ``domain`` is the registry's host and port, ``path`` the repository in it; ``tag`` and ``digest`` may be absent.
-    Make one with `parse`. Ordered by its canonical text. Hashable, immutable.
+    ``domain`` is empty where the first part cannot be a host (``my_team.dev/app``): such a name is in no registry. Make
+    one with `parse`. Ordered by its canonical text. Hashable, immutable.
     """
 
     domain: str
@@ -67,7 +69,8 @@ class Reference:
         The first part is a registry if it has a ``.`` or ``:`` or is ``localhost``; otherwise the name is in docker.io,
         under ``library/`` if it has only one part. No tag is added (see `with_default_tag`). A tag and a digest may
         both be given, and both are kept. With `Dialect.ENGINE_29` a first part with an upper-case letter and an IPv6
-        address in brackets are registries too, and the limit of 255 characters applies to the path alone.
+        address in brackets are registries too, and the limit of 255 characters applies to the path alone. As in docker,
+        a first part with a ``_`` is part of the path even if it has a ``.``.
 
         Raises `InvalidReference` for anything else, even for 64 hex digits, which are always an image ID.
         """
@@ -80,14 +83,15 @@ class Reference:
         domain, remainder = split_domain(name, upper_case_is_domain=later)
         parts = _simple_parts(domain, remainder) if _seldom() else None
         if parts is None:
-            match = (_CANONICAL_29 if later else _CANONICAL).fullmatch(f"{domain}/{remainder}")
+            text = f"{domain}/{remainder}"
+            match = (_CANONICAL_29 if later else _CANONICAL).fullmatch(text) or _PLACELESS.fullmatch(text)
             if match is None:
                 path = remainder.partition(":")[0]
                 expected = "[HOST[:PORT]/]PATH[:TAG][@DIGEST]" if path == path.lower() else "a path in lower case"
                 raise InvalidReference(f"invalid reference {name!r}: expected {expected}")
-            parts = match.group("domain", "path", "tag", "digest")
+            parts = match.groupdict("").get("domain", ""), *match.group("path", "tag", "digest")
         domain, path, tag, digest = parts
-        if len(path if later else f"{domain}/{path}") > MAX_NAME:
+        if len(path if later or not domain else f"{domain}/{path}") > MAX_NAME:
             raise InvalidReference(
                 f"invalid reference {name[:32]!r}...: a repository name has at most {MAX_NAME} characters"
             )
@@ -96,7 +100,7 @@ class Reference:
     @property
     def name(self) -> str:
         """The canonical name without tag and digest: ``domain/path``."""
-        return f"{self.domain}/{self.path}"
+        return f"{self.domain}/{self.path}" if self.domain else self.path
 
     @property
     def familiar_name(self) -> str:

@@ -60,11 +60,11 @@ class Server:
 
     def __post_init__(self) -> None:
         host = self.location.partition("/")[0]
-        is_host = "." in host or ":" in host or host == "localhost"
+        is_host = ("." in host or ":" in host or host == "localhost") and "_" not in host
         if _LOCATION.fullmatch(self.location) is None or not is_host:
             raise InvalidSettings(
                 f"{self.location!r} is not a location of a registry: expected HOST[:PORT][/PATH],"
-                " with a dot or a port in it"
+                " with a dot or a port in the host, and no '_'"
             )
 
 
@@ -156,11 +156,11 @@ class Hosts:
         name = _lowered(name)
         rule, rest = self._rule(name)
         if rule is None:
-            return _place(Server(location=name.domain), name, f"/{name.path}", ())
+            return _own_place(name, ())
         if rule.blocked:
             raise RegistryDenied(f"the configuration of registries blocks {name.name}", registry=name.domain)
         if rule.server is None:
-            return _place(Server(location=name.domain), name, f"/{name.path}", rule.token_realms)
+            return _own_place(name, rule.token_realms)
         return _place(rule.server, name, rest, rule.token_realms)
 
     def to_log_in(self, name: Reference) -> Place:
@@ -202,6 +202,13 @@ def _lowered(name: Reference) -> Reference:
         return name
     there = Reference.parse(_with_lower_host(f"{name.domain}/{name.path}"), dialect=Dialect.ENGINE_29)
     return Reference(there.domain, there.path, name.tag, name.digest)
+
+
+def _own_place(name: Reference, realms: tuple[str, ...]) -> Place:
+    if not name.domain:
+        first = name.path.partition("/")[0]
+        raise InvalidReference(f"{name.name} is in no registry: {first!r} cannot be a host, for it has a '_'")
+    return _place(Server(location=name.domain), name, f"/{name.path}", realms)
 
 
 def _place(server: Server, name: Reference, rest: str, realms: tuple[str, ...]) -> Place:

@@ -90,7 +90,7 @@ _ANY: Final = "application/octet-stream"
 def words_for(name: Reference) -> Words:
     """Return how messages speak of a name in a registry."""
     return Words(
-        name=f"{name.domain}/{name.path}",
+        name=name.name,
         part="blob",
         verb="pull",
         meanwhile="while the image was pulled",

@@ -3,8 +3,9 @@
 The rules are those of Go's archive/tar, because the daemons read layers and archives with it: this module refuses what
 it refuses, and reads the same from what it accepts. That covers v7, ustar, PAX, star and GNU headers, base-256 numbers,
 GNU long names and all GNU sparse formats. Other readers do not share three of its rules: a GNU long name takes
-precedence over a PAX path; a global PAX header is checked but does not change the entries after it; and links,
-directories and devices have no content, whatever their size field says.
+precedence over a PAX path; the records of a global PAX header must be well formed, but their values are neither
+checked nor applied to the entries after it; and links, directories and devices have no content, whatever their size
+field says.
 """
 
 from __future__ import annotations
@@ -358,8 +359,7 @@ class MemberParser:
             try:
                 records = parse_pax(body)
                 if kind == "g":
-                    # It stands alone: values before it for the next entry are dropped, as in Go.
-                    _merge(header, records)
+                    # It stands alone: values before it for the next entry are dropped, and its own are not looked at.
                     self.forget()
                 else:
                     self._pax = records
@@ -379,6 +379,8 @@ class MemberParser:
         """
         start = offset - BLOCK if self.start is None else self.start
         pax = self._pax
+        if pax and header.is_old_sparse:
+            pax = _without_sparse_map(pax)
         try:
             if pax:
                 _merge(header, pax)
@@ -444,6 +446,11 @@ def is_pax_sparse(pax: dict[bytes, bytes]) -> bool:
     if major or minor:
         return (major, minor) in ((b"0", b"0"), (b"0", b"1"), (b"1", b"0"))
     return bool(pax.get(b"GNU.sparse.map"))
+
+
+def _without_sparse_map(pax: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the records that apply to a sparse file of the old GNU format, which has its map in its own header."""
+    return {key: value for key, value in pax.items() if not key.startswith(b"GNU.sparse.")}
 
 
 _TEXTS: Final = {b"path": "name", b"linkpath": "linkname", b"uname": "uname", b"gname": "gname"}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["EntryReader", "TarReader"]
 
 _SEEK_FROM: Final = 1 << 16
+_SEEK_TO: Final = 1 << 60
 _SEEK_CUR: Final = 1
 
 
@@ -207,8 +208,9 @@ class TarReader(EntryReader):
 
     def _pass_content(self, entry: TarEntry) -> None:
         padding = -entry.stored_size % BLOCK
-        if self._seek is not None and self._stored > _SEEK_FROM:
-            # The last byte is read, since a seek beyond the end of a file succeeds.
+        if self._seek is not None and _SEEK_FROM < self._stored < _SEEK_TO:
+            # The last byte is read, since a seek beyond the end of a file succeeds. No file has a place beyond
+            # 1 EiB.
             self._seek(self._stored - 1, _SEEK_CUR)
             self._offset += self._stored - 1
             self._stored = 1
