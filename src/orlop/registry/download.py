@@ -92,8 +92,12 @@ def check_url(url: str) -> None:
         why = "missing protocol scheme"
     elif is_torn(url):
         why = f"invalid port after host: {_TORN}"
-    elif bad := _BAD_ESCAPE.search(parts["host"] + parts["path"]):
+    elif (bad := _BAD_ESCAPE.search(parts["host"] + parts["path"])) or (
+        bad := re.search(r"%(?!25)[0-7].", parts["host"])
+    ):
         why = f'invalid URL escape "{bad[0]}"'
+    elif parts["host"].startswith("[") and "]" not in parts["host"]:
+        why = "missing ']' in host"
     elif bad := re.search(r"[ \\^`{|}]", parts["host"]):
         why = f'invalid character "{bad[0]}" in host name'
     elif (port := (_PORT.match(parts["host"]) or {"port": None})["port"]) and not re.fullmatch(":[0-9]*", port):

@@ -23,7 +23,7 @@ from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.shapes.progress import PushLines, error_line, note_line, pushed_lines, status_line
 from orlop.api.engine.versions import V1_46
 from orlop.api.streamed import Streamed, chunks, hung_up
-from orlop.errors import InvalidInput, InvalidSettings, OrlopError, RequestAborted, StorageError
+from orlop.errors import InvalidInput, InvalidSettings, OrlopError, ReferenceNotFound, RequestAborted, StorageError
 from orlop.model.descriptor import platform_to_dict
 from orlop.model.digest import Digest
 from orlop.model.manifest import Index
@@ -100,6 +100,9 @@ async def _push(call: Call) -> Response:
                 )
         except RequestAborted:
             raise
+        except ReferenceNotFound:
+            # What the command advises means nothing to a client.
+            download.put(error_line(f"An image does not exist locally with the tag: {reference.familiar_name}"))
         except OrlopError as error:
             # No status will say it. Registries and images are their client's business, the store is the server's.
             level = logging.WARNING if isinstance(error, StorageError) else logging.DEBUG
