@@ -21,6 +21,7 @@ from orlop.api.engine.platforms import first_platform
 from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.shapes.progress import PushLines, error_line, note_line, pushed_lines, status_line
+from orlop.api.engine.shapes.target import pushed_target
 from orlop.api.engine.versions import V1_46
 from orlop.api.streamed import Streamed, chunks, hung_up
 from orlop.errors import InvalidInput, InvalidSettings, OrlopError, ReferenceNotFound, RequestAborted, StorageError
@@ -77,7 +78,9 @@ async def _push(call: Call) -> Response:
     if isinstance(asked, Digest):
         raise InvalidInput("cannot push an image by its ID; give it a name")
     tag = call.parameters.get("tag")
-    reference = asked.with_tag(tag) if tag else asked
+    call.wants(Verb.TAG_TARGET)
+    reference = pushed_target(asked, tag, call.version) if tag else asked
+    call.wants(Verb.PUSH)
     platform = first_platform(call, V1_46)
     keys = given_keys(call, reference.domain)
 
@@ -213,6 +216,6 @@ def _login_of(raw: bytes) -> tuple[dict[str, Any], Credentials | None]:
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/images/{name:path}/push", _push),
+    Endpoint("POST", "/images/{name:path}/push", _push, Verb.PUSH),
     Endpoint("POST", "/auth", _auth, Verb.LOGIN, is_archive=lambda _: True),
 )
