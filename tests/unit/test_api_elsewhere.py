@@ -272,6 +272,7 @@ def test_a_number_of_containers_is_in_the_range_of_go(client):
         ("application/json;;", False),
         ("application/json; x", False),
         ("text/plain", False),
+        ("application/x-www-form-urlencoded", False),
         (None, False),
     ],
 )

@@ -27,9 +27,11 @@ async def json_object(call: Call, *, empty: bool = False) -> dict[str, object]:
         InvalidInput: the body is not said to be JSON, or is none, or not an object. RequestAborted, BodyTooLarge: as
             `chunks` raises them.
     """
-    raw = b"".join([chunk async for chunk in chunks(call.receive, most=_LONGEST)])
     kind = call.headers.get("content-type", "")
-    if (raw or kind) and not _TYPE.fullmatch(kind):
+    is_json = _TYPE.fullmatch(kind) is not None
+    # A form has been read already, so nothing more of it comes.
+    raw = b"" if kind and not is_json else b"".join([one async for one in chunks(call.receive, most=_LONGEST)])
+    if (raw or kind) and not is_json:
         raise InvalidInput(f"Content-Type specified ({kind}) must be 'application/json'")
     if not raw.strip():
         if empty:
