@@ -1,4 +1,4 @@
-"""Who waits for permission to send a body gets it before the answer; who has none to send gets the answer alone."""
+"""A client that waits for permission to send a body gets it; one without a body gets the answer alone."""
 
 from __future__ import annotations
 

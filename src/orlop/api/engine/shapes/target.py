@@ -70,7 +70,7 @@ def pull_target(image: str, tag: str, version: ApiVersion) -> Reference:
         version: of the API, which decides the words of an error.
 
     Raises:
-        InvalidReference: the name, the tag or the digest is not valid. RequestRefused: the name is no image's.
+        InvalidReference: the name, the tag or the digest is not valid. RequestRefused: the name is reserved.
     """
     try:
         reference = Reference.parse(image.removesuffix(":"))
