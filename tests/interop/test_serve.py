@@ -139,12 +139,17 @@ def test_docker_says_what_it_speaks_to(client):
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize("command", ["run --rm alpine", "push alpine", "build -"])
+@pytest.mark.parametrize("command", ["run --rm alpine", "build -"])
 def test_docker_is_told_what_orlop_does_not_do(client, command):
     env = {"DOCKER_BUILDKIT": "0"}
     done = client.run(*command.split(), stdin=b"FROM scratch\n", env=env)
     assert done.returncode != 0
     assert "orlop" in done.stderr.decode()
+
+
+def test_docker_is_told_what_is_not_there_in_its_own_words(client):
+    done = client.run("push", "alpine")
+    assert (done.returncode, done.stderr.decode()) == (1, "An image does not exist locally with the tag: alpine\n")
 
 
 def test_docker_searches_a_registry(client):

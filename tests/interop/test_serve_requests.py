@@ -18,7 +18,9 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.interop import odd
 from tests.interop.programs import PATIENCE
+from tests.interop.raw import FORM, JSON, TINY, Request, V, filtered
 from tests.interop.served import serve
 from tests.interop.test_words import ARCHIVES
 
@@ -32,32 +34,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.sampled(3)]
 
 TABLE: Final = Path(__file__).parents[2] / "docs" / "engine-api.md"
 _HEAD: Final = "| request | engine | orlop | why |"
-_V: Final = "/v1.41"
-_TINY: Final = f"{_V}/images/example/tiny:1.0"
-_FORM: Final = "application/x-www-form-urlencoded"
-
-
-class Request(NamedTuple):
-    """What is sent."""
-
-    method: str
-    target: str
-    body: bytes = b""
-    kind: str = ""
-
-    @property
-    def key(self) -> str:
-        """What the table calls it."""
-        return f"{self.method} {self.target.removeprefix(_V)}" + f" ({self.kind})" * bool(self.kind)
-
-    def raw(self) -> bytes:
-        """Return its bytes."""
-        lines = [f"{self.method} {self.target} HTTP/1.1", "Host: docker", "Connection: close"]
-        if self.body or self.method == "POST":
-            lines.append(f"Content-Length: {len(self.body)}")
-        if self.kind:
-            lines.append(f"Content-Type: {self.kind}")
-        return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 
 class Said(NamedTuple):
@@ -67,25 +43,19 @@ class Said(NamedTuple):
     message: str
 
 
-def filtered(path: str, *filters: str) -> list[Request]:
-    """Return requests of a list, or a pruning, with filters."""
-    method = "POST" if path.endswith("prune") else "GET"
-    return [Request(method, f"{_V}{path}?filters={quote(text)}") for text in filters]
-
-
 def imported(*platforms: str) -> list[Request]:
     """Return imports for platforms."""
     out = io.BytesIO()
     tarfile.open(fileobj=out, mode="w").close()
     return [
-        Request("POST", f"{_V}/images/create?fromSrc=-&platform={quote(text, safe='')}", out.getvalue())
+        Request("POST", f"{V}/images/create?fromSrc=-&platform={quote(text, safe='')}", out.getvalue())
         for text in platforms
     ]
 
 
 UNREADABLE: Final = [
     *(
-        Request(method, f"{_V}{path}?{query}")
+        Request(method, f"{V}{path}?{query}")
         for method, path in [
             ("GET", "/_ping"),
             ("GET", "/version"),
@@ -117,34 +87,34 @@ UNREADABLE: Final = [
         ]
         for query in ("a;b", "a=%zz")
     ),
-    Request("GET", f"{_V}/images/json?a=%"),
-    Request("GET", f"{_V}/images/json?%z=1"),
-    Request("GET", f"{_V}/images/json?a=%zz&b;c"),
-    Request("GET", f"{_V}/images/%zz/json"),
+    Request("GET", f"{V}/images/json?a=%"),
+    Request("GET", f"{V}/images/json?%z=1"),
+    Request("GET", f"{V}/images/json?a=%zz&b;c"),
+    Request("GET", f"{V}/images/%zz/json"),
 ]
 PATHS: Final = [
     Request(method, target)
     for method, target in [
-        ("GET", f"{_V}/images//json?all=1&x=%20"),
+        ("GET", f"{V}/images//json?all=1&x=%20"),
         ("GET", "//version"),
-        ("POST", f"{_V}/images/./prune"),
-        ("GET", f"{_V}/images/a//b/json"),
-        ("GET", f"{_V}/images/a%2F%2Fb%20c/json"),
-        ("GET", f"{_V}/images/../json"),
-        ("POST", f"{_V}/images//tag?repo=x"),
+        ("POST", f"{V}/images/./prune"),
+        ("GET", f"{V}/images/a//b/json"),
+        ("GET", f"{V}/images/a%2F%2Fb%20c/json"),
+        ("GET", f"{V}/images/../json"),
+        ("POST", f"{V}/images//tag?repo=x"),
         ("GET", "*"),
         ("OPTIONS", "*"),
-        ("OPTIONS", f"{_V}/images/json"),
-        ("GET", f"{_V}/images/json/"),
-        ("GET", f"{_V}/images/"),
-        ("POST", f"{_V}/images/"),
-        ("DELETE", f"{_V}/images/"),
-        ("DELETE", f"{_V}/images/%20"),
-        ("DELETE", f"{_V}/images/foo/"),
-        ("HEAD", f"{_V}/images/json"),
-        ("PUT", f"{_V}/images/json"),
-        ("POST", f"{_V}/_ping"),
-        ("HEAD", f"{_V}/_ping"),
+        ("OPTIONS", f"{V}/images/json"),
+        ("GET", f"{V}/images/json/"),
+        ("GET", f"{V}/images/"),
+        ("POST", f"{V}/images/"),
+        ("DELETE", f"{V}/images/"),
+        ("DELETE", f"{V}/images/%20"),
+        ("DELETE", f"{V}/images/foo/"),
+        ("HEAD", f"{V}/images/json"),
+        ("PUT", f"{V}/images/json"),
+        ("POST", f"{V}/_ping"),
+        ("HEAD", f"{V}/_ping"),
         ("GET", "/v1.41"),
         ("GET", "/v1.41/"),
         ("GET", "/v/images/json"),
@@ -157,7 +127,7 @@ PATHS: Final = [
     ]
 ]
 ODD: Final = [
-    Request(method, f"{_V}{path}")
+    Request(method, f"{V}{path}")
     for path in [
         "/containers/json",
         "/containers/x/json",
@@ -225,50 +195,50 @@ FILTERS: Final = [
     *filtered("/events", "{"),
 ]
 PARAMETERS: Final = [
-    Request("GET", f"{_V}/containers/json?limit=x"),
-    Request("GET", f"{_V}/containers/json?limit=-1&all=maybe"),
-    Request("GET", f"{_V}/images/json?all=1&all=0"),
-    Request("GET", f"{_V}/images/json?all=0&all=1"),
-    Request("GET", f"{_V}/images/json?all=no"),
-    Request("GET", f"{_V}/images/json?filter=nosuch"),
-    Request("GET", f"{_V}/images/json", b"all=1", _FORM),
-    Request("GET", f"{_V}/images/get?names="),
-    Request("GET", f"{_V}/images/get?names=UPPER&names=nosuch"),
-    Request("GET", f"{_V}/images/get?names=nosuch&names=UPPER"),
-    Request("GET", f"{_V}/images/get"),
-    Request("GET", f"{_V}/events?since=x"),
-    Request("GET", f"{_V}/events?since=2&until=1"),
-    Request("GET", f"{_V}/events?since=-5&until=1.5"),
-    Request("GET", f"{_V}/system/df?type=nosuch"),
-    Request("GET", f"{_V}/networks/nosuch"),
-    Request("GET", f"{_V}/networks/bridge"),
-    Request("GET", f"{_V}/distribution/UPPER/json"),
-    Request("POST", f"{_TINY}/tag"),
-    Request("POST", f"{_TINY}/tag?repo=UPPER"),
-    Request("POST", f"{_TINY}/tag?repo=a@sha256:{'0' * 64}"),
-    Request("POST", f"{_TINY}/tag?repo=sha256"),
-    Request("POST", f"{_TINY}/tag?repo=x&tag=%20"),
-    Request("POST", f"{_V}/images/nosuch/tag?repo=UPPER"),
-    Request("POST", f"{_TINY}/tag?repo=twice&tag=1&tag=2&repo=other"),
-    Request("DELETE", f"{_V}/images/twice:1"),
-    Request("POST", f"{_TINY}/tag?repo=query&tag=q", b"repo=form&tag=v1", _FORM),
-    Request("DELETE", f"{_V}/images/form:v1", b"force=1", _FORM),
-    Request("POST", f"{_TINY}/tag?tag=q", b"repo=form", f"{_FORM.upper()}; charset=utf-8"),
-    Request("DELETE", f"{_V}/images/form:q"),
-    Request("POST", f"{_TINY}/tag", b"repo=form", f"{_FORM}; x"),
-    Request("DELETE", f"{_V}/images/form"),
-    Request("POST", f"{_TINY}/tag", b"repo=form"),
+    Request("GET", f"{V}/containers/json?limit=x"),
+    Request("GET", f"{V}/containers/json?limit=-1&all=maybe"),
+    Request("GET", f"{V}/images/json?all=1&all=0"),
+    Request("GET", f"{V}/images/json?all=0&all=1"),
+    Request("GET", f"{V}/images/json?all=no"),
+    Request("GET", f"{V}/images/json?filter=nosuch"),
+    Request("GET", f"{V}/images/json", b"all=1", FORM),
+    Request("GET", f"{V}/images/get?names="),
+    Request("GET", f"{V}/images/get?names=UPPER&names=nosuch"),
+    Request("GET", f"{V}/images/get?names=nosuch&names=UPPER"),
+    Request("GET", f"{V}/images/get"),
+    Request("GET", f"{V}/events?since=x"),
+    Request("GET", f"{V}/events?since=2&until=1"),
+    Request("GET", f"{V}/events?since=-5&until=1.5"),
+    Request("GET", f"{V}/system/df?type=nosuch"),
+    Request("GET", f"{V}/networks/nosuch"),
+    Request("GET", f"{V}/networks/bridge"),
+    Request("GET", f"{V}/distribution/UPPER/json"),
+    Request("POST", f"{TINY}/tag"),
+    Request("POST", f"{TINY}/tag?repo=UPPER"),
+    Request("POST", f"{TINY}/tag?repo=a@sha256:{'0' * 64}"),
+    Request("POST", f"{TINY}/tag?repo=sha256"),
+    Request("POST", f"{TINY}/tag?repo=x&tag=%20"),
+    Request("POST", f"{V}/images/nosuch/tag?repo=UPPER"),
+    Request("POST", f"{TINY}/tag?repo=twice&tag=1&tag=2&repo=other"),
+    Request("DELETE", f"{V}/images/twice:1"),
+    Request("POST", f"{TINY}/tag?repo=query&tag=q", b"repo=form&tag=v1", FORM),
+    Request("DELETE", f"{V}/images/form:v1", b"force=1", FORM),
+    Request("POST", f"{TINY}/tag?tag=q", b"repo=form", f"{FORM.upper()}; charset=utf-8"),
+    Request("DELETE", f"{V}/images/form:q"),
+    Request("POST", f"{TINY}/tag", b"repo=form", f"{FORM}; x"),
+    Request("DELETE", f"{V}/images/form"),
+    Request("POST", f"{TINY}/tag", b"repo=form"),
     Request(
         "POST",
-        f"{_TINY}/tag",
+        f"{TINY}/tag",
         b'--X\r\nContent-Disposition: form-data; name="repo"\r\n\r\nform\r\n--X--\r\n',
         "multipart/form-data; boundary=X",
     ),
-    Request("POST", f"{_TINY}/tag", b"repo=%zz", _FORM),
-    Request("POST", f"{_TINY}/tag?a;b", b"repo=%zz", _FORM),
-    Request("POST", f"{_TINY}/tag", b"a;b", _FORM),
-    Request("POST", f"{_V}/images/prune", b"filters=%7B%22nosuch%22:%5B%5D%7D", _FORM),
-    Request("POST", f"{_V}/images/load", b"junk=%zz", _FORM),
+    Request("POST", f"{TINY}/tag", b"repo=%zz", FORM),
+    Request("POST", f"{TINY}/tag?a;b", b"repo=%zz", FORM),
+    Request("POST", f"{TINY}/tag", b"a;b", FORM),
+    Request("POST", f"{V}/images/prune", b"filters=%7B%22nosuch%22:%5B%5D%7D", FORM),
+    Request("POST", f"{V}/images/load", b"junk=%zz", FORM),
 ]
 IMPORTS: Final = [
     *imported(
@@ -290,7 +260,7 @@ IMPORTS: Final = [
         "windows/amd64",
     ),
     *(
-        Request("POST", f"{_V}/images/create{query}")
+        Request("POST", f"{V}/images/create{query}")
         for query in [
             "",
             "?fromSrc=-",
@@ -311,7 +281,7 @@ IMPORTS: Final = [
         ]
     ),
     *(
-        Request("POST", f"{_V}/images/create?fromSrc=-&repo=x&tag=changed&changes={quote(change)}")
+        Request("POST", f"{V}/images/create?fromSrc=-&repo=x&tag=changed&changes={quote(change)}")
         for change in [
             "",
             " ",
@@ -324,22 +294,21 @@ IMPORTS: Final = [
             "CMD x\n\nENV a=b",
         ]
     ),
-    Request("DELETE", f"{_V}/images/x:changed"),
+    Request("DELETE", f"{V}/images/x:changed"),
     Request("POST", "/v1.31/images/create?fromImage=UPPER&platform=nintendo64"),
-    Request("POST", f"{_V}/images/create", b"fromSrc=-&repo=form", _FORM),
-    Request("DELETE", f"{_V}/images/form"),
+    Request("POST", f"{V}/images/create", b"fromSrc=-&repo=form", FORM),
+    Request("DELETE", f"{V}/images/form"),
 ]
-_JSON: Final = "application/json"
 _NAMES: Final = [
     *("docker.io/example/tiny:1.0", "8126e24b2462", "sha256:", "8", "8126E24B2462", "sha256:8126e24b2462"),
     *(f"example/tiny:1.0@sha256:{'0' * 64}", "@", "a:b:c", "a@b", "-x", "a/", "/a", "a%00b", "%2e%2e", "x" * 300),
     *("example%2Ftiny%3A1.0", "localhost:5000/x", "[::1]/x", f"example/tiny:{'a' * 129}", "%C3%A9"),
 ]
 NAMES: Final = [
-    *(Request("GET", f"{_V}/images/{name}/{what}") for name in _NAMES for what in ("json", "history", "get")),
-    *(Request("POST", f"{_V}/images/{name}/tag?repo=named&tag=x") for name in _NAMES),
+    *(Request("GET", f"{V}/images/{name}/{what}") for name in _NAMES for what in ("json", "history", "get")),
+    *(Request("POST", f"{V}/images/{name}/tag?repo=named&tag=x") for name in _NAMES),
     *(
-        Request("POST", f"{_TINY}/tag{query}")
+        Request("POST", f"{TINY}/tag{query}")
         for query in [
             *("?repo=&tag=", "?tag=x", "?repo=x:y", "?repo=x:y&tag=z", "?repo=x&tag=a:b", f"?repo=x&tag={'a' * 129}"),
             *(f"?repo={'a' * 300}", "?repo=localhost:5000/a&tag=b", "?repo=docker.io/library/q&tag=r", "?repo=x%00"),
@@ -348,72 +317,72 @@ NAMES: Final = [
         ]
     ),
     *(
-        Request("DELETE", f"{_V}/images/{name}")
+        Request("DELETE", f"{V}/images/{name}")
         for name in [
             *("nosuch?force=maybe", "x?noprune=maybe", f"sha256:{'0' * 64}", "0" * 12, "0" * 64, "localhost:5000/a"),
             *("localhost:5000/a:b?noprune=1", "x:_a?force=1&noprune=1", "q:r", "named:x", f"x:z@sha256:{'0' * 64}"),
         ]
     ),
-    *(Request(method, f"{_TINY}/{what}") for method in ("HEAD", "PUT", "PATCH") for what in ("json", "get", "tag")),
+    *(Request(method, f"{TINY}/{what}") for method in ("HEAD", "PUT", "PATCH") for what in ("json", "get", "tag")),
     *(Request("GET", f"/v1.{minor}/images/nosuch/json") for minor in (24, 25, 30, 40)),
 ]
 SEARCHES: Final = [
-    *(Request("GET", f"{_V}/images/search?term=x&limit={limit}") for limit in ("0", "-1", "101", "x")),
+    *(Request("GET", f"{V}/images/search?term=x&limit={limit}") for limit in ("0", "-1", "101", "x")),
     *(
-        Request("GET", f"{_V}/images/search?term=x&filters={quote(text)}")
+        Request("GET", f"{V}/images/search?term=x&filters={quote(text)}")
         for text in ["{", '{"nosuch":["x"]}', '{"stars":["x"]}', '{"is-official":["x"]}', '{"is-automated":["no"]}']
     ),
 ]
 NETWORKS: Final = [
     *(
-        Request("GET", f"{_V}{path}/")
+        Request("GET", f"{V}{path}/")
         for path in [
             *("/_ping", "/version", "/info", "/events", "/system/df", "/containers/json", "/images", "/networks"),
             *("/volumes", "/plugins", "/containers/x/json", "/exec/x/json", "/volumes/x", "/plugins/x/json", "/swarm"),
         ]
     ),
-    *(Request("POST", f"{_V}{path}/") for path in ["/images/prune", "/build/prune", "/networks/prune", "/networks"]),
-    *(Request(method, f"{_V}/networks/{name}") for method in ("GET", "DELETE") for name in ("a/b", "%20", "a/")),
-    Request("DELETE", f"{_V}/networks/"),
-    Request("DELETE", f"{_V}/networks"),
+    *(Request("POST", f"{V}{path}/") for path in ["/images/prune", "/build/prune", "/networks/prune", "/networks"]),
+    *(Request(method, f"{V}/networks/{name}") for method in ("GET", "DELETE") for name in ("a/b", "%20", "a/")),
+    Request("DELETE", f"{V}/networks/"),
+    Request("DELETE", f"{V}/networks"),
     *(
-        Request("POST", f"{_V}/networks/nosuch/{verb}", body, kind)
+        Request("POST", f"{V}/networks/nosuch/{verb}", body, kind)
         for verb in ("connect", "disconnect")
         for body, kind in [
             (b"", ""),
-            (b"", _JSON),
-            (b"{", _JSON),
-            (b"[]", _JSON),
-            (b"{}", _JSON),
-            (b'{"Container":"x"}', _JSON),
-            (b'{"container":"x","Force":true}', _JSON),
-            (b'{"Container":5}', _JSON),
+            (b"", JSON),
+            (b"{", JSON),
+            (b"[]", JSON),
+            (b"{}", JSON),
+            (b'{"Container":"x"}', JSON),
+            (b'{"container":"x","Force":true}', JSON),
+            (b'{"Container":5}', JSON),
             (b'{"Container":"x"}', "text/plain"),
-            (b'{"Container":"x"} {', _JSON),
-            (b"Container=x", _FORM),
+            (b'{"Container":"x"} {', JSON),
+            (b"Container=x", FORM),
         ]
     ),
-    Request("POST", f"{_V}/networks//connect", b'{"Container":"x"}', _JSON),
-    Request("POST", f"{_V}/networks/a/b/connect", b'{"Container":"x"}', _JSON),
+    Request("POST", f"{V}/networks//connect", b'{"Container":"x"}', JSON),
+    Request("POST", f"{V}/networks/a/b/connect", b'{"Container":"x"}', JSON),
 ]
 NOTHING: Final = [
-    *(Request("POST", f"{_V}/build/prune?keep-storage={size}") for size in ("x", "1.5", "%201", "9" * 30, "-1", "")),
-    *(Request("GET", f"{_V}{path}limit={'9' * 30}") for path in ("/containers/json?", "/images/search?term=x&")),
+    *(Request("POST", f"{V}/build/prune?keep-storage={size}") for size in ("x", "1.5", "%201", "9" * 30, "-1", "")),
+    *(Request("GET", f"{V}{path}limit={'9' * 30}") for path in ("/containers/json?", "/images/search?term=x&")),
     *filtered("/containers/json", '{"status":["x"]}'),
     *filtered("/volumes", '{"dangling":["x"]}'),
     *filtered("/networks", '{"type":["x"]}'),
     *filtered("/plugins", '{"enabled":["x"]}'),
     *filtered("/build/prune", '{"id":[""]}', '{"unused-for":["x"]}', '{"id":["a","b"]}'),
     *filtered("/volumes/prune", '{"all":["x"]}'),
-    *(Request("GET", f"{_V}/images/{name}/{what}") for name in ("%ff", "a%ffb") for what in ("json", "history")),
-    Request("POST", f"{_TINY}/tag?repo=127.0.0.1:9/pushed"),
-    Request("POST", f"{_V}/images/127.0.0.1:9/pushed/push", b"{", _JSON),
+    *(Request("GET", f"{V}/images/{name}/{what}") for name in ("%ff", "a%ffb") for what in ("json", "history")),
+    Request("POST", f"{TINY}/tag?repo=127.0.0.1:9/pushed"),
+    Request("POST", f"{V}/images/127.0.0.1:9/pushed/push", b"{", JSON),
 ]
 #: To the engine no value is every value: it removes whatever no container uses.
 EMPTYING: Final = filtered("/images/prune", '{"dangling":null}', '{"dangling":{}}')
 REQUESTS: Final = [
     *(*UNREADABLE, *PATHS, *ODD, *FILTERS, *PARAMETERS, *NAMES, *SEARCHES, *NETWORKS, *IMPORTS),
-    *(*NOTHING, *EMPTYING),
+    *(*NOTHING, *odd.REQUESTS, *EMPTYING),
 ]
 
 

@@ -11,7 +11,6 @@ from typing import Final
 from orlop.api.engine.app import ENDPOINTS
 
 _DOCS: Final = Path(__file__).parents[2] / "docs"
-_ELSEWHERE: Final = frozenset({404, 501, 503})
 
 
 @cache
@@ -19,6 +18,15 @@ def everywhere() -> frozenset[int]:
     """Return the statuses that any endpoint may answer with."""
     table = (_DOCS / "engine-api.md").read_text().partition("| status | when |")[2].partition("\n\n")[0]
     return frozenset(map(int, re.findall(r"^\| (\d{3}) \|", table, re.MULTILINE)))
+
+
+@cache
+def elsewhere() -> frozenset[int]:
+    """Return the statuses of what is not served."""
+    text = (_DOCS / "engine-api.md").read_text()
+    found = re.search(r"^Other requests are answered with .*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return frozenset(map(int, re.findall(r"\b[1-5]\d\d\b", found[0])))
 
 
 @cache
@@ -38,4 +46,4 @@ def listed(method: str, target: str) -> frozenset[int]:
     for endpoint in ENDPOINTS:
         if method in (endpoint.methods or ()) and endpoint.path_regex.match(path):
             return everywhere() | described()[method, endpoint.path.replace(":path", "")]
-    return everywhere() | _ELSEWHERE | ({200} if method == "OPTIONS" else set())
+    return everywhere() | elsewhere() | ({200} if method == "OPTIONS" else set())

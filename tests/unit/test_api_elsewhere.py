@@ -17,6 +17,12 @@ def client(tmp_path_factory):
         yield client
 
 
+EARLY = {
+    1: """invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")""",
+    2: 'got more than one value for filter key "dangling"',
+}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "answer"),
     [
@@ -43,6 +49,8 @@ def test_there_is_nothing_of_what_only_engines_have(client, method, path, answer
         ("POST", "/containers/x/exec", "No such container: x"),
         ("DELETE", "/containers/x", "No such container: x"),
         ("POST", "/commit?container=x", "No such container: x"),
+        ("POST", "/containers/x/kill", "cannot kill container: x: No such container: x"),
+        ("POST", "/v1.41/containers/x/kill", "Cannot kill container: x: No such container: x"),
         ("GET", "/exec/x/json", "No such exec instance: x"),
         ("GET", "/networks/x", "network x not found"),
         ("GET", "/networks/x/y", "network x/y not found"),
@@ -155,6 +163,8 @@ def test_a_test_framework_in_a_container_hears_of_the_default_network_and_that_i
     for value, words in ((["x"], "x"), (["true", "false"], "false true")):
         refused = client.get("/networks", {"filters": json.dumps({"dangling": value})})
         assert (refused.status, refused.message) == (400, f"invalid filter 'dangling=[{words}]'")
+        early = client.get("/v1.41/networks", {"filters": json.dumps({"dangling": value})})
+        assert (early.status, early.message) == (400, EARLY[len(value)])
     refused = client.delete("/networks/bridge")
     assert (refused.status, refused.message) == (403, "bridge is a pre-defined network and cannot be removed")
 
@@ -169,6 +179,7 @@ def test_a_test_framework_in_a_container_hears_of_the_default_network_and_that_i
         ("connect", b"{", 400, "the body cannot be read as JSON"),
         ("connect", b"[]", 400, "the body is not an object of JSON"),
         ("connect", b"{}", 400, 'invalid name or ID supplied: ""'),
+        ("connect", b"null", 400, 'invalid name or ID supplied: ""'),
         ("connect", b'{"Container":5}', 400, "the Container that the body names is not a text"),
         ("disconnect", b'{"Container":"x"}', 404, "No such container: x"),
         ("disconnect", b'{"Container":"x","Force":true}', 404, "endpoint x not found"),
@@ -249,3 +260,47 @@ def test_sizes_of_a_cache_of_builds_are_numbers(client, bad):
 def test_a_number_of_containers_is_in_the_range_of_go(client):
     for limit, status in [(str((1 << 63) - 1), 200), (str(-1 << 63), 200), (str(1 << 63), 400), ("9" * 5000, 400)]:
         assert client.ask("GET", "/containers/json", {"limit": limit}).status == status
+
+
+@pytest.mark.parametrize("path", ["/networks/x/connect", "/networks/x/disconnect", "/commit"])
+@pytest.mark.parametrize(
+    ("kind", "is_json"),
+    [
+        ("application/json", True),
+        ("application/JSON; charset=utf-8", True),
+        ('application/json ; a="b;c";', True),
+        ("application/json;;", False),
+        ("application/json; x", False),
+        ("text/plain", False),
+        ("application/x-www-form-urlencoded", False),
+        (None, False),
+    ],
+)
+def test_a_body_must_be_said_to_be_json(client, path, kind, is_json):
+    answer = client.ask("POST", path, body=b"{}", headers={} if kind is None else {"Content-Type": kind})
+    refusal = f"Content-Type specified ({kind or ''}) must be 'application/json'"
+    assert (answer.status, answer.message) == (400, 'invalid name or ID supplied: ""' if is_json else refusal)
+
+
+def test_a_commit_reads_its_body_before_it_looks_for_its_container(client):
+    headers = {"Content-Type": "application/json"}
+    assert client.ask("POST", "/commit?container=x", body=b"[]", headers=headers).status == 400
+    assert client.ask("POST", "/commit?container=x", body=b"{}", headers=headers).status == 404
+
+
+def test_a_volume_is_gone_for_a_client_that_insists(client):
+    for path in ("/volumes/x", "/volumes/a/b", "/volumes/"):
+        assert client.delete(f"{path}?force=1").status == 204
+        assert client.delete(f"{path}?force=0").status == 404
+
+
+def test_volumes_are_updated_since_they_can_be_in_a_cluster(client):
+    assert client.ask("PUT", "/v1.41/volumes/x").message == "page not found"
+    assert client.ask("PUT", "/v1.42/volumes/x").status == 503
+
+
+@pytest.mark.parametrize("value", ["no", "maybe", "2", " true"])
+def test_whether_a_network_is_told_at_length_is_true_or_false(client, value):
+    answer = client.get("/networks/bridge", {"verbose": value})
+    assert (answer.status, answer.message.partition(":")[0]) == (400, "invalid value for verbose")
+    assert client.get("/networks/bridge", {"verbose": "T"}).status == 200

@@ -8,6 +8,7 @@ import json
 import re
 import socket
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,7 +102,31 @@ def test_a_registry_that_refuses_is_told_in_the_last_line(
 
 def test_an_image_that_is_not_there_is_told_in_the_last_line(client: Client):
     answer = client.post("/images/127.0.0.1:1/app/push", {"tag": "1"})
-    assert answer.lines[-1]["error"].startswith("An image does not exist locally with the tag: 127.0.0.1:1/app")
+    assert answer.lines[-1]["error"] == "An image does not exist locally with the tag: 127.0.0.1:1/app"
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "early", "status", "message"),
+    [
+        ("UPPER", "", 500, 400, "invalid reference format: *"),
+        ("nosuch", " ", 500, 400, "invalid tag format"),
+        ("nosuch", "a/b", 500, 400, "invalid tag format"),
+        (f"nosuch@sha256:{64 * '0'}", "x", 200, 400, "cannot import digest reference"),
+    ],
+)
+def test_a_push_of_a_name_that_is_not_valid_is_refused(
+    client: Client, name: str, tag: str, early: int, status: int, message: str
+):
+    assert client.post(f"/v1.41/images/{name}/push", {"tag": tag}).status == early
+    answer = client.post(f"/images/{name}/push", {"tag": tag})
+    assert (answer.status, fnmatchcase(answer.message, message)) == (status, True)
+
+
+@pytest.mark.parametrize("name", ["scratch", "library/scratch", "docker.io/library/scratch:1", "scratch:"])
+def test_the_image_without_content_is_not_pulled(client: Client, name: str):
+    for version in ("/v1.41", ""):
+        answer = client.post(f"{version}/images/create", {"fromImage": name})
+        assert (answer.status, answer.message) == (403, "'scratch' is a reserved name")
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])

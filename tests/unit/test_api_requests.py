@@ -23,7 +23,7 @@ OLD = (
     "client version {} is too old. Minimum supported API version is 1.24,"
     " please upgrade your client to a newer version\n"
 )
-READ_BY_NONE = {"/_ping": {200}, "/version": {200}, "/info": {200}, "/metrics": {200}, "DELETE /networks/{name}": {403}}
+READ_BY_NONE = {"/_ping": {200}, "/version": {200}, "/info": {200}, "/metrics": {200}}
 READ_BY_LATER_ONES = {"/images/{name}/json", "/images/{name}/history", "/system/df"}
 
 

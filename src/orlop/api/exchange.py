@@ -118,7 +118,8 @@ class Exchange:
         self._begin = b""
         self._has_length = False
         self._is_chunked = False
-        self._must_continue = head.expects_continue
+        # Who sends nothing waits for nothing.
+        self._must_continue = head.expects_continue and head.length != 0
         self.keep_alive = head.keep_alive
         self.started = False
         self.complete = False

@@ -136,6 +136,18 @@ def option(*names: str, **settings: Any) -> Callable[[Run], Run]:
     return _noting(Parameter("option", names, **settings))
 
 
+def filter_option(*names: str, help: str) -> Callable[[Run], Run]:  # noqa: A002 - click's word
+    """Declare docker's option ``--filter``, which may be given several times and takes no white space around values."""
+    return option(
+        *names, "--filter", "filters", metavar="FILTER", multiple=True, default=(), read=_without_space, help=help
+    )
+
+
+def _without_space(texts: Sequence[str]) -> tuple[str, ...]:
+    parts = (text.partition("=") for text in texts)
+    return tuple(f"{name}{equals}{value.strip()}" for name, equals, value in parts)
+
+
 def argument(name: str, **settings: Any) -> Callable[[Run], Run]:
     """Declare an argument; see `Parameter`."""
     return _noting(Parameter("argument", (name,), **settings))

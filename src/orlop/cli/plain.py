@@ -110,7 +110,9 @@ def _place(declared: Declared, words: list[str], given: dict[Parameter, list[str
 
 
 def _is_known(one: Parameter) -> bool:
-    return one.settings.keys() <= (_KNOWN_OF_CHOICES if "choices" in one.settings else _KNOWN)
+    known = _KNOWN_OF_CHOICES if "choices" in one.settings else _KNOWN
+    # A default of no words has no type.
+    return all(name in known or (name, value) == ("default", ()) for name, value in one.settings.items())
 
 
 def _are_choices(one: Parameter, words: list[str]) -> bool:

@@ -94,12 +94,29 @@ def check_url(url: str) -> None:
         why = f"invalid port after host: {_TORN}"
     elif bad := _BAD_ESCAPE.search(parts["host"] + parts["path"]):
         why = f'invalid URL escape "{bad[0]}"'
-    elif bad := re.search(r"[ \\^`{|}]", parts["host"]):
-        why = f'invalid character "{bad[0]}" in host name'
-    elif (port := (_PORT.match(parts["host"]) or {"port": None})["port"]) and not re.fullmatch(":[0-9]*", port):
-        why = f'invalid port "{port}" after host'
+    else:
+        why = _host_fault(parts["host"])
     if why:
-        raise InvalidInput(f'parse "{without_credentials(url)}": {why}')
+        raise InvalidInput(f"parse {_quoted(without_credentials(url))}: {why}")
+
+
+def _host_fault(host: str) -> str:
+    """Return why Go would not read a host, in the order in which it looks."""
+    if host.startswith("[") and "]" not in host:
+        return "missing ']' in host"
+    port = _PORT.fullmatch(host)
+    if port is not None and port["port"] and not re.fullmatch(":[0-9]*", port["port"]):
+        return f"invalid port {_quoted(port['port'])} after host"
+    if bad := re.search(r"%(?!25)[0-7].", host):
+        return f'invalid URL escape "{bad[0]}"'
+    if bad := re.search(r"[ \\^`{|}]", host):
+        return f"invalid character {_quoted(bad[0])} in host name"
+    return ""
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
 
 
 def _answer(transport: Transport, url: str) -> Answer:

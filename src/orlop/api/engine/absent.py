@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from orlop.api.engine.call import Endpoint
-from orlop.api.engine.versions import check_version
+from orlop.api.engine.versions import V1_42, check_version
 from orlop.errors import NoSwarm, NotFound, NotServed, NotSupported
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NAMED: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("PUT", "/containers/"): (_CONTAINER, "/archive"),
     ("POST", "/containers/"): (
         _CONTAINER,
-        "/attach /exec /kill /pause /rename /resize /restart /start /stop /unpause /update /wait",
+        "/attach /exec /pause /rename /resize /restart /start /stop /unpause /update /wait",
     ),
     ("DELETE", "/containers/"): (_CONTAINER, ""),
     ("GET", "/exec/"): (_EXEC, "/json"),
@@ -43,7 +43,6 @@ _NAMED: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("POST", "/plugins/"): (_PLUGIN, "/disable /enable /push /set /upgrade"),
     ("DELETE", "/plugins/"): (_PLUGIN, ""),
     ("GET", "/volumes/"): (_VOLUME, ""),
-    ("DELETE", "/volumes/"): (_VOLUME, ""),
 }
 """What is said of a name between the beginning and one of the ends of a path."""
 
@@ -88,6 +87,18 @@ async def _miss(words: str, call: Call) -> NoReturn:
     raise NotFound(words.format(call.name) if call.name else words.replace(" {}", ""))
 
 
+async def _miss_killed(call: Call) -> NoReturn:
+    begin = "Cannot kill container" if call.version < V1_42 else "cannot kill container"
+    raise NotFound(f"{begin}: {call.name}: {_CONTAINER.format(call.name)}")
+
+
+async def _remove_volume(call: Call) -> Response:
+    # A client that insists is told that the volume is gone, as engines tell it.
+    if call.parameters.boolean("force"):
+        return Response(status_code=204)
+    return await _miss(_VOLUME, call)
+
+
 async def _miss_swarm(words: str, _call: Call) -> NoReturn:
     raise NoSwarm(words)
 
@@ -108,7 +119,9 @@ def _paths() -> Iterator[Endpoint]:
             yield Endpoint(method, path, partial(_miss_swarm, _NO_SWARM))
     yield Endpoint("POST", "/swarm/leave", partial(_miss_swarm, "This node is not part of a swarm"))
     words = "volume update only valid for cluster volumes, but swarm is unavailable"
-    yield Endpoint("PUT", "/volumes/{name:path}", partial(_miss_swarm, words))
+    yield Endpoint("PUT", "/volumes/{name:path}", partial(_miss_swarm, words), since=V1_42)
+    yield Endpoint("POST", "/containers/{name:path}/kill", _miss_killed)
+    yield Endpoint("DELETE", "/volumes/{name:path}", _remove_volume)
 
 
 ABSENT: Final = (*_paths(),)

@@ -107,20 +107,21 @@ class Engine:
         scope["orlop.policy"] = self._policy
         scope["orlop.version"], scope["orlop.version_text"] = MAXIMUM, str(MAXIMUM)
         try:
-            # Of a server as a whole its HTTP library tells, as an engine's does.
-            of_server = (scope["method"], scope["path"]) == _OF_SERVER
-            await self._routed(scope, receive, send if of_server else _with_headers(send, *_HEADERS, _EXPERIMENTAL))
+            await self._routed(scope, receive, send)
         finally:
             record.route = scope.get("orlop.route", "")
 
     async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._admit(scope)
         check_escapes(scope["raw_path"])
-        path = cleaned(scope["path"])
-        if path != scope["path"] and (scope["method"], scope["path"]) != _OF_SERVER:
-            await _redirect(location(path, scope["query_string"]), send)
-            return
-        match = _VERSIONED.fullmatch(path)
+        # Of a server as a whole, and of other spellings of a path, an engine's HTTP library tells.
+        if (scope["method"], scope["path"]) != _OF_SERVER:
+            path = cleaned(scope["path"])
+            if path != scope["path"]:
+                await _redirect(location(path, scope["query_string"]), send)
+                return
+            send = _with_headers(send, *_HEADERS, _EXPERIMENTAL)
+        match = _VERSIONED.fullmatch(scope["path"])
         if match is not None:
             scope["orlop.version"], scope["orlop.version_text"] = ApiVersion.parse(match[1]), match[1]
             scope["path"] = match[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -179,6 +180,7 @@ class Endpoint(Route):
         asks_since: the version from which on engines read the parameters of such a request, or nothing if none does.
             In an older version the query is ignored.
         is_archive: tells by its query whether the body of a request is an archive, even if it has the type of a form.
+        since: the version from which on engines have it; before, there is no such page.
     """
 
     def __init__(
@@ -190,18 +192,24 @@ class Endpoint(Route):
         *,
         asks_since: ApiVersion | None = MINIMUM,
         is_archive: Callable[[Form], bool] | None = None,
+        since: ApiVersion = MINIMUM,
     ) -> None:
         super().__init__(path, serve, methods=[method])
+        # Starlette's pattern ends with ``$``, which fits before a newline, too: another image would be meant.
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
         self.methods = {method}
         self.app = self._answered
         self._serve = serve
         self._verb = verb
         self._asks_since = asks_since
         self._is_archive = is_archive
+        self._since = since
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether a request is for this endpoint; one of another method is not."""
         match, child = super().matches(scope)
+        if MINIMUM <= scope["orlop.version"] < self._since:
+            return (Match.NONE, {})
         return (match, child) if match is Match.FULL else (Match.NONE, {})
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:

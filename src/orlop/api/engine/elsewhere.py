@@ -9,7 +9,8 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.api.engine.call import documents
+from orlop.api.engine.call import Endpoint, documents
+from orlop.api.engine.json_body import json_object
 from orlop.api.engine.shapes.filters import check_filters, check_until, parse_filters
 from orlop.api.engine.versions import V1_48
 from orlop.errors import InvalidInput, NotFound
@@ -91,8 +92,12 @@ def _empty(nothing: _Nothing, call: Call) -> object:
     return nothing.answer
 
 
-def _commit(call: Call) -> NoReturn:
-    raise NotFound(f"No such container: {call.parameters.get('container')}")
+async def _commit(call: Call) -> NoReturn:
+    await json_object(call, empty=True)
+    container = call.parameters.get("container")
+    if not container:
+        raise InvalidInput('invalid name or ID supplied: ""')
+    raise NotFound(f"No such container: {container}")
 
 
 def check_number(text: str) -> None:
@@ -113,5 +118,5 @@ def _check_size(name: str, text: str) -> None:
 
 ENDPOINTS = (
     *(documents(method, path, partial(_empty, nothing)) for (method, path), nothing in _EMPTY.items()),
-    documents("POST", "/commit", _commit),
+    Endpoint("POST", "/commit", _commit),
 )

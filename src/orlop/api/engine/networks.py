@@ -6,14 +6,15 @@ and they go on without. No container can be connected to it, as there is none: t
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.api.engine.call import Endpoint, documents
+from orlop.api.engine.json_body import json_object
 from orlop.api.engine.shapes.filters import check_filters, parse_filters
 from orlop.api.engine.shapes.network import bridge
-from orlop.api.streamed import chunks
+from orlop.api.engine.shapes.usage import GO_BOOLEANS
+from orlop.api.engine.versions import V1_42
 from orlop.errors import InvalidInput, NotFound, RequestRefused
 from orlop.service.host import this_host
 
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
     from orlop.api.engine.call import Call
     from orlop.api.engine.shapes.encoding import Document
+    from orlop.api.engine.versions import ApiVersion
 
-_LONGEST: Final = 1 << 16
-_TYPE: Final = "application/json"
 _BOOLEANS: Final = frozenset({"0", "1", "false", "true"})
 _FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 
@@ -33,11 +33,19 @@ _FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope
 def _list(call: Call) -> object:
     values = parse_filters(call.parameters.get("filters"))
     check_filters(values, _FILTERS, call.version)
-    dangling = values.get("dangling", ())
-    if len(dangling) > 1 or not _BOOLEANS.issuperset(dangling):
-        raise InvalidInput(f"invalid filter 'dangling=[{' '.join(sorted(dangling))}]'")
+    _check_dangling(values.get("dangling", ()), call.version)
     network = bridge(this_host(), call.version)
     return [network] if all(_passes(network, name, given) for name, given in values.items()) else []
+
+
+def _check_dangling(given: Collection[str], version: ApiVersion) -> None:
+    if len(given) <= 1 and _BOOLEANS.issuperset(given):
+        return
+    if version >= V1_42:
+        raise InvalidInput(f"invalid filter 'dangling=[{' '.join(sorted(given))}]'")
+    if len(given) > 1:
+        raise InvalidInput('got more than one value for filter key "dangling"')
+    raise InvalidInput("""invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")""")
 
 
 def _passes(network: Document, name: str, given: Collection[str]) -> bool:
@@ -52,7 +60,13 @@ def _passes(network: Document, name: str, given: Collection[str]) -> bool:
 
 def _inspect(call: Call) -> object:
     # Without a name all are meant.
-    return _found(call) if call.name else _list(call)
+    if not call.name:
+        return _list(call)
+    verbose = call.parameters.get("verbose")
+    if verbose and verbose not in GO_BOOLEANS:
+        why = f'strconv.ParseBool: parsing "{verbose}": invalid syntax'
+        raise InvalidInput(f"invalid value for verbose: {verbose}: {why}")
+    return _found(call)
 
 
 def _remove(call: Call) -> NoReturn:
@@ -68,10 +82,7 @@ def _found(call: Call) -> Document:
 
 async def _join(call: Call, *, leaves: bool) -> NoReturn:
     """Connect a container, or take it away."""
-    kind = call.headers.get("content-type", "")
-    if kind and kind.partition(";")[0].strip().lower() != _TYPE:
-        raise InvalidInput(f"Content-Type specified ({kind}) must be '{_TYPE}'")
-    wanted = _read(b"".join([chunk async for chunk in chunks(call.receive, most=_LONGEST)]))
+    wanted = await json_object(call)
     container = wanted.get("container") or ""
     if not isinstance(container, str):
         raise InvalidInput("the Container that the body names is not a text")
@@ -83,23 +94,10 @@ async def _join(call: Call, *, leaves: bool) -> NoReturn:
     raise NotFound(f"No such container: {container}")
 
 
-def _read(raw: bytes) -> dict[str, object]:
-    """Return the members of an object by their names in lower case; what follows it is not looked at."""
-    if not raw.strip():
-        raise InvalidInput("got EOF while reading request body")
-    try:
-        document, _ = json.JSONDecoder().raw_decode(raw.decode().strip())
-    except (ValueError, RecursionError):
-        raise InvalidInput("the body cannot be read as JSON") from None
-    if not isinstance(document, dict):
-        raise InvalidInput("the body is not an object of JSON")
-    return {name.lower(): value for name, value in document.items()}
-
-
 ENDPOINTS = (
     documents("GET", "/networks", _list),
     documents("GET", "/networks/{name:path}", _inspect),
-    documents("DELETE", "/networks/{name:path}", _remove, asks_since=None),
+    documents("DELETE", "/networks/{name:path}", _remove),
 )
 ABSENT = (
     Endpoint("POST", "/networks/{name:path}/connect", partial(_join, leaves=False)),

@@ -21,9 +21,10 @@ from orlop.api.engine.platforms import first_platform
 from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.shapes.progress import PushLines, error_line, note_line, pushed_lines, status_line
+from orlop.api.engine.shapes.target import pushed_target
 from orlop.api.engine.versions import V1_46
 from orlop.api.streamed import Streamed, chunks, hung_up
-from orlop.errors import InvalidInput, InvalidSettings, OrlopError, RequestAborted, StorageError
+from orlop.errors import InvalidInput, InvalidSettings, OrlopError, ReferenceNotFound, RequestAborted, StorageError
 from orlop.model.descriptor import platform_to_dict
 from orlop.model.digest import Digest
 from orlop.model.manifest import Index
@@ -77,7 +78,9 @@ async def _push(call: Call) -> Response:
     if isinstance(asked, Digest):
         raise InvalidInput("cannot push an image by its ID; give it a name")
     tag = call.parameters.get("tag")
-    reference = asked.with_tag(tag) if tag else asked
+    call.wants(Verb.TAG_TARGET)
+    reference = pushed_target(asked, tag, call.version) if tag else asked
+    call.wants(Verb.PUSH)
     platform = first_platform(call, V1_46)
     keys = given_keys(call, reference.domain)
 
@@ -100,6 +103,9 @@ async def _push(call: Call) -> Response:
                 )
         except RequestAborted:
             raise
+        except ReferenceNotFound:
+            # What the command advises means nothing to a client.
+            download.put(error_line(f"An image does not exist locally with the tag: {reference.familiar_name}"))
         except OrlopError as error:
             # No status will say it. Registries and images are their client's business, the store is the server's.
             level = logging.WARNING if isinstance(error, StorageError) else logging.DEBUG
@@ -210,6 +216,6 @@ def _login_of(raw: bytes) -> tuple[dict[str, Any], Credentials | None]:
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/images/{name:path}/push", _push),
+    Endpoint("POST", "/images/{name:path}/push", _push, Verb.PUSH),
     Endpoint("POST", "/auth", _auth, Verb.LOGIN, is_archive=lambda _: True),
 )

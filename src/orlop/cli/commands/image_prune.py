@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orlop.cli.declared import WrongUsage, command, option
+from orlop.cli.declared import WrongUsage, command, filter_option, option
 from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
 
@@ -23,9 +23,7 @@ _QUESTION: Final = "Are you sure you want to continue? [y/N] "
 @command("prune", epilog="Example: orlop image prune -f --filter until=240h")
 @option("-a", "--all", "everything", is_flag=True, help="Remove all images, not only dangling ones.")
 @option("-f", "--force", is_flag=True, help="Do not ask for confirmation.")
-@option(
-    "--filter", "filters", metavar="FILTER", multiple=True, help="Remove only images that match, such as until=240h."
-)
+@filter_option(help="Remove only images that match, such as until=240h.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Reclaimed}}. Needs -f.")
 def image_prune(session: Session, *, everything: bool, force: bool, filters: tuple[str, ...], form: str | None) -> None:
     """Remove dangling images.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.declared import WrongUsage, argument, command, filter_option, option
 from orlop.cli.show.field import Field
 from orlop.cli.show.listing import Template, parse_format, table
 from orlop.cli.show.units import ZERO_TIME, go_time, human_age, human_size
@@ -63,14 +63,7 @@ _REST: Final = (_ID, Field[_Row]("CREATED", lambda row: _age(row) or _UNKNOWN), 
 @option("-q", "--quiet", is_flag=True, help="Print only image IDs.")
 @option("--no-trunc", is_flag=True, help="Do not shorten IDs.")
 @option("--digests", is_flag=True, help="Show the digests of the manifests that images came with.")
-@option(
-    "-f",
-    "--filter",
-    "filters",
-    metavar="FILTER",
-    multiple=True,
-    help="Show only images that match, such as label=stage=test.",
-)
+@filter_option("-f", help="Show only images that match, such as label=stage=test.")
 @option("--tree", is_flag=True, help="Show platforms, attestations, referrers and artifacts below each name.")
 @option("--format", "form", metavar="FORMAT", help="Print a table, json, or a template such as {{.ID}}.")
 @platform_option("With docker://NAME: show only the image for this platform. Default: all.")

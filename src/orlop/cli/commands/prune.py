@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from orlop.cli.commands.image_prune import ALL, DANGLING, confirmed, print_removed
-from orlop.cli.declared import WrongUsage, command, option
+from orlop.cli.declared import WrongUsage, command, filter_option, option
 from orlop.cli.show import output, terminal
 from orlop.errors import InvalidInput
 from orlop.model.sizes import human_size, parse_size
@@ -33,9 +33,7 @@ def _read_size(text: str) -> int:
 
 @command(epilog="Example: orlop prune --keep-last 3 --max-size 20GB --dry-run")
 @option("-a", "--all", "everything", is_flag=True, help="Remove all images that are not pinned.")
-@option(
-    "--filter", "filters", metavar="FILTER", multiple=True, help="Remove only images that match, such as until=240h."
-)
+@filter_option(help="Remove only images that match, such as until=240h.")
 @option(
     "--keep-last",
     metavar="N",

@@ -129,7 +129,7 @@ def parse_filters(texts: Iterable[str], *, known: frozenset[str] = LIST_FILTERS,
             known_names = ", ".join(sorted(known))
             msg = f"{text!r} is not a filter; filters are NAME=VALUE, where NAME is one of {known_names}"
             raise InvalidFilter(msg)
-        values.setdefault(name, []).append(value.strip())
+        values.setdefault(name, []).append(value)
     references = tuple(values.get("reference", ()))
     _patterns(references)
     return Filters(

@@ -28,6 +28,7 @@ class Verb(Enum):
 
     INSPECT = auto()
     SAVE = auto()
+    PUSH = auto()
     TAG_TARGET = auto()
     """The name that a tag asks for, as `tag_target` reads it."""
     LOGIN = auto()
@@ -71,7 +72,7 @@ def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name:
     if isinstance(error, InvalidReference):
         if name is not None and verb is not Verb.TAG_TARGET:
             message = reference_words(name, version)
-        if early and verb in {Verb.SAVE, Verb.TAG_TARGET}:
+        if early and verb in {Verb.SAVE, Verb.PUSH, Verb.TAG_TARGET}:
             status = _SERVER_ERROR
     elif isinstance(error, DownloadFailed) and error.answered in _PASSED_ON:
         status = error.answered

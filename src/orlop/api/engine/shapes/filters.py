@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from orlop.api.engine.versions import ApiVersion
 
 _NO_NAME: Final = ""
+_NO_IMAGE: Final = ("label=", "label!=")
+"""Filters that contradict each other, so that no image fits."""
 _TRUE: Final = frozenset({"1", "true"})
 _FALSE: Final = frozenset({"0", "false"})
 
@@ -75,6 +77,9 @@ def prune_filters(values: Mapping[str, Collection[str]], version: ApiVersion) ->
     """
     check_until(values)
     filters = _filters({name: given for name, given in values.items() if name != "dangling"}, PRUNE_FILTERS, version)
+    if not values.get("label!", (_NO_NAME,)):
+        # To engines an image has all the labels of an empty list.
+        filters += _NO_IMAGE
     dangling = values.get("dangling")
     return filters, dangling is not None and not _dangling(dangling, version)
 
@@ -87,8 +92,10 @@ def check_filters(values: Mapping[str, Collection[str]], known: Collection[str],
 
 
 def check_until(values: Mapping[str, Collection[str]]) -> None:
-    """Raise `InvalidFilter` where there is more than one time, or one that cannot be read."""
+    """Raise `InvalidFilter` where there is not one time, or one that cannot be read."""
     times = values.get("until", ())
+    if "until" in values and not times:
+        raise InvalidFilter("the filter until has no value; give it a time")
     if len(times) > 1:
         raise InvalidFilter("more than one until filter specified")
     read_filters([f"until={time}" for time in times], now=0)

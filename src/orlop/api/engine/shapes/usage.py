@@ -48,12 +48,12 @@ def is_verbose(text: str | None, version: ApiVersion) -> bool | None:
     """
     if version < V1_52 or not text:
         return None
-    if text not in _GO_BOOLEANS:
+    if text not in GO_BOOLEANS:
         raise InvalidInput(f"invalid value for verbose: {text}")
-    return _GO_BOOLEANS[text]
+    return GO_BOOLEANS[text]
 
 
-_GO_BOOLEANS: Final = {
+GO_BOOLEANS: Final = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
 }
