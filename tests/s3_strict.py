@@ -54,7 +54,8 @@ class Trouble(NamedTuple):
     """What goes wrong: an answer of a ``status`` and a ``code``, or a connection that ends.
 
     ``done`` does what was asked before; ``cut`` ends the connection after so many bytes of the body of a good answer;
-    ``stall`` is seconds of silence at that place before it ends. A ``page`` is the answer, with status 200, of
+    ``stall`` is seconds of silence at that place before it ends; ``drip`` is seconds between each two bytes from there
+    on, until the client has gone. A ``page`` is the answer, with status 200, of
     something that is not an object store.
     """
 
@@ -63,6 +64,7 @@ class Trouble(NamedTuple):
     done: bool = False
     cut: int = -1
     stall: float = 0.0
+    drip: float = 0.0
     page: bytes = b""
 
 
@@ -435,6 +437,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         time.sleep(trouble.stall)
         self.close_connection = True
+        for at in range(trouble.cut, len(body) if trouble.drip else 0):
+            time.sleep(trouble.drip)
+            try:
+                self.wfile.write(body[at : at + 1])
+            except OSError:
+                return
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""

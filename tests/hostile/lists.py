@@ -34,6 +34,7 @@ from orlop.streams.tar_scan import TarScanner
 from tests.hostile import tars
 from tests.hostile.attached import ATTACHED
 from tests.hostile.growth import Growing, opened
+from tests.hostile.listed import LISTED
 from tests.hostile.made import BODY, DIFF, config, docker, entry, version_1, zstd
 from tests.hostile.saves import SAVES
 from tests.unit.layouts import CONFIG, INDEX, MANIFEST, NAME, Layout, layer_tar, sha256, unpacked
@@ -667,5 +668,5 @@ STORES = (
     Growing("events", 100, told),
 )
 
-LISTS: Final = (*TEXTS, *ARCHIVES, *STORES, *ATTACHED, *SAVES)
+LISTS: Final = (*TEXTS, *ARCHIVES, *STORES, *ATTACHED, *LISTED, *SAVES)
 """All lists, each with a name of its own."""

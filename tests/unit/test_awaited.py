@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from orlop.registry.awaited import awaited_response
+from orlop.streams.awaited import awaited_response
 
 
 class Patient:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 from hypothesis import example, given
@@ -195,3 +196,27 @@ def test_keys_fold_as_go_folds_them():
     assert gojson.fold("Ro\u017f\u212a") == "rosk"
     assert gojson.fold("\u0130d") != "id"
     assert gojson.folded({"A": 1, "a": 2, "B": 3}) == {"a": 2, "b": 3}
+
+
+@pytest.mark.parametrize("one", [b"[]", b"{}", b"1", b'{"":0}', b'""', b"[[]]"])
+def test_values_are_bounded_before_they_take_memory(one: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gojson, "MAX_VALUES", 100)
+    few, many = (b'{"a":[' + b",".join([one] * count) + b"]}" for count in (20, 110))
+    for read in (gojson.parse, gojson.loads, gojson.raw_members, partial(gojson.loads, allow_trailing=True)):
+        read(few)
+        with pytest.raises(InvalidJSON, match="more than 100 values"):
+            read(many)
+    with pytest.raises(InvalidJSON, match="more than 100 values"):
+        gojson.raw_elements(b"[" + many + b"]")
+
+
+def test_commas_and_brackets_in_texts_are_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gojson, "MAX_VALUES", 100)
+    texts = [",[{" * 50, '\\",[{"' * 50, "é,[{" * 50]
+    assert gojson.loads(gojson.dumps(texts)) == texts
+
+
+def test_an_index_as_large_as_it_may_be_has_fewer_values() -> None:
+    entry = b'{"mediaType":"a/b","digest":"sha256:%064d","size":1}' % 0
+    raw = b'{"manifests":[' + b",".join([entry] * ((16 << 20) // (len(entry) + 1))) + b"]}"
+    assert gojson.values_at_most(raw, gojson.MAX_VALUES)

@@ -11,6 +11,7 @@ import time
 import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -908,6 +909,25 @@ def test_a_list_of_more_referrers_than_memory_is_for_is_an_error(monkeypatch: py
     with hostile(answer) as client, pytest.raises(InvalidAnswer, match="sends more than 20 entries when asked to list"):
         client.referrers(REPOSITORY, Digest.of(b"subject"))
     assert next(numbers) == 3
+
+
+def test_a_page_of_referrers_of_more_values_than_memory_is_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value takes up to a hundred times the memory of its bytes, of which a page may have 16 MiB."""
+    monkeypatch.setattr(referrers, "_MOST_VALUES", 30)
+
+    def answer(method: str, path: str, *, more: object) -> Answered:
+        del method, path
+        entry = {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(b"")), "size": 1, "annotations": {"a": "[," * 40}}
+        page = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry], "x": more}).encode()
+        return 200, {"Content-Type": OCI_INDEX, "Content-Length": str(len(page))}, [page]
+
+    with hostile(partial(answer, more=[[]] * 5)) as client:
+        assert len(client.referrers(REPOSITORY, Digest.of(b"subject"))) == 1
+    with (
+        hostile(partial(answer, more=[[]] * 30)) as client,
+        pytest.raises(InvalidAnswer, match="sends more than 30 values at once"),
+    ):
+        client.referrers(REPOSITORY, Digest.of(b"subject"))
 
 
 def test_a_list_of_referrers_without_an_end_is_an_error():

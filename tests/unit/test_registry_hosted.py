@@ -1114,3 +1114,15 @@ def test_indexes_are_nested_no_deeper_than_readers_follow_them(registry, images)
     images.save(["localhost:5000/deep:1"], out, format="oci")
     out.seek(0)
     assert images.load(out).images
+
+
+def test_a_manifest_of_more_values_than_memory_is_for_is_refused(
+    registry: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orlop.service.hosted.pushing._MOST_VALUES", 100)
+    head = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+    few, many = (json.dumps(head | {"annotations": {str(i): "" for i in range(count)}}) for count in (50, 150))
+    kind = {"Content-Type": INDEX}
+    assert registry.ask("PUT", "/v2/app/manifests/1", body=few.encode(), headers=kind).status == 201
+    refused = registry.ask("PUT", "/v2/app/manifests/2", body=many.encode(), headers=kind)
+    assert (refused.status, code(refused)) == (400, "MANIFEST_INVALID")

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -22,9 +23,10 @@ from orlop.model.reference import Reference
 from orlop.registry.certificates import ClientCertificates, HostTrust
 from orlop.registry.connections import Connection
 from orlop.registry.credentials import Credentials
-from orlop.registry.handshakes import ClientContext
+from orlop.registry.handshakes import AwaitedTLS, ClientContext
 from orlop.registry.hosts import Hosts, Rule, Server
 from orlop.registry.messages import OpenedBody, Request
+from orlop.registry.origin import Origin
 from orlop.registry.patience import Clock, Patience, Waiting, Watch
 from orlop.registry.registries import Registries
 from orlop.registry.transport import HttpTransport
@@ -443,6 +445,76 @@ def test_plain_http_is_not_spoken_to_a_server_that_spoke_tls(keys: Path):
             with pytest.raises(RegistryUnreachable):
                 fake.client.ping()
             assert fake.client.exchange.origin.scheme == "https"
+
+
+def test_plain_http_is_not_spoken_to_a_server_that_hangs_up_after_its_handshake(keys: Path) -> None:
+    """It can encrypt, so that neither requests nor credentials go to it without encryption."""
+    me = Credentials(user="me", password="secret")
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    failures = (Failure(503, hang_up=True),) * 9
+    with faked(me, users={"me": "secret"}, tls=encrypted(keys), trust=trust, names=NAMES, may_be_plain=True,
+               patience=Patience(tries=2), failures=failures) as fake:  # fmt: skip
+        with pytest.raises(RegistryUnreachable):
+            fake.client.ping()
+        assert fake.client.exchange.origin.scheme == "https"
+
+
+@pytest.mark.parametrize("first", [b"\x16\x03\x03\x00\x7a\x02\x00", b"\x15\x03\x03\x00\x02\x02\x28"])
+def test_plain_http_is_not_spoken_to_a_server_that_begins_with_tls(first: bytes) -> None:
+    asked: list[bytes] = []
+
+    def begins(connection: socket.socket) -> None:
+        asked.append(first)
+        # What comes at once may be read in one step with what is sent.
+        time.sleep(0.2)
+        connection.sendall(first)
+
+    waiting = Waiting(patience=Patience(tries=2, pause=0.01))
+    transport = HttpTransport(HostTrust(), waiting=waiting)
+    with served(begins) as url:
+        host = Origin.of(url).authority
+        client, _ = Registries(transport, hosts=Hosts(), waiting=waiting).to_push(Reference.parse(f"{host}/app"))
+        with pytest.raises(RegistryUnreachable):
+            client.ping()
+        assert client.exchange.origin.scheme == "https"
+        assert len(asked) == 2
+    transport.close()
+
+
+def test_a_certificate_that_comes_early_is_looked_at_with_the_authorities_of_the_system(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step of a handshake does not wait; here it does, as if the answer were there at once."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(keys / "ca.crt"))
+    usual, waited = AwaitedTLS.settimeout, []
+
+    def settimeout(self: AwaitedTLS, seconds: float | None) -> None:
+        waited.append(seconds)
+        usual(self, seconds or PATIENCE)
+
+    monkeypatch.setattr(AwaitedTLS, "settimeout", settimeout)
+    with faked(tls=encrypted(keys), names=NAMES, patience=Patience(tries=1)) as fake:
+        fake.client.ping()
+        fake.transport.close()
+        fake.client.ping()
+        assert fake.registry.registry.connections == 3
+    assert 0 in waited
+
+
+def test_a_server_that_drips_twenty_bytes_a_second_is_given_up() -> None:
+    now = [0.0]
+    watch = Watch(Waiting(clock=Clock(monotonic=lambda: now[0])), HOST)
+    watch.begin_body()
+
+    def drip() -> None:
+        for _ in range(100):
+            watch.look(is_awaited=True)
+            now[0] += 1
+            watch.came(20)
+
+    with pytest.raises(RegistryUnreachable, match="hardly a byte moved within 60 s"):
+        drip()
+    assert now[0] < 63
 
 
 def test_plain_http_is_not_spoken_for_every_failure_of_tls(keys: Path):

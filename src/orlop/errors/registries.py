@@ -33,8 +33,12 @@ class RegistryError(_FromRegistry, OrlopError):
 
 
 class RegistryUnreachable(RegistryError):
-    """A registry did not answer: there was no connection, no trust in its certificate, or it stopped sending."""
+    """A registry did not answer: there was no connection, no trust in its certificate, or it stopped sending.
 
+    ``speaks_tls`` tells whether a server was there that answered in TLS.
+    """
+
+    speaks_tls = False
     code = "REGISTRY_UNREACHABLE"
 
 

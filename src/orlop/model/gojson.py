@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 10_000
 """The depth to which objects and arrays may nest, as in Go."""
+MAX_VALUES: Final = 700_000
+"""How many values a document may have: each takes up to 300 bytes of memory, and as little as three of the document."""
 
 
 class Number(str):
@@ -72,6 +74,7 @@ _WIDEST: Final = 4  # bytes of a character in UTF-32
 _LITERALS: Final[dict[bytes, bool | None]] = {b"true": True, b"false": False, b"null": None}
 
 _OUTSIDE: Final = regex(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++')
+_TEXT: Final = regex(rb'"(?:[^"\\]++|\\.)*+"')
 _RAW_ESCAPES: Final = (
     (b"<", rb"\u003c"),
     (b">", rb"\u003e"),
@@ -87,8 +90,10 @@ def parse(raw: bytes) -> Value:
     """Read one JSON document into a tree.
 
     Every invalid UTF-8 byte and every lone surrogate becomes one U+FFFD. Raises `InvalidJSON` for anything that Go
-    refuses: a byte order mark, data after the value, control characters in strings, or nesting deeper than `MAX_DEPTH`.
+    refuses: a byte order mark, data after the value, control characters in strings, or nesting deeper than `MAX_DEPTH`;
+    and for more than `MAX_VALUES` values.
     """
+    _check_count(raw)
     return _read_whole(raw, MAX_DEPTH)
 
 
@@ -99,6 +104,7 @@ def raw_members(raw: bytes) -> dict[str, bytes]:
     """
     if raw == _NULL:
         return {}
+    _check_count(raw)
     value, end, spans = _read(raw)
     _expect_end(raw, end)
     if value is None:
@@ -116,6 +122,7 @@ def raw_elements(raw: bytes) -> list[bytes]:
     """
     if raw == _NULL:
         return []
+    _check_count(raw)
     value, end, spans = _read(raw)
     _expect_end(raw, end)
     if value is None:
@@ -131,6 +138,7 @@ def loads(raw: bytes, *, allow_trailing: bool = False, keys: Keys = Keys.LAST, m
     With ``allow_trailing`` anything after the first value is ignored. Raises `InvalidJSON` as `parse` does, if it is
     nested deeper than ``max_depth``, and if a key is repeated in a way that ``keys`` does not allow.
     """
+    _check_count(raw)
     value = _read(raw, max_depth)[0] if allow_trailing else _read_whole(raw, max_depth)
     return _plain(value, keys)
 
@@ -243,6 +251,23 @@ def _read_whole(raw: bytes, max_depth: int) -> Value:
     value, end, _ = _read(raw, max_depth)
     _expect_end(raw, end)
     return value
+
+
+def values_at_most(raw: bytes, most: int) -> bool:
+    """Return whether a document has about so many values at most, without reading it."""
+    # Each has a comma before it, or a bracket, unless these stand in a text.
+    if len(raw) <= most or (count := _marks(raw)) <= most:
+        return True
+    return count - sum(_marks(found[0]) for found in _TEXT.finditer(raw)) <= most
+
+
+def _marks(raw: bytes) -> int:
+    return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+
+
+def _check_count(raw: bytes) -> None:
+    if not values_at_most(raw, MAX_VALUES):
+        raise InvalidJSON(f"invalid JSON: more than {MAX_VALUES} values")
 
 
 def _quickly_read(raw: bytes, max_depth: int) -> tuple[Value] | None:

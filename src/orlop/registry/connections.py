@@ -15,17 +15,17 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import OrlopError, UnsafeRedirect
-from orlop.registry.awaited import awaited_response
-from orlop.registry.handshakes import AwaitedTLS, agreeing
+from orlop.registry.handshakes import AwaitedTLS, CameEarly, agreeing
 from orlop.registry.origin import is_of_link
+from orlop.streams.awaited import awaited_response
 from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from orlop.registry.awaited import Answered
     from orlop.registry.handshakes import ClientContext
     from orlop.registry.patience import Watch
+    from orlop.streams.awaited import Answered
 
     Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]
 
@@ -210,9 +210,15 @@ class EncryptedConnection(Connection):
     def connect(self) -> None:
         """Connect, and agree on how to encrypt."""
         with agreeing(self.watch):
-            super().connect()
-            name = self._name.encode() if self._name.isascii() else self._name  # see `resolved`
-            self.sock = self._context.wrap_socket(self.sock, server_hostname=name)
+            try:
+                self._encrypt()
+            except CameEarly:
+                self._encrypt()
+
+    def _encrypt(self) -> None:
+        super().connect()
+        name = self._name.encode() if self._name.isascii() else self._name  # see `resolved`
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=name)
 
 
 def _is_ready(sock: socket.socket, event: int, seconds: float) -> bool:

@@ -297,7 +297,7 @@ class Exchange:
         speaks_other = isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _NO_TLS
         # A server that hangs up on what it does not understand may lose its own answer.
         hangs_up = isinstance(cause, _HUNG_UP)
-        is_own = error.registry == self.origin.authority
+        is_own = error.registry == self.origin.authority and not error.speaks_tls
         return self._may_be_plain and self.origin.scheme == "https" and is_own and (speaks_other or hangs_up)
 
     def _falls_back(self, error: RegistryUnreachable) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TICK: Final = 0.5
 # The first byte of an answer in TLS: a message of the handshake, or an alert, which ends it.
 _HANDSHAKE: Final = b"\x16"
+_TLS: Final = frozenset({_HANDSHAKE, b"\x15"})
 
 
 class _OfThread(threading.local):
@@ -32,6 +33,10 @@ class _OfThread(threading.local):
 
 
 _here = _OfThread()
+
+
+class CameEarly(OSError):
+    """A certificate was there before the authorities of the system were; a new connection can be made now."""
 
 
 @contextmanager
@@ -57,6 +62,11 @@ class ClientContext(ssl.SSLContext):
         self._is_ready = False
         self._turn = threading.Lock()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the authorities of the system were read, where they are needed."""
+        return self._is_ready or self.verify_mode == ssl.CERT_NONE
+
     def trust_system(self) -> None:
         """Trust the authorities of the system, which are read the first time. Threads may share this."""
         with self._turn:
@@ -79,7 +89,9 @@ class AwaitedTLS(ssl.SSLSocket):
             return
         limit = self.gettimeout()
         try:
-            if self._first_answered(watch) == _HANDSHAKE:
+            first = self._first_answered(watch)
+            watch.speaks_tls = first in _TLS
+            if first == _HANDSHAKE:
                 self.context.trust_system()
             self.settimeout(_TICK)
             while not self._is_agreed(watch, block):
@@ -94,7 +106,7 @@ class AwaitedTLS(ssl.SSLSocket):
         """Begin the handshake, and return the first byte of the answer, which stays; none where the server hangs up."""
         self.settimeout(0)
         with suppress(ssl.SSLWantReadError):
-            super().do_handshake()
+            self._begin(watch)
         answered = select.poll()
         answered.register(self, select.POLLIN)
         while not answered.poll(_TICK * 1000):
@@ -102,6 +114,18 @@ class AwaitedTLS(ssl.SSLSocket):
         watch.look(is_awaited=False)
         # Of encrypted sockets the library lets nobody peek.
         return socket.socket.recv(self, 1, socket.MSG_PEEK)
+
+    def _begin(self, watch: Watch) -> None:
+        was_ready = self.context.is_ready
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            # Servers nearby answer in the moment between the two halves of this step.
+            watch.speaks_tls = True
+            if was_ready:
+                raise
+            self.context.trust_system()
+            raise CameEarly from error
 
     def _is_agreed(self, watch: Watch, block: bool) -> bool:  # noqa: FBT001 - as above
         watch.look(is_awaited=True)

@@ -14,7 +14,7 @@ from orlop.streams.interruption import check_interruption
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orlop.registry import awaited
+    from orlop.streams import awaited
 
 MOST_BESIDE: Final = 1 << 20
 """Bytes that may come before the head of an answer is whole, and between bytes of its body."""
@@ -49,7 +49,7 @@ class Patience:
     connect: float = 30
     head: float = 300
     window: float = 60
-    least: int = 1024
+    least: int = 16 << 10
     tries: int = 5
     pause: float = 0.5
     longest: float = 60
@@ -97,6 +97,8 @@ class Watch:
         self._limit = self._least = math.inf
         self._most, self._is_body = MOST_BESIDE, False
         self._what = ""
+        self.speaks_tls = False
+        """Whether what answered has begun with TLS: then it is spoken to in nothing else."""
         self._restart(waiting.patience.connect, math.inf, "no connection was made")
 
     @property
@@ -125,7 +127,7 @@ class Watch:
         self._moved += count
 
     def look(self, moved: int | None = None, *, is_awaited: bool) -> None:
-        """Check whether to go on; see `orlop.registry.awaited.Patience`. ``moved`` counts what came alone."""
+        """Check whether to go on; see `orlop.streams.awaited.Patience`. ``moved`` counts what came alone."""
         self._waiting.check()
         if moved is not None:
             # What surrounds the bytes of a body does not count as progress.

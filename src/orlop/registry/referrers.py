@@ -28,6 +28,7 @@ from orlop.model.attached import attached_tags
 from orlop.model.descriptor import Descriptor
 from orlop.model.logger import Logger
 from orlop.model.manifest import OCI_INDEX, Index, Manifest, parse_manifest
+from orlop.model.urls import shown
 from orlop.model.values import dataclass
 from orlop.registry.access import to_pull
 from orlop.registry.conditions import ALWAYS, FIRST, Tries
@@ -46,6 +47,8 @@ T = TypeVar("T")
 _LIMIT: Final = 16 << 20
 _MOST: Final = 100_000
 """How many entries a list may have: each is some 600 bytes of memory, however few bytes of the registry."""
+_MOST_VALUES: Final = 400_000
+"""Values of one page: each takes up to 450 bytes, however few of the registry."""
 _TRIES: Final = 5
 _LOOKS: Final = 5
 """How often a list is put at most without knowing whether anybody writes over it."""
@@ -137,6 +140,8 @@ def _read(answer: Answer) -> _Page | None:
             raw = answer.document(_LIMIT, what="the referrers")
             if type_of(answer) != OCI_INDEX:
                 return None
+            if not gojson.values_at_most(raw, _MOST_VALUES):
+                raise InvalidAnswer(f"{shown(answer.url)} sends more than {_MOST_VALUES} values at once")
             following = next_page(answer.url, answer.headers.all("Link"))
             index = Index.of_layout(raw, may_be_strange=True)
             return _Page(index.manifests, index.strange, len(raw), following)

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from orlop.model.proxies import Proxies
-    from orlop.registry.awaited import Answered
     from orlop.registry.handshakes import ClientContext
     from orlop.registry.messages import Body, Request
+    from orlop.streams.awaited import Answered
 
 USER_AGENT: Final = f"orlop/{__version__}"
 _PIECE: Final = 1 << 20
@@ -122,7 +122,9 @@ class HttpTransport:
                 is_whole = _sent(connection, origin, request)
                 watch.begin_head()
                 response = connection.answer()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RegistryUnreachable):
+                error.speaks_tls = watch.speaks_tls
             connection.close()
             raise
         watch.begin_body()

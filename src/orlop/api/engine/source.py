@@ -27,7 +27,7 @@ class SourcePatience:
         self._pace = Pace(context.bounds.rate)
 
     def look(self, moved: int, *, is_awaited: bool) -> None:
-        """See whether the source is to be waited for, see `orlop.registry.awaited.Patience`.
+        """See whether the source is to be waited for, see `orlop.streams.awaited.Patience`.
 
         Raises:
             RequestAborted: the client has hung up. TimeoutError: the source is too slow.

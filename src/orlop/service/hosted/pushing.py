@@ -38,6 +38,7 @@ from orlop.intake.taking import storing
 from orlop.intake.words import Words
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
+from orlop.model.gojson import values_at_most
 from orlop.model.manifest import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -71,6 +72,8 @@ if TYPE_CHECKING:
 _VAGUE: Final = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 _TRIES: Final = 3
 _MOST_NAMED: Final = 5000
+_MOST_VALUES: Final = 100_000
+"""Values of one manifest: each takes up to 300 bytes of memory, and several are pushed at once."""
 """How many blobs and manifests a manifest may name: each is looked for."""
 _MOST_TOLD: Final = 200
 """How many of those that are missing are told."""
@@ -120,6 +123,8 @@ def put_manifest(
         verified(digest, raw)
     except DigestMismatch:
         raise DigestMismatch(f"the manifest does not have the digest {digest}; send it as it is") from None
+    if not values_at_most(raw, _MOST_VALUES):
+        raise InvalidManifest(f"the manifest has more than {_MOST_VALUES} values of JSON")
     document = parse_manifest(raw)
     row = ManifestRow(digest, _media_type(document, media_type), raw)
     names = tuple(repository.tagged(tag) for tag in dict.fromkeys(tags))

@@ -34,6 +34,7 @@ from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.answers import fault_of, is_fault
 from orlop.store.blobs.s3.settings import Credentials
 from orlop.store.blobs.s3.signing import UNSIGNED, query_string, quoted, signed_headers
+from orlop.store.blobs.s3.waiting import EncryptedPool, PlainPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -326,11 +327,11 @@ class S3Client:
             timeout = self._timeout()
             number = int(port) if port else None
             if self._place.scheme == "https":
-                self._connections = urllib3.HTTPSConnectionPool(
+                self._connections = EncryptedPool(
                     host, number, timeout=timeout, maxsize=_CONNECTIONS, ca_certs=self.settings.ca
                 )
             else:
-                self._connections = urllib3.HTTPConnectionPool(host, number, timeout=timeout, maxsize=_CONNECTIONS)
+                self._connections = PlainPool(host, number, timeout=timeout, maxsize=_CONNECTIONS)
             self._pid = os.getpid()
         return self._connections
 
@@ -416,8 +417,8 @@ def reason_of(error: BaseException) -> str:
     """Return what an error of a connection says, for people: without an address or a query."""
     while isinstance(error, HTTPError) and isinstance(error.__cause__ or error.__context__, TORN):
         error = error.__cause__ or error.__context__ or error
-    if isinstance(error, TimeoutError):
-        return "it was silent for too long"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, TimeoutError):
+        return "it was silent for too long"
     return "the connection ended too early" if isinstance(error, HTTPException | HTTPError) else type(error).__name__

@@ -2,7 +2,8 @@
 
 A *fetch* is a stream of pieces from one byte to another. Where its connection breaks, stalls or ends too early, it asks
 for the rest, under the condition that the object is still the one that the first bytes came from. Its patience begins
-anew with every byte that arrives, so an object of any size can be read over a bad line.
+anew once some kilobytes have arrived, so an object of any size can be read over a bad line, and not from a server that
+drips.
 
 A *reader* is a fetch in the form of a file. It reads ahead in a thread of its own once it is read in order: the next
 pieces come while the caller hashes the last one. At most `_AHEAD` pieces wait.
@@ -21,6 +22,7 @@ from orlop.errors import BucketUnavailable, ContentNotFound, IntegrityError, Inv
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.answers import fault_of
 from orlop.store.blobs.s3.client import TORN, Answer, Request, fault_in, reason_of, words_of
+from orlop.store.blobs.s3.waiting import ENOUGH
 from orlop.streams.waiting import started
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ class Fetch:
         self._haste = haste
         self._source = source
         self._at, self._end = start, end
+        self._reached = start
         self._most = _PIECE
         self._etag = ""
         self.unwanted = unwanted or threading.Event()
@@ -107,9 +110,11 @@ class Fetch:
                 continue
             self._most = min(_PIECE, self._most << 1)
             self._at += len(piece)
-            self._patience.progressed()
             if self._at >= self._end:
                 self._finish()
+            if self._at - self._reached >= ENOUGH or self._response is None:
+                self._reached = self._at
+                self._patience.progressed()
             yield piece
 
     def _piece(self) -> bytes:

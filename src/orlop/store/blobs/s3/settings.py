@@ -71,7 +71,7 @@ class S3Settings:
             1,000.
         equal_parts: keep all parts of a size, as some servers require; the largest blob is 10,000 of them.
         checksums: send a CRC-32 with each request, which the server compares.
-        timeout: seconds that a server may be silent.
+        timeout: seconds that a server may be silent. In three times as long it has to send 16 KiB of what is read.
         patience: seconds for which a request is repeated while nothing succeeds.
     """
 
