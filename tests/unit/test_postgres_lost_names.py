@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 BASE, OWN, TOP = (layer((name, name.encode())) for name in ("base", "own", "top"))
 LOST, ABOVE = "lost:1", "above:1"
 CHART, OTHER = "example.com/chart:1", "example.com/other:1"
+_OF_LOST = "= (SELECT image FROM reference WHERE name LIKE '%/lost')"
 LOSSES = {
-    "a row": "DELETE FROM image WHERE id = (SELECT image FROM reference WHERE name LIKE '%/lost')",
-    "a row where no link is checked": """SET session_replication_role = replica;
-        DELETE FROM image WHERE id = (SELECT image FROM reference WHERE name LIKE '%/lost')""",
+    "a row": f"DELETE FROM image WHERE id {_OF_LOST}",
+    "a row where no link is checked": f"""SET session_replication_role = replica;
+        DELETE FROM image_metadata WHERE image {_OF_LOST}; DELETE FROM image_labels WHERE image {_OF_LOST};
+        DELETE FROM image WHERE id {_OF_LOST}""",
 }
 
 

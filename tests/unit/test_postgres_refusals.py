@@ -61,7 +61,7 @@ def test_what_acts_on_all_rows_refuses_before_it_changes_any(
         state = b"SELECT (SELECT count(*) FROM object), (SELECT count(*) FROM blob), count(*) FROM lease"
         before = connection.execute(state).fetchall()
         for name, words in COMMANDS.items():
-            # The bytes of a config are of no matter to who removes by names.
+            # A pruning removes by names, whatever is in a config.
             if "prune" in name and "config" in wrong:
                 continue
             capsys.readouterr()
