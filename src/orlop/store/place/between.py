@@ -74,12 +74,15 @@ def move_between(store: Store, target: Root, *, allow_network: bool, progress: P
 
 
 def _target(store: Store, target: Root, *, allow_network: bool, allow_foreign: bool = False) -> Callable[[], Store]:
+    """Return what opens a target, and may make it: only where the rows of the store that is copied are sound."""
     url = url_of(target)
     if url is not None:
         if str(url) == store.root:
             raise InvalidInput("the target is the store itself; name another one")
+        store.metadata.require_sound()
         return partial(open_store, target)
     path = target_of(store.root, os.fspath(target)) if store.is_local else os.path.abspath(os.fspath(target))  # type: ignore[arg-type]
+    store.metadata.require_sound()
     return partial(local_store, path, allow_network=allow_network, allow_foreign=allow_foreign)
 
 

@@ -50,7 +50,7 @@ class Transfer:
     """One copy under way; ``added`` is the number of bytes of blobs that were not there before.
 
     Args:
-        source: what is copied.
+        source: what is copied; its rows are sound.
         target: where to.
         refresh: the target is an earlier copy, from which goes what the source has no more.
         progress: called with events, by threads of the copy; its layers are blobs.
@@ -74,7 +74,6 @@ class Transfer:
             read or written. What was copied so far stays for a day, and is not copied again.
         """
         self._target.require_writable()
-        self._source.metadata.require_sound()
         if not self._refresh:
             self._require_empty()
         everything = () if self._source.read_only else [EVERYTHING]

@@ -1,7 +1,8 @@
 """What is wrong with the rows in PostgreSQL, among each other.
 
 The server enforces types, keys and links. What is left to be wrong is what a type does not rule out, such as a size
-below zero, what several rows say together, and what bytes say of themselves.
+below zero, what several rows say together, and what bytes say of themselves; and links where somebody has changed rows
+in a session that does not check them, as the loading of a dump does.
 """
 
 from __future__ import annotations
@@ -46,6 +47,21 @@ _OWN: Final = (
 """What only a store in PostgreSQL has: tables and columns, what names a row, and a test for what they cannot hold."""
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
 """The tables whose rows are named by a digest, and the column that has it."""
+LINKS: Final = (
+    ("chain", "diff", "diff", "id"),
+    ("chain", "parent", "chain", "id"),
+    ("diff_blob", "blob", "blob", "digest"),
+    ("diff_blob", "diff", "diff", "id"),
+    ("edge", "parent", "manifest", "digest"),
+    ("image_labels", "image", "image", "id"),
+    ("image_manifest", "image", "image", "id"),
+    ("image_manifest", "manifest", "manifest", "digest"),
+    ("image_metadata", "image", "image", "id"),
+)
+"""The links that the server enforces: a table and its column, and the table and column to which that leads."""
+NOWHERE: Final = """FROM {0} WHERE {1} IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM {2} AS target WHERE target.{3} = {0}.{1})"""
+"""Finds the rows of a table whose link leads to nothing."""
 
 LOST_LINKS: Final = """SELECT DISTINCT edge.child AS image, edge.parent AS manifest
     FROM edge JOIN reference ON reference.image = edge.child JOIN image ON image.id = edge.child
@@ -114,6 +130,8 @@ def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
         # Nothing else can be asked of such rows: whoever reads them refuses.
         yield from (_of_value(one) for one in wrong)
         return
+    for table, target in sorted({(link[0], link[2]) for link in LINKS if _leads_nowhere(rows, link)}):
+        yield RowProblem("database", table, f"rows of the table {table} lead to nothing in {target}")
     invalid = list(_invalid_keys(rows))
     yield from invalid
     # What else there is to say of a row without a digest says the same.
@@ -172,6 +190,10 @@ def _invalid_keys(rows: PostgresRows) -> Iterator[RowProblem]:
         for (subject,) in rows.rows(f"SELECT {key} FROM {table} WHERE {NO_DIGEST.format(key)} ORDER BY 1"):  # noqa: S608 - constants
             message = f"the table {table} has a row for {subject!r}, which is not a digest"
             yield RowProblem("key-invalid", subject, message)
+
+
+def _leads_nowhere(rows: PostgresRows, link: tuple[str, str, str, str]) -> bool:
+    return bool(rows.value(f"SELECT EXISTS (SELECT 1 {NOWHERE.format(*link)})"))
 
 
 def parent_loops(rows: PostgresRows) -> list[list[str]]:

@@ -415,7 +415,7 @@ class PostgresMetadata(Metadata):
 
         with self.read() as rows:
             assert isinstance(rows, PostgresRows)
-            require_sound(rows, but=but)
+            require_sound(rows, but=but, verify=True)
 
     def problems(self, *, verify: bool) -> Sequence[RowProblem]:
         """Look through all rows for what is wrong, see `Metadata.problems`."""

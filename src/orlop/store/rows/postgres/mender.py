@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.rows.judging import chain_of
-from orlop.store.rows.postgres.check import LOST_LINKS, NO_DIGEST, invalid_values, parent_loops
+from orlop.store.rows.postgres.check import LINKS, LOST_LINKS, NO_DIGEST, NOWHERE, invalid_values, parent_loops
 from orlop.store.rows.postgres.schema import TTL
 from orlop.store.rows.postgres.tables import CHILDREN
 from orlop.store.rows.sql_mender import SQLMender, named
@@ -117,17 +118,22 @@ class PostgresMender(SQLMender):
     # What is missing.
 
     def unlinked_blobs(self) -> list[Digest]:
-        """Return the blobs that belong to no known layer."""
+        """Return the blobs that belong to no known layer, and those that a link names and no row does."""
         found = self._rows.rows(
-            """SELECT digest FROM blob WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = digest)
+            """SELECT digest FROM blob WHERE NOT EXISTS (SELECT 1 FROM diff_blob JOIN diff ON diff.id = diff_blob.diff
+                WHERE diff_blob.blob = digest)
+            UNION SELECT blob FROM diff_blob WHERE NOT EXISTS (SELECT 1 FROM blob WHERE digest = diff_blob.blob)
             ORDER BY 1"""
         )
         return [digest for (text,) in found if (digest := Digest.unchecked(text)).is_valid]
 
     def bare_diffs(self) -> list[DiffID]:
-        """Return the layers of which there is no blob. The server has a row of each that something needs."""
+        """Return the layers that something needs and of which there is no row, or no blob."""
         found = self._rows.rows(
-            "SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.diff = id) ORDER BY 1"
+            """SELECT diff FROM chain WHERE NOT EXISTS (SELECT 1 FROM diff WHERE id = chain.diff)
+            UNION SELECT diff FROM diff_blob WHERE NOT EXISTS (SELECT 1 FROM diff WHERE id = diff_blob.diff)
+            UNION SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM diff_blob JOIN blob ON digest = diff_blob.blob
+                WHERE diff_blob.diff = diff.id) ORDER BY 1"""
         )
         return [diff_id for (text,) in found if (diff_id := DiffID.unchecked(text)).is_valid]
 
@@ -141,8 +147,12 @@ class PostgresMender(SQLMender):
         return sorted(image for image in ids if image.is_valid)
 
     def missing_manifests(self) -> list[Digest]:
-        """Return nothing: the server has each manifest that an image came with."""
-        return []
+        """Return the manifests that images came with and that are not there."""
+        found = self._rows.rows(
+            """SELECT DISTINCT manifest FROM image_manifest
+            WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE digest = image_manifest.manifest)"""
+        )
+        return sorted({digest for (text,) in found if (digest := Digest.unchecked(text)).is_valid})
 
     def is_named(self, digest: Digest) -> bool:
         """Return whether a manifest names some content."""
@@ -176,5 +186,10 @@ class PostgresMender(SQLMender):
     # What leads nowhere.
 
     def forget_nowhere(self) -> list[tuple[str, int]]:
-        """Return nothing: the server lets no link lead to nothing."""
-        return []
+        """Remove links whose ends are not there, and return the tables that they were in with their number."""
+        gone: Counter[str] = Counter()
+        for table, *link in LINKS:
+            # What a layer in its place leads to is made again, or the layer is needed as it is.
+            if table != "chain":
+                gone[table] += self._run(f"DELETE {NOWHERE.format(table, *link)}").rowcount
+        return [(table, count) for table, count in sorted(gone.items()) if count]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.rows.metadata import parent_of
 from orlop.store.rows.postgres.content import PostgresContentRows
+from orlop.store.rows.postgres.lost_marks import HAS_MARKS
 from orlop.store.rows.postgres.passing import columns_of, digests_of, sorted_texts
 from orlop.store.rows.postgres.tables import CHILDREN, HAS_LOST_IMAGES, HAS_LOST_TOPS, STATE
 from orlop.store.rows.values import chain_row, diff_row, image_row, labels, reference_row
@@ -302,9 +303,9 @@ class PostgresRows(PostgresContentRows):
     def _chain_is_needed(self, chain_id: ChainID) -> bool:
         return bool(
             self.value(
-                """SELECT EXISTS (SELECT 1 FROM image WHERE chain = %(id)s)
+                f"""SELECT EXISTS (SELECT 1 FROM image WHERE chain = %(id)s)
                 OR EXISTS (SELECT 1 FROM chain WHERE parent = %(id)s)
-                OR EXISTS (SELECT 1 FROM lease WHERE digest IN (%(id)s, '*'))""",
+                OR EXISTS (SELECT 1 FROM lease WHERE digest IN (%(id)s, '*')) OR {HAS_MARKS}""",  # noqa: S608 - constants
                 {"id": str(chain_id)},
             )
         )
@@ -312,8 +313,8 @@ class PostgresRows(PostgresContentRows):
     def prune_diff(self, diff_id: DiffID) -> list[Digest] | None:
         """Drop a layer's content if no chain and no lease needs it."""
         needed = self.value(
-            """SELECT EXISTS (SELECT 1 FROM chain WHERE diff = %(id)s)
-            OR EXISTS (SELECT 1 FROM lease WHERE digest IN (%(id)s, '*'))""",
+            f"""SELECT EXISTS (SELECT 1 FROM chain WHERE diff = %(id)s)
+            OR EXISTS (SELECT 1 FROM lease WHERE digest IN (%(id)s, '*')) OR {HAS_MARKS}""",  # noqa: S608 - constants
             {"id": str(diff_id)},
         )
         if needed:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 from orlop.store.rows.content import ELSEWHERE, LISTED
+from orlop.store.rows.postgres.lost_marks import HAS_MARKS, MARKS
 
 SCHEMA: Final = "orlop"
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """Kept in ``store.version``; a store of a higher one is left alone."""
 
 IS_TTL: Final = "ttl BETWEEN 0.001 AND 1e6"
@@ -93,6 +94,7 @@ CREATE TABLE deleting (
     reported boolean NOT NULL DEFAULT false);
 {_DUE};
 {_COMMITTED};
+{MARKS}
 """
 """The statements that make all tables of the current version, in a schema that is empty."""
 
@@ -101,6 +103,7 @@ STEPS: Final[dict[int, str]] = {
     2: f"{_COMMITTED}; {_SAME_RIGHTS}",
     3: _DUE,
     4: f"ALTER TABLE upload ADD COLUMN name {KEY} DEFAULT ''; {_CLAIMS}",
+    5: MARKS,
 }
 """For each older version the statements that make the next one of it. One that is released never changes."""
 
@@ -137,7 +140,7 @@ _UNREACHED: Final = f"""reached (digest) AS (
     SELECT near.digest FROM near WHERE near.digest NOT IN (SELECT digest FROM reached)
     AND (SELECT true FROM manifest WHERE manifest.digest = near.digest LIMIT 1)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
-UNREACHED_NEAR: Final = f"WITH RECURSIVE {_NEAR.format(_STARTS)}, {_UNREACHED}"
+UNREACHED_NEAR: Final = f"WITH RECURSIVE {_NEAR.format(_STARTS)}, {_UNREACHED} AND NOT {HAS_MARKS}"
 """Those of what may go that nothing reaches. With LIMIT each is asked of an index: few may go, of many rows."""
 
 # What nothing needs, of all there is. Each question leaves out, row by row, what something needs. So the server goes
@@ -215,10 +218,10 @@ _SUMS: Final = (
 )
 STATE: Final = f"SELECT concat_ws(', ', {', '.join(_SUMS)})"
 
-UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
+UNNEEDED_BLOB: Final = f"""NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
-    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
-"""Whether nothing needs a blob."""
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*')) AND NOT {HAS_MARKS}"""  # noqa: S608 - constants
+"""Whether nothing needs a blob, nor may have needed it."""
 
 IS_NAMED: Final = """(EXISTS (SELECT 1 FROM top WHERE top.digest = {0} AND top.suffix = '@' || {0}
         AND left(top.name, 7) <> 'layout:' AND left(top.name, 6) <> 'cache:')
