@@ -37,7 +37,7 @@ from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, lay_out, migrate, of_schema, version_of
 from orlop.store.rows.sqlite.shape import moment_of_shape, reading_schema, require_shape
 from orlop.store.rows.sqlite.sound import Soundness
-from orlop.store.rows.sqlite.unopened import close_all
+from orlop.store.rows.sqlite.unopened import close_all, is_open_here
 from orlop.store.rows.values import damaged
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import PRIVATE, explaining
@@ -95,7 +95,7 @@ class SQLiteMetadata(Metadata):
         self._place = Place(root, self._file)
         self._last_write = LastWrite(root, self._file, wary=wary)
         self._local = threading.local()
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a handler of a signal may fork
         self._connections: dict[Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
         self._copy = CurrentCopy(root)
@@ -269,7 +269,7 @@ class SQLiteMetadata(Metadata):
         if self._pid != os.getpid():
             _abandoned.extend(self._connections.values())
             self._connections, self._local = {}, threading.local()
-            self._guard, self._writer = threading.Lock(), None
+            self._guard, self._writer = threading.RLock(), None
             self._copy.forget()
             self._pid = os.getpid()
 
@@ -278,6 +278,10 @@ class SQLiteMetadata(Metadata):
         if self._pid == os.getpid():
             with self._guard:
                 self._close([self._connections.pop(one) for one in [*self._connections] if one.ident not in busy])
+
+    def is_open(self) -> bool:
+        """Return whether this process has the database open, see `Forking`."""
+        return is_open_here(self._path)
 
     def _close(self, going: Sequence[sqlite3.Connection]) -> None:
         # A search for damage may have opened one that is not the one that was written last.
@@ -300,7 +304,8 @@ class SQLiteMetadata(Metadata):
             with self._guard:
                 # What ended threads opened nobody else would close.
                 for thread in [thread for thread in self._connections if not thread.is_alive()]:
-                    self._connections.pop(thread).close()
+                    if (left := self._connections.pop(thread, None)) is not None:
+                        left.close()
                 self._connections[threading.current_thread()] = connection
         return connection
 
