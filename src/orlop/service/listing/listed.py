@@ -91,7 +91,10 @@ def _described(
     with store.metadata.read() as rows:
         labels = rows.labels([image.id for image in batch])
         # What is asked for each image are statements too short for SQLite to ask whether they are to go on.
-        return [_listed(rows, image, labels.get(image.id), shared, manifests=manifests) for image in _until_interrupted(batch)]
+        return [
+            _listed(rows, image, labels.get(image.id), shared, manifests=manifests)
+            for image in _until_interrupted(batch)
+        ]
 
 
 def _until_interrupted(images: Iterable[ImageSummary]) -> Iterator[ImageSummary]:

@@ -16,9 +16,9 @@ So a fork finds SQLite at rest where that is possible. Threads use SQLite in blo
 other threads, which are brief, and keeps new ones waiting. Then it closes all connections that are in no block; their
 threads open others when they next need one. The same becomes of a thread that waits in a block for the lock of the
 writers, which the thread that forks may have. What a fork cannot close is in a block that did not end in time, or in
-one of the thread that forks; or a signal ended its wait; or a cursor is kept beyond its block, as by the traceback of an
-error, with which SQLite keeps a connection open that was closed; or nobody called what goes before a fork, as where a
-program in C forks. The child sees it by the descriptors that it has inherited. Then it is one that reads, and is
+one of the thread that forks; or a signal ended its wait; or a cursor is kept beyond its block, as by the traceback of
+an error, with which SQLite keeps a connection open that was closed; or nobody called what goes before a fork, as where
+a program in C forks. The child sees it by the descriptors that it has inherited. Then it is one that reads, and is
 refused with a sentence where it writes:
 
 - After a fork in the middle of a write, it neither commits nor undoes what its parent has begun, where it comes to the
