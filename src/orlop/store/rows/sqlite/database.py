@@ -20,14 +20,13 @@ from orlop.errors import DatabaseDamaged, NoSpace, StoreDamaged
 from orlop.model.logger import Logger
 from orlop.store.rows.actions import require_owner, run_all
 from orlop.store.rows.metadata import Metadata
-from orlop.store.rows.sqlite.connections import Connections
+from orlop.store.rows.sqlite.connections import Connections, connect_newest
 from orlop.store.rows.sqlite.damage.gate import journal_fault, log_fault
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
 from orlop.store.rows.sqlite.errors import explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.last_write import fault_in
 from orlop.store.rows.sqlite.open import beside, connect, patiently
-from orlop.store.rows.sqlite.place import connect_newest
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import migrate, version_of
 from orlop.store.rows.values import damaged
