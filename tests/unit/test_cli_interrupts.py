@@ -232,10 +232,15 @@ def test_a_second_signal_while_a_command_ends_by_the_first_is_no_alarm():
     assert (done.returncode, done.stderr) == (130, b"")
 
 
+@pytest.mark.parametrize("alarm", ["signal.SIG_DFL", "bool"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_comes_while_an_object_is_finalized_ends_the_command_in_silence(number: signal.Signals):
+def test_a_signal_that_comes_while_an_object_is_finalized_ends_the_command_in_silence(
+    number: signal.Signals, alarm: str
+):
+    """So it does where the program that orlop is part of has the alarm for itself."""
     program = f"""if True:
-        import os, sys, time
+        import os, signal, sys, time
+        signal.signal(signal.SIGALRM, {alarm})
         from orlop.cli import main
         class Finalized:
             def __del__(self):

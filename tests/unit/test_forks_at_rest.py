@@ -132,6 +132,110 @@ def test_a_fork_waits_for_no_thread_that_waits_for_the_lock_of_writers(tmp_path:
     assert _printed(BESIDE_A_WAIT, str(tmp_path / "root")) == "0\n2\n"
 
 
+NOT_AT_REST = """
+import ctypes, os, signal, sys, threading
+from orlop.errors import StoreInUse
+from orlop.store.local import local_store
+from orlop.store.rows.sqlite.forks import BLOCKS
+store = local_store(sys.argv[1])
+store.images.create(b'{"rootfs":{}}')
+def child(fork, after):
+    number = fork()
+    if number == 0:
+        after()
+        try:
+            assert len(store.images.map()) == 1
+            with store.metadata.write():
+                os._exit(0)
+        except StoreInUse:
+            os._exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+def cursor():
+    with store.metadata.read() as rows:
+        kept = rows.connection.execute("SELECT * FROM sqlite_schema")
+        kept.fetchone()
+    print("a cursor is kept:", child(os.fork, bool))
+def plainly():
+    len(store.images.map())
+    print("by a program in C:", child(ctypes.PyDLL(None).fork, ctypes.pythonapi.PyOS_AfterFork_Child))
+def interrupted():
+    def ended(*_):
+        raise KeyboardInterrupt
+    def read():
+        with store.metadata.read():
+            inside.set()
+            forked.wait()
+    inside, forked = threading.Event(), threading.Event()
+    reader = threading.Thread(target=read)
+    len(store.images.map())
+    reader.start()
+    inside.wait()
+    signal.signal(signal.SIGALRM, ended)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    print("the wait is interrupted:", child(os.fork, bool))
+    forked.set()
+    reader.join()
+def handled():
+    def fork(*_):
+        print("in a handler:", child(os.fork, bool))
+    signal.signal(signal.SIGALRM, fork)
+    with store.metadata._guard:
+        signal.raise_signal(signal.SIGALRM)
+for work in (cursor, plainly, interrupted, handled):
+    work()
+    other = threading.Thread(target=lambda: len(store.images.map()))
+    other.start()
+    other.join()
+store.close()
+"""
+
+
+def test_a_child_knows_that_it_was_forked_while_sqlite_was_in_use(tmp_path: Path) -> None:
+    """It asks what it has inherited, whatever became of what goes before a fork."""
+    assert _printed(NOT_AT_REST, str(tmp_path / "root")).splitlines() == [
+        "a cursor is kept: 7",
+        "by a program in C: 7",
+        "the wait is interrupted: 7",
+        "in a handler: 0",
+    ]
+
+
+BESIDE_OPENING = """
+import os, sys, threading
+from orlop.store.local import local_store
+from orlop.store.rows.sqlite.forks import BLOCKS
+sys.setswitchinterval(1e-5)
+store, ended = local_store(sys.argv[1]), threading.Event()
+class Opened:
+    def close_idle(self, busy):
+        pass
+    def is_open(self):
+        return False
+def open_more():
+    while not ended.is_set():
+        BLOCKS.add(Opened())
+kept = [local_store(sys.argv[1]) for _ in range(30)]
+threads = [threading.Thread(target=open_more) for _ in range(2)]
+for thread in threads:
+    thread.start()
+statuses = set()
+for _ in range(100):
+    len(store.images.map())
+    child = os.fork()
+    if child == 0:
+        os._exit(store.metadata.is_open())
+    statuses.add(os.waitpid(child, 0)[1])
+ended.set()
+for thread in threads:
+    thread.join()
+print(statuses)
+"""
+
+
+def test_a_fork_finds_all_stores_while_threads_open_more(tmp_path: Path) -> None:
+    assert _printed(BESIDE_OPENING, str(tmp_path / "root")) == "{0}\n"
+
+
 STRESS = """
 import os, signal, sys, threading
 from collections import Counter
@@ -247,7 +351,10 @@ def _rpm(_path: Path) -> None:
         made.execute("CREATE TABLE Packages (blob BLOB)")
         made.execute("INSERT INTO Packages VALUES (x'00')")
         made.commit()
-        assert list(sqlite_headers(made.serialize())) == [b"\0"]
+        headers = sqlite_headers(made.serialize())
+    for header in headers:
+        assert header == b"\0"
+        assert not vars(BLOCKS)["_inside"], "a fork waits for whoever looks at headers"
 
 
 @pytest.mark.parametrize("use", [_stores, _damaged, _memory, _rpm])

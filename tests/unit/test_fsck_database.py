@@ -17,7 +17,7 @@ import orlop
 from orlop import errors, stores
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.judging import digest_of
-from orlop.store.rows.sqlite import place as opening
+from orlop.store.rows.sqlite import connections as opening
 from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair
 from orlop.store.rows.sqlite.tables import SCHEMA_VERSION
 from orlop.store.rows.values import COLUMNS

@@ -745,7 +745,7 @@ class TestRoots:
             modes.append(Path(path).stat().st_mode & 0o777)
             return lay_out(connection, path, schema)
 
-        monkeypatch.setattr("orlop.store.rows.sqlite.database.lay_out", watched)
+        monkeypatch.setattr("orlop.store.rows.sqlite.connections.lay_out", watched)
         tmp_path.chmod(0o755)
         with orlop.open(tmp_path) as images:
             assert images.images() == []

@@ -191,6 +191,7 @@ class Server:
 
     async def _break_off(self) -> bool:
         """End what is still at work, and return whether it has cleaned up after itself."""
+        self._workers.end()
         for lobby in self._lobbies:
             lobby.cancel()
         has_settled = await self._until(self._is_idle, _CLEANING, moment=_MOMENT)

@@ -4,6 +4,9 @@ What moves content takes long, and how long is up to its client: so there are a 
 order in which they came. Nothing is read from a client that waits, so that it keeps nothing; one that is gone, or has
 closed its half of the connection, waits no longer. While somebody waits, those at work are given up when they are as
 slow as if they did nothing for half a minute: alone they may take as long as the server's patience.
+
+A server that ends gives all work time, then each thread hears of it wherever it looks at what ends its waits: as it
+goes through many rows, too, which no client can end.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal, ParamSpec, Protocol, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from orlop.errors import ServerBusy
+from orlop.streams.interruption import GivenUp, interrupted_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,6 +31,7 @@ _HURRY: Final = 30
 """For how many seconds a client at work may do nothing while others wait for their turn."""
 
 _BUSY: Final = "the server is busy with as many transfers as it allows; try again later"
+_ENDS: Final = "the server ends; try again later"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,9 +72,10 @@ class Workers:
         self._clients: set[Client] = set()
         self._guard = threading.Lock()
         self._running = 0
+        self._has_ended = False
 
     async def run(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """Run what takes moments. It is finished even where the caller is cancelled."""
+        """Run what takes moments. It is finished even where the caller is cancelled, unless the server ends."""
         return await to_thread.run_sync(
             partial(self._counted, partial(function, *args, **options)), limiter=self._short
         )
@@ -154,6 +160,10 @@ class Workers:
         """Return for how many seconds a transfer may be waited for, of as many as usual, which others may shorten."""
         return min(usual, _HURRY) if self._waiting else usual
 
+    def end(self) -> None:
+        """End all work, wherever it looks at what ends its waits."""
+        self._has_ended = True
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, also of what nobody waits for."""
@@ -163,10 +173,17 @@ class Workers:
         with self._guard:
             self._running += 1
         try:
-            return function()
+            with interrupted_by(self._require_time):
+                return function()
+        except GivenUp:
+            raise ServerBusy(_ENDS) from None
         finally:
             with self._guard:
                 self._running -= 1
+
+    def _require_time(self) -> None:
+        if self._has_ended:
+            raise GivenUp
 
 
 def _renounce(turns: asyncio.Semaphore, turn: asyncio.Task[Literal[True]]) -> None:

@@ -1,13 +1,18 @@
 """Signals that end a command: blocks are left on the way out, so that they clean up.
 
 Python ignores what is raised where it finalizes an object, also what a signal's handler raises there. That is kept, and
-the next tick of the alarm raises it where it counts.
+the next tick of the alarm raises it where it counts. Where the alarm is somebody else's, a thread sends another signal
+until it is raised: one that does nothing by default, so that it harms nothing where it comes too late.
 """
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
+import threading
+import time
+from contextlib import suppress
 
 from orlop.streams.interruption import hasten
 
@@ -22,6 +27,8 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 """What asks a process to end."""
 _PATIENCE = 0.4
 """Seconds for which a process that a signal ends waits for what it needs to clean up; others may have it for longer."""
+_URGE = signal.SIGURG
+"""What is sent in the place of an alarm."""
 _heard = set[int]()
 _ignored: list[BaseException] = []
 
@@ -87,8 +94,28 @@ def _unraisable(told: UnraisableHookArgs) -> None:
     """Keep the end that a signal asks for where Python would ignore it, see above."""
     if isinstance(told.exc_value, KeyboardInterrupt | Terminated):
         _ignored.append(told.exc_value)
+        _urge()
     elif not _heard:  # objects that a signal left half made cannot be finalized
         sys.__unraisablehook__(told)
+
+
+def _urge() -> None:
+    """Have what was ignored raised, where no alarm ticks."""
+    # Handlers can be set in the main thread alone, which is the one that hears signals.
+    with suppress(ValueError):
+        if signal.getsignal(signal.SIGALRM) is not _tick:
+            if signal.getsignal(_URGE) == signal.SIG_DFL:
+                signal.signal(_URGE, _tick)
+            if signal.getsignal(_URGE) is _tick:
+                # A `threading.Thread` takes locks as it starts, which what is finalized here may have.
+                _thread.start_new_thread(_keep_urging, ())
+
+
+def _keep_urging() -> None:
+    while _ignored:
+        time.sleep(_TICK)
+        if _ignored and (main := threading.main_thread().ident) is not None:
+            signal.pthread_kill(main, _URGE)
 
 
 def _interrupt_waiting() -> None:

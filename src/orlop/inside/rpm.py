@@ -11,12 +11,13 @@ one query that SQLite runs reads a table, never a view, and ends after so many s
 from __future__ import annotations
 
 import struct
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.streams.interruption import OFTEN, interruptible
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
 __all__ = ["ndb_headers", "package_files", "sqlite_headers"]
@@ -56,17 +57,32 @@ def sqlite_headers(database: bytes) -> Iterator[bytes]:
 
     # rpm leaves the file in the mode of a write-ahead log, which one in memory cannot have.
     plain = database[:18] + b"\x01\x01" + database[20:]
-    # A fork waits for the end of what uses SQLite.
-    with BLOCKS.block(), closing(sqlite3.connect(":memory:")) as connection, suppress(sqlite3.Error, OverflowError):
-        connection.deserialize(plain)
-        connection.execute("PRAGMA trusted_schema = OFF")
-        query = (
-            "SELECT count(*) FROM sqlite_master WHERE name = 'Packages' AND type = 'table' AND sql LIKE 'CREATE TABLE%'"
-        )
-        with interruptible(connection, range(_TURNS)):
-            if connection.execute(query).fetchone() != (1,):
-                return
-            yield from (blob for (blob,) in connection.execute("SELECT blob FROM Packages") if isinstance(blob, bytes))
+    # A fork waits for the end of what uses SQLite, and whoever asks for a header may take any time for it.
+    with BLOCKS.block():
+        connection = sqlite3.connect(":memory:")
+    try:
+        with suppress(sqlite3.Error, OverflowError), interruptible(connection, range(_TURNS)):
+            with BLOCKS.block():
+                found = _packages(connection, plain)
+            while True:
+                with BLOCKS.block():
+                    row = found.fetchone()
+                if row is None:
+                    return
+                if isinstance(row[0], bytes):
+                    yield row[0]
+    finally:
+        with BLOCKS.block():
+            connection.close()
+
+
+def _packages(connection: sqlite3.Connection, database: bytes) -> sqlite3.Cursor:
+    """Return a cursor over the headers, or over nothing where there is no such table."""
+    connection.deserialize(database)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    query = "SELECT count(*) FROM sqlite_master WHERE name = 'Packages' AND type = 'table' AND sql LIKE 'CREATE TABLE%'"
+    there = connection.execute(query).fetchone() == (1,)
+    return connection.execute("SELECT blob FROM Packages" if there else "SELECT 0 WHERE 0")
 
 
 def ndb_headers(database: bytes) -> Iterator[bytes]:

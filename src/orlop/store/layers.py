@@ -204,13 +204,13 @@ class LayerStore:
         layer = ingest_layer(meter.counted(source), self._blobs, meter=meter)
         try:
             layer.sync()
-            with self.metadata.write() as rows:
+            with self._leases.handing_over() as holds, self.metadata.write() as rows:
                 layer.publish(rows)
                 row = add_chain(rows, parent, layer.diff, descriptor, limits=limits)
-                hold = self._leases.hold([row.chain_id])
+                holds.append(self._leases.hold([row.chain_id]))
         finally:
             layer.discard()
-        return StoredLayer(self, row, layer.diff, hold)
+        return StoredLayer(self, row, layer.diff, holds[0])
 
     def get(self, chain_id: ChainID, /) -> StoredLayer:
         """Return a layer and protect it until it is released.
@@ -220,10 +220,10 @@ class LayerStore:
         """
         _check_chain(chain_id)
         # Inside the caller's write this costs no lock; else the hold and the look are one short write.
-        with self.metadata.write() as rows:
+        with self._leases.handing_over() as holds, self.metadata.write() as rows:
             row, diff = required(rows, chain_id)
-            hold = self._leases.hold([chain_id])
-        return StoredLayer(self, row, diff, hold)
+            holds.append(self._leases.hold([chain_id]))
+        return StoredLayer(self, row, diff, holds[0])
 
     def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
         """Return a layer back; what nothing needs any more goes, with its parents, and is returned, top first."""

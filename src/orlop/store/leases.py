@@ -36,7 +36,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from orlop.errors import LeaseLost
@@ -47,7 +47,7 @@ from orlop.streams.interruption import GivenUp, interrupted_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -104,18 +104,36 @@ class Leases:
         if wanted:
             # Claimed before the write where it can be, which then takes no second connection; a write may replace it.
             self.name()
-            with self._metadata.write() as rows:
-                name = self.name()
-                # The write lock orders those who hold and those who drop, so that rows and counts agree.
-                self._held.update(wanted)
-                rows.after_rollback(partial(_uncount, self._held, wanted))
-                rows.put_lease(name, wanted)
-                self._drop_overdue(rows)
-                made = Hold(self, wanted, self._generation)
-                with self._guard:
-                    self._holds.add(made)
-            return made
+            with self.handing_over() as made:
+                with self._metadata.write() as rows:
+                    name = self.name()
+                    # The write lock orders those who hold and those who drop, so that rows and counts agree.
+                    self._held.update(wanted)
+                    made.append(Hold(self, wanted, self._generation))
+                    rows.after_rollback(partial(self._undo, made[0], wanted))
+                    rows.put_lease(name, wanted)
+                    self._drop_overdue(rows)
+                    with self._guard:
+                        self._holds.add(made[0])
+                return made[0]
         return Hold(self, wanted, self._generation)
+
+    @contextmanager
+    def handing_over(self) -> Iterator[list[Hold]]:
+        """Yield a list for holds that a block takes for its caller; where it fails they are dropped, if they are there.
+
+        A signal may interrupt a write just as it is committed, and nobody has heard of what it protects.
+        """
+        taken: list[Hold] = []
+        try:
+            yield taken
+        except BaseException:
+            self._put_off(taken)
+            raise
+
+    def _undo(self, hold: Hold, digests: list[Digest]) -> None:
+        hold.digests = []
+        _uncount(self._held, digests)
 
     def drop(self, hold: Hold) -> None:
         """Stop protecting what a hold protects, as far as no other hold does. Nothing goes but rows of leases.

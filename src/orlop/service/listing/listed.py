@@ -9,9 +9,10 @@ from orlop.model.values import dataclass
 from orlop.service.listing.images import images
 from orlop.service.listing.manifests import descriptor_of, target, with_summaries
 from orlop.store.graph.stacks import Stacks
+from orlop.streams.interruption import check_interruption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import ImageID
@@ -89,7 +90,17 @@ def _described(
 ) -> list[ListedImage]:
     with store.metadata.read() as rows:
         labels = rows.labels([image.id for image in batch])
-        return [_listed(rows, image, labels.get(image.id), shared, manifests=manifests) for image in batch]
+        # What is asked for each image are statements too short for SQLite to ask whether they are to go on.
+        return [
+            _listed(rows, image, labels.get(image.id), shared, manifests=manifests)
+            for image in _until_interrupted(batch)
+        ]
+
+
+def _until_interrupted(images: Iterable[ImageSummary]) -> Iterator[ImageSummary]:
+    for image in images:
+        check_interruption()
+        yield image
 
 
 def _listed(

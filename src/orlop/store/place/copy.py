@@ -284,8 +284,9 @@ def _kept_rows(store: Store, file: Entry, alone: FileSnapshot | None) -> Iterato
 def _begun(store: Store, view: ExitStack) -> tuple[Hold, FileSnapshot]:
     """Hold everything of the moment of a snapshot, which lasts as long as the view; what was begun before ends."""
     view.close()
-    with store.metadata.write():
-        return store.leases.hold([EVERYTHING]), view.enter_context(store.files.rows.snapshot())
+    with store.leases.handing_over() as holds, store.metadata.write():
+        holds.append(store.leases.hold([EVERYTHING]))
+        return holds[0], view.enter_context(store.files.rows.snapshot())
 
 
 def _copy_all(

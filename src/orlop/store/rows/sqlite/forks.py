@@ -16,7 +16,10 @@ So a fork finds SQLite at rest where that is possible. Threads use SQLite in blo
 other threads, which are brief, and keeps new ones waiting. Then it closes all connections that are in no block; their
 threads open others when they next need one. The same becomes of a thread that waits in a block for the lock of the
 writers, which the thread that forks may have. What a fork cannot close is in a block that did not end in time, or in
-one of the thread that forks. Then the child is one that reads, and is refused with a sentence where it writes:
+one of the thread that forks; or a signal ended its wait; or a cursor is kept beyond its block, as by the traceback of
+an error, with which SQLite keeps a connection open that was closed; or nobody called what goes before a fork, as where
+a program in C forks. The child sees it by the descriptors that it has inherited. Then it is one that reads, and is
+refused with a sentence where it writes:
 
 - After a fork in the middle of a write, it neither commits nor undoes what its parent has begun, where it comes to the
   end of that write.
@@ -24,17 +27,21 @@ one of the thread that forks. Then the child is one that reads, and is refused w
   connections at any moment, and brings the log to its end; what the child wrote there would damage the database.
 
 `_turn` is held from the moment at which SQLite is at rest until the fork is done, so that no block begins in between.
-Lock order: `_turn`, then the lock of a `SQLiteMetadata`.
+Lock order: `_turn`, then the lock of a `SQLiteMetadata`. A signal may come at any point, and its handler may fork: each
+lock may be taken again by the thread that has it. Python forks whatever is raised before that, and ignores what is
+raised after it. So a generator holds `_turn` for a fork, which releases it however it ends, and nothing but a method of
+a list lets go of it, in which no signal is heard.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from orlop.errors import StoreInUse
+from orlop.errors import OrlopError, StoreInUse
 from orlop.model.generic import Protocol
 
 TYPE_CHECKING = False
@@ -44,13 +51,18 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 5.0
 """Seconds that a fork waits for the blocks of other threads: one of them may itself wait for the fork."""
+_AGAIN: Final = 1.0
+"""Seconds after which a block looks again for the end of a fork, which a signal may have kept from telling."""
 
 
 class Forking(Protocol):
-    """What has connections, and is told of forks."""
+    """What has connections to a database, and is told of forks."""
 
     def close_idle(self, busy: set[int]) -> None:
         """Close the connections of all threads but those with these identifiers; called by the thread that forks."""
+
+    def is_open(self) -> bool:
+        """Return whether this process has the database open in any way, asked in a child before it does anything."""
 
 
 class Blocks:
@@ -59,12 +71,16 @@ class Blocks:
     def __init__(self) -> None:
         self._begin()
         self._members: weakref.WeakSet[Forking] = weakref.WeakSet()
+        self._held: list[Iterator[None]] = []
+        self.let_go = self._held.clear
+        """Allow blocks to begin again, in the parent."""
         self.cut_off = False
         """Whether this process was forked in the middle of a block, and cannot write for that."""
 
     def add(self, member: Forking) -> None:
         """Register an object that has connections, as long as it lives."""
-        self._members.add(member)
+        with self._guard:  # a fork may go through them
+            self._members.add(member)
 
     def require_whole(self, place: str) -> None:
         """Raise StoreInUse if this process cannot write in a place."""
@@ -78,12 +94,9 @@ class Blocks:
         thread, one = threading.get_ident(), object()
         try:
             with self._guard:
-                # Who is in a block already must get to its end.
-                if self._forking:
-                    # A finalizer may use SQLite in the very thread that forks.
-                    self._turn.wait_for(
-                        lambda: not self._forking or thread in self._forking or thread in self._inside.values()
-                    )
+                # Who is in a block already must get to its end, and a finalizer may run in the thread that forks.
+                while self._forking and thread not in self._forking and thread not in self._inside.values():
+                    self._turn.wait(_AGAIN)
                 self._inside[one] = thread
                 if writing:
                     self._writing[one] = thread
@@ -134,23 +147,32 @@ class Blocks:
 
     def before_fork(self) -> None:
         """Bring SQLite to rest, as far as possible, and keep new blocks from beginning."""
-        self._turn.acquire()
-        me = threading.get_ident()
-        self._forking.append(me)
-        self._turn.wait_for(lambda: self._at_work() <= {me}, _PATIENCE)
-        busy = self._at_work()
-        for member in list(self._members):
-            member.close_idle(busy)
+        turn = self._at_rest()
+        next(turn)
+        self._held.append(turn)
 
-    def after_fork_in_parent(self) -> None:
-        """Allow blocks to begin again."""
-        self._forking.remove(threading.get_ident())
-        self._turn.notify_all()
-        self._turn.release()
+    def _at_rest(self) -> Iterator[None]:
+        """Yield once SQLite is at rest; it stays so until this is closed."""
+        me, turn, forking = threading.get_ident(), self._turn, self._forking
+        with self._guard:
+            forking.append(me)
+            try:
+                # A block that forks as well does not end meanwhile.
+                turn.wait_for(lambda: self._at_work() <= {*forking}, _PATIENCE)
+                busy = self._at_work()
+                for member in list(self._members):
+                    # The child notices what could not be closed.
+                    with suppress(OSError, OrlopError, sqlite3.Error):
+                        member.close_idle(busy)
+                yield
+            finally:
+                forking.remove(me)
+                turn.notify_all()
 
     def after_fork_in_child(self) -> None:
         """Begin anew: the other threads are not there, and nothing that they did in SQLite will end."""
-        self.cut_off = self.cut_off or bool(self._at_work())
+        self.cut_off = self.cut_off or bool(self._at_work()) or any(member.is_open() for member in list(self._members))
+        self.let_go()
         self._begin()
 
     def _begin(self) -> None:
@@ -168,6 +190,6 @@ BLOCKS: Final = Blocks()
 
 os.register_at_fork(
     before=BLOCKS.before_fork,
-    after_in_parent=BLOCKS.after_fork_in_parent,
+    after_in_parent=BLOCKS.let_go,
     after_in_child=BLOCKS.after_fork_in_child,
 )

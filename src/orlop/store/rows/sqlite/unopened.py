@@ -145,6 +145,18 @@ def is_open(path: str) -> bool:
     return False
 
 
+def is_open_here(path: str) -> bool:
+    """Return whether this process has the database open, by the descriptors that it has."""
+    try:
+        return _is_open_here(os.stat(f"{path}-shm", follow_symlinks=False))
+    except OSError:
+        return False
+
+
+def _is_open_here(state: os.stat_result) -> bool:
+    return next(descriptors_of(state), None) is not None
+
+
 def _is_locked(path: str) -> bool:
     import struct  # noqa: PLC0415 - a database that nobody has open has no such file
 
@@ -152,10 +164,6 @@ def _is_locked(path: str) -> bool:
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _OPEN_LOCK, 1, 0)
         kind, *_ = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
     return bool(kind != fcntl.F_UNLCK)
-
-
-def _is_open_here(state: os.stat_result) -> bool:
-    return next(descriptors_of(state), None) is not None
 
 
 def descriptors_of(state: os.stat_result) -> Iterator[int]:
