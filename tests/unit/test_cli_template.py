@@ -11,7 +11,7 @@ import pytest
 import orlop
 from orlop.cli.show.template.fill import _FUNCTIONS, Template
 from orlop.cli.show.template.image import fill
-from orlop.cli.show.template.values import Duration, float_text, printf, quoted, text_of
+from orlop.cli.show.template.values import Duration, Map, float_text, printf, quoted, text_of
 from orlop.errors import InvalidTemplate
 from orlop.service.listing.image_document import image_document
 
@@ -47,6 +47,9 @@ def test_what_docker_prints_is_printed(case: dict[str, Any], documents: Mapping[
     [
         ("{{", r"character 1\): this {{ has no }}"),
         ("ab{{}}", r"character 5\): an action is empty"),
+        ("{{ /* no comment */}}", r"character 4\): "),
+        ("{{/* no comment */ }}", r"character 3\): "),
+        ("{{-  /* no comment */}}", r"character 6\): "),
         ("{{if .A}}x", r"character 3\): this {{if}} has no {{end}}"),
         ("x{{end}}", r"character 4\): {{end}} ends or divides a block"),
         ("{{if .A}}{{else}}{{else}}{{end}}", "second {{else}}"),
@@ -190,3 +193,16 @@ def test_a_function_that_goes_wrong_by_itself_is_not_told_as_called_wrongly(monk
     monkeypatch.setitem(_FUNCTIONS, "upper", broken)
     with pytest.raises(TypeError):
         Template("{{upper `a`}}").fill({})
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{range $x := .}}{{else}}{{$x}}{{end}}", "map[]"),
+        ("{{range $key, $x := .}}{{else}}{{$key}} {{$x}}{{end}}", "map[] map[]"),
+        ("{{$x := 1}}{{range $x = .}}{{end}}{{$x}}", "map[]"),
+        ("a {{- /* one */ -}} b{{/* two */}} c", "ab c"),
+    ],
+)
+def test_variables_of_a_range_over_nothing_and_comments(template: str, text: str) -> None:
+    assert Template(template).fill(Map({})) == text

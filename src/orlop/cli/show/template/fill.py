@@ -133,6 +133,8 @@ class _Filling:
         else:
             refuse(block.pipeline.start, f"{{{{range}}}} goes over lists and maps, and this is {kind(value)}")
         names = block.pipeline.variables
+        # What they are where there are no members.
+        self._set(block.pipeline, names, (value,) * len(names))
         for key, member in members:
             self._scopes.append({})
             self._set(block.pipeline, names, (member,) if len(names) == 1 else (key, member))

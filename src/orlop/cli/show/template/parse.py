@@ -27,9 +27,9 @@ _TOKEN: Final = re.compile(
     |(?P<sign>:=|[.|()=,])""",
     re.VERBOSE,
 )
-_ACTION: Final = re.compile(r"\{\{(-(?=[ \t\r\n]))?")
+_ACTION: Final = re.compile(r"\{\{(-[ \t\r\n])?")
 _ACTION_END: Final = re.compile(r"((?<=[ \t\r\n])-)?\}\}")
-_COMMENT: Final = re.compile(r"[ \t\r\n]*/\*.*?\*/[ \t\r\n]*(-(?=\}\}))?\}\}", re.DOTALL)
+_COMMENT: Final = re.compile(r"/\*.*?\*/([ \t\r\n]-)?\}\}", re.DOTALL)
 _SPACE: Final = " \t\r\n"
 _ESCAPE: Final = re.compile(
     r"\\(?:([abfnrtv\\\"'])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|.)"
