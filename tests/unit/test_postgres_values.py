@@ -147,3 +147,16 @@ def test_a_wrong_size_of_an_object_is_told_and_the_bucket_puts_it_right(url: str
     assert orlop.stores.fsck(url).problems == ()
     with orlop.open(url) as images:
         assert _saved(images) == saved
+
+
+@pytest.mark.parametrize("statement", ["UPDATE diff SET content_size = {}", "UPDATE chain SET size = {}"])
+def test_sizes_whose_sum_no_column_can_hold_are_named_refused_and_mended(url: str, statement: str) -> None:
+    with direct(StoreURL.parse(url, engines.variables())) as connection:
+        connection.execute(f"SET search_path TO orlop; {statement.format(MOST)}".encode())
+    assert "chain-wrong" in {one.kind for one in orlop.stores.fsck(url, quick=True).damage}
+    with orlop.open(url) as images, pytest.raises(DatabaseDamaged):
+        images.gc()
+    orlop.stores.fsck(url, repair=True)
+    assert orlop.stores.fsck(url).problems == ()
+    with orlop.open(url) as images:
+        images.gc()

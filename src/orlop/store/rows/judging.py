@@ -70,7 +70,7 @@ def structure_checks(
             """SELECT chain.id FROM chain JOIN diff ON diff.id = chain.diff
             LEFT JOIN chain AS below ON below.id = chain.parent
             WHERE chain.depth <> coalesce(below.depth, 0) + 1
-            OR chain.size <> coalesce(below.size, 0) + diff.content_size ORDER BY 1""",
+            OR chain.size - coalesce(below.size, 0) <> diff.content_size ORDER BY 1""",
             "the size or the depth of the chain {} does not follow from the layers in it",
         ),
         ("content-missing", empty, "no bytes are kept of the layer {}; load its image again"),

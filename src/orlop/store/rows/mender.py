@@ -17,6 +17,13 @@ class RowMender(ABC):
     What is wrong is first found by `Metadata.problems`. What names damaged rows is a text: it need not be a digest.
     """
 
+    def put_shape_right(self) -> list[tuple[str, str]]:
+        """Bring the schema of rows back to what this version lays out; return what was wrong: a subject and a clause.
+
+        A database in a file is made anew instead.
+        """
+        return []
+
     def put_values_right(self) -> list[tuple[str, str]]:
         """Put something else in place of what no column can hold, and return the tables and the keys of these rows.
 

@@ -23,7 +23,7 @@ def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
     Old files are kept in the quarantine.
 
     Raises:
-        NotSupported: a server has the rows, and something else than values is wrong with them.
+        NotSupported: a server has the rows, and something else than values and its schema is wrong with them.
         StoreInUse: another process, or another part of this one, has the database open. NoSpace, StorageError: it
         cannot be written; everything is as it was.
     """
@@ -37,7 +37,7 @@ def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
         notes.append(Problem(NOTE, loss.kind, loss.subject, loss.message))
 
     if not store.is_local:
-        return _put_values_right(store), notes
+        return _put_right(store), notes
     try:
         store.files.rows.repair(Quarantine(store.files), done=done, lost=lost)
     except DatabaseDamaged as error:
@@ -45,16 +45,18 @@ def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
     return repairs, notes
 
 
-def _put_values_right(store: Store) -> list[Repair]:
+def _put_right(store: Store) -> list[Repair]:
     with store.metadata.write() as rows:
-        found = store.metadata.mender().put_values_right()
+        mender = store.metadata.mender()
+        schema = mender.put_shape_right()
+        found = mender.put_values_right()
         if any(table in _NAMES for table, _ in found):
             # Nobody can tell what these names meant.
             hold_for_lost_rows(rows)
-    if not found:
+    if not found and not schema:
         msg = f"the rows of {store.root} are damaged, and no file here has them; restore its database from a backup"
         raise NotSupported(msg)
-    return [
+    return [Repair("schema", subject, f"{message}, and was put right") for subject, message in schema] + [
         Repair("value-invalid", f"{table} {key}", f"what the row {key} of the table {table} cannot hold was taken out")
         for table, key in found
     ]

@@ -23,6 +23,7 @@ from orlop.store.rows.judging import (
     name_problem,
     structure_checks,
 )
+from orlop.store.rows.postgres.shape import can_be_asked, shape_faults
 from orlop.store.rows.postgres.tables import CHILDREN, IS_TTL
 from orlop.store.rows.rows import RowProblem
 from orlop.store.rows.values import BOUNDS, COLUMNS, MOST, is_valid
@@ -125,6 +126,10 @@ def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
         rows: inside a transaction that sees one moment.
         verify: hash and read what the rows hold.
     """
+    faults = shape_faults(rows)
+    yield from (RowProblem("schema", one.subject, f"{one.message}; a repair puts that right") for one in faults)
+    if not can_be_asked(faults):
+        return
     wrong = list(invalid_values(rows))
     if wrong:
         # Nothing else can be asked of such rows: whoever reads them refuses.

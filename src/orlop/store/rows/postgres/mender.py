@@ -9,6 +9,7 @@ from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.rows.judging import chain_of
 from orlop.store.rows.postgres.check import LINKS, LOST_LINKS, NO_DIGEST, NOWHERE, invalid_values, parent_loops
 from orlop.store.rows.postgres.schema import TTL
+from orlop.store.rows.postgres.shape import can_be_asked, can_be_mended, mending, shape_faults
 from orlop.store.rows.postgres.tables import CHILDREN
 from orlop.store.rows.sql_mender import SQLMender, named
 from orlop.store.rows.values import MOST
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from orlop.store.rows.postgres.rows import PostgresRows
 
 _SUMS: Final = """WITH RECURSIVE sums (id, size, depth) AS (
-        SELECT chain.id, diff.content_size, 1::bigint FROM chain JOIN diff ON diff.id = chain.diff
+        SELECT chain.id, diff.content_size::numeric, 1::bigint FROM chain JOIN diff ON diff.id = chain.diff
         WHERE chain.parent IS NULL
         UNION ALL SELECT chain.id, sums.size + diff.content_size, sums.depth + 1
         FROM sums JOIN chain ON chain.parent = sums.id JOIN diff ON diff.id = chain.diff)
-    UPDATE chain SET size = sums.size, depth = sums.depth FROM sums WHERE chain.id = sums.id
-    AND (chain.size <> sums.size OR chain.depth <> sums.depth) RETURNING chain.id"""
+    UPDATE chain SET size = least(sums.size, 9223372036854775807)::bigint, depth = sums.depth FROM sums
+    WHERE chain.id = sums.id AND (chain.size <> sums.size OR chain.depth <> sums.depth) RETURNING chain.id"""
+"""What is too much for a column follows from a layer that is wrong, too."""
 _UNLEASED: Final = """NOT EXISTS (SELECT 1 FROM lease WHERE digest IN (id, '*'))"""
 _MISSING_PARENTS: Final = """SELECT image, value FROM image_metadata AS one WHERE key = 'parent'
     AND NOT EXISTS (SELECT 1 FROM image WHERE convert_to(id, 'UTF8') = one.value) ORDER BY image"""
@@ -87,11 +89,21 @@ class PostgresMender(SQLMender):
     def _missing_parents(self) -> list[Any]:
         return self._rows.rows(_MISSING_PARENTS)
 
-    # Values that no column can hold.
+    # The schema, and values that no column can hold.
+
+    def put_shape_right(self) -> list[tuple[str, str]]:
+        """Put tables, links, indexes and triggers right, as far as statements can, see `RowMender`."""
+        faults = shape_faults(self._rows)
+        if not can_be_mended(faults):
+            return []
+        for statement in mending(faults):
+            self._run(statement.as_string(self._rows.connection))
+        left = {one[:4] for one in shape_faults(self._rows)} if faults else set()
+        return [(one.subject, one.message) for one in faults if one[:4] not in left]
 
     def put_values_right(self) -> list[tuple[str, str]]:
         """Put something else in place of what columns cannot hold, see `RowMender`."""
-        found = list(invalid_values(self._rows))
+        found = list(invalid_values(self._rows)) if can_be_asked(shape_faults(self._rows)) else []
         for column in sorted({(one.table, one.column) for one in found}):
             keys = [one.key for one in found if (one.table, one.column) == column]
             self._run(_RIGHT[column], {"keys": keys})

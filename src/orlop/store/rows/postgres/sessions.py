@@ -88,7 +88,8 @@ class Session:
         name = os.urandom(8).hex()
         now = _now()
         with self._metadata.short() as rows:
-            self._epoch, ttl, is_ttl = rows.row(f"SELECT epoch, ttl, {IS_TTL} FROM store") or (0, 0.0, False)  # noqa: S608 - a constant
+            asked = f"SELECT coalesce(epoch, 0), ttl, {IS_TTL} FROM store"  # noqa: S608 - a constant
+            self._epoch, ttl, is_ttl = rows.row(asked) or (0, 0.0, False)
             # A store that says something else is damaged, and a repair needs a session.
             ttl = ttl if is_ttl else TTL
             rows.run("INSERT INTO session (id, pin) VALUES (%s, %s)", (name, self._epoch))
@@ -129,7 +130,7 @@ class Session:
         now, given_up = _now(), sorted(self._given_up)
         with self._metadata.short() as rows:
             rows.run("SET LOCAL synchronous_commit = off")
-            epoch = int(rows.value("SELECT epoch FROM store"))
+            epoch = int(rows.value("SELECT coalesce(epoch, 0) FROM store"))
             with self._guard:
                 # Whoever begins to read from here on finds nothing that was doomed before this epoch.
                 self._epoch = epoch
