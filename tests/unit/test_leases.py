@@ -221,7 +221,7 @@ def test_the_lock_of_a_dead_lease_that_cannot_be_removed_is_not_kept(store, monk
 
 
 def test_a_lease_that_has_just_ended_is_not_made_again_by_looking_for_it(store, monkeypatch):
-    monkeypatch.setattr("orlop.store.leases.os.listdir", lambda _: ["ended"])
+    monkeypatch.setattr("os.listdir", lambda _: ["ended"])
     assert store.leases.alive(sweep=False) == set()
     assert not (Path(store.root) / "leases" / "ended").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -29,7 +30,7 @@ from orlop.store.sessions import SessionOwners
 from tests.postgres import Postgres, database, opened, sql, tag, tags, the_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from orlop.store.rows.metadata import Rows
@@ -219,11 +220,14 @@ def test_many_keys_go_in_turns(url: str, metadata: PostgresMetadata) -> None:
     assert sql(url, "SELECT count(*) FROM deleting WHERE reported") == [(14,)]
 
 
-def test_a_child_leaves_the_connections_and_the_session_to_its_parent(metadata: PostgresMetadata) -> None:
+@pytest.mark.parametrize("fork", [os.fork, ctypes.PyDLL(None).fork], ids=["told", "in C"])
+def test_a_child_leaves_the_connections_and_the_session_to_its_parent(
+    metadata: PostgresMetadata, fork: Callable[[], int]
+) -> None:
     session = Session(metadata)
     name = session.id
     tag(metadata, "parent")
-    child = os.fork()
+    child = fork()
     if child == 0:
         status = 1
         with suppress(BaseException):

@@ -31,7 +31,6 @@ What must never happen: content goes that a living lease names, or a dead lease 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -43,6 +42,7 @@ from orlop.errors import LeaseLost
 from orlop.model.given import Single
 from orlop.model.regex import regex
 from orlop.store.rows.metadata import EVERYTHING, LEFT, only_leased
+from orlop.streams.forked import in_child, notice_fork
 from orlop.streams.interruption import GivenUp, interrupted_by
 
 TYPE_CHECKING = False
@@ -89,6 +89,7 @@ class Leases:
     def name(self) -> str:
         """Return the lease's name: hex digits, good as the first part of a file name. Making it claims it."""
         self._metadata.require_open()
+        notice_fork()
         with self._guard:
             if self._claim is None:
                 self._claim = self._owners.claim()
@@ -270,6 +271,7 @@ class Leases:
 
     def close(self) -> None:
         """End the lease. Where its rows cannot be deleted it is dead all the same, and others sweep them up."""
+        notice_fork()
         with self._guard:
             claim, self._claim = self._claim, None
         if claim is None:
@@ -378,4 +380,4 @@ def _abandon_all() -> None:
         leases.abandon()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+in_child(_abandon_all)

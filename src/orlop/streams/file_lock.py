@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from orlop.model.given import Single
 from orlop.streams.files import PRIVATE, give_mode, has_name
+from orlop.streams.forked import in_child, notice_fork
 from orlop.streams.interruption import may_be_interrupted, not_inherited
 
 TYPE_CHECKING = False
@@ -64,6 +65,7 @@ class FileLock(Single):
         return True
 
     def _take(self, operation: int) -> None:
+        notice_fork()
         self._descriptor = self.entry.open(os.O_RDWR | self._create, self._mode)
         try:
             if self._mode != PRIVATE.file:
@@ -80,6 +82,7 @@ class FileLock(Single):
 
     def release(self) -> None:
         """Release the lock; without one this does nothing."""
+        notice_fork()
         if self._descriptor >= 0:
             # A child that was forked meanwhile may have a copy of the descriptor: closing ours would not unlock.
             with suppress(OSError):  # if this fails, closing is all that is left
@@ -130,4 +133,4 @@ def _abandon_locks() -> None:
 
 
 # A child does not own its parent's locks.
-os.register_at_fork(after_in_child=_abandon_locks)
+in_child(_abandon_locks)

@@ -17,6 +17,8 @@ import time
 from contextlib import contextmanager, suppress
 from itertools import count
 
+from orlop.streams.forked import in_child
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -159,4 +161,4 @@ def _close_inherited() -> None:
             os.close(_waited_with.pop())
 
 
-os.register_at_fork(after_in_child=_close_inherited)
+in_child(_close_inherited)

@@ -12,7 +12,6 @@ Messages name the place, and show neither keys nor what a program or a server sa
 
 from __future__ import annotations
 
-import os
 import shlex
 import threading
 import time
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import BucketUnavailable, InvalidInput, OrlopError
 from orlop.store.blobs.s3.settings import Credentials, parts_of
 from orlop.store.blobs.s3.temporary import from_container, from_machine, from_process, from_web_identity
+from orlop.streams.forked import in_child
 from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:
@@ -251,4 +251,4 @@ def _abandon_all() -> None:
         one.abandon()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+in_child(_abandon_all)

@@ -15,12 +15,12 @@ it leads to was removed as well. That is one failed download, and never other by
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Protocol
 
+from orlop.streams.forked import in_child
 from orlop.streams.waiting import started
 
 if TYPE_CHECKING:
@@ -138,4 +138,4 @@ def _abandon_all() -> None:
         loans.abandon()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+in_child(_abandon_all)

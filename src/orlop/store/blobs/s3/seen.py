@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
+
+from orlop.streams.forked import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,4 +55,4 @@ def _abandon_all() -> None:
         one.abandon()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+in_child(_abandon_all)

@@ -5,13 +5,13 @@ What waits to be sent is bounded in bytes too: whoever writes faster than the bu
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from orlop.errors import StorageError
+from orlop.streams.forked import in_child
 from orlop.streams.waiting import started
 
 if TYPE_CHECKING:
@@ -139,4 +139,4 @@ def _abandon_all() -> None:
         senders.abandon()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+in_child(_abandon_all)

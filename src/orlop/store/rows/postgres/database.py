@@ -43,6 +43,7 @@ from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_known, require_laid, watch
 from orlop.store.rows.postgres.sending import BOUND
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
+from orlop.streams.forked import notice_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -329,6 +330,7 @@ class PostgresMetadata(Metadata):
             self._local.rows = None
 
     def _outer(self) -> PostgresRows | None:
+        notice_fork()
         if self._pid != os.getpid():
             self._local = threading.local()
             self._pid = os.getpid()

@@ -21,6 +21,7 @@ import psycopg
 
 from orlop.store.rows.postgres.errors import closed, explain_postgres, is_gone
 from orlop.store.rows.postgres.silence import KEEPING, Probe, WatchedConnection
+from orlop.streams.forked import in_child, notice_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,6 +55,7 @@ class Pool:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Return a connection for a block. One that is in a transaction or broken afterwards is closed."""
+        notice_fork()
         self.require_open()
         with self._guard:
             one = self._idle.pop() if self._idle else None
@@ -179,4 +181,4 @@ def _abandon_all() -> None:
         pool.abandon()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+in_child(_abandon_all)

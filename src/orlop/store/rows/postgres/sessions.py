@@ -28,6 +28,7 @@ from orlop.store.rows.postgres.errors import lease_lost
 from orlop.store.rows.postgres.passing import PassingRows
 from orlop.store.rows.postgres.schema import TTL
 from orlop.store.rows.postgres.tables import IS_TTL
+from orlop.streams.forked import in_child, notice_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -79,6 +80,7 @@ class Session:
     @property
     def id(self) -> str:
         """The name of the session; the first to ask begins it. Raises errors of storage."""
+        notice_fork()
         with self._guard:
             if not self._id:
                 self._begin()
@@ -264,7 +266,7 @@ def _abandon_all() -> None:
         session.abandon()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+in_child(_abandon_all)
 
 
 def alive_sessions(metadata: PostgresMetadata, *, reap: bool) -> set[str]:

@@ -34,6 +34,7 @@ from orlop.store.rows.sqlite.sound import Soundness
 from orlop.store.rows.sqlite.unopened import close_all, is_open_here
 from orlop.streams.file_lock import FileLock
 from orlop.streams.files import PRIVATE, explaining
+from orlop.streams.forked import notice_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Connections:
         return getattr(self._local, "rows", None)
 
     def _after_fork(self) -> None:
+        notice_fork()
         if self._pid != os.getpid():
             _abandoned.extend(self._connections.values())
             self._connections, self._local = {}, threading.local()

@@ -18,8 +18,8 @@ threads open others when they next need one. The same becomes of a thread that w
 writers, which the thread that forks may have. What a fork cannot close is in a block that did not end in time, or in
 one of the thread that forks; or a signal ended its wait; or a cursor is kept beyond its block, as by the traceback of
 an error, with which SQLite keeps a connection open that was closed; or nobody called what goes before a fork, as where
-a program in C forks. The child sees it by the descriptors that it has inherited. Then it is one that reads, and is
-refused with a sentence where it writes:
+a program in C forks, and perhaps nobody what comes after it, see `orlop.streams.forked`. The child sees it by the
+descriptors that it has inherited. Then it is one that reads, and is refused with a sentence where it writes:
 
 - After a fork in the middle of a write, it neither commits nor undoes what its parent has begun, where it comes to the
   end of that write.
@@ -43,6 +43,7 @@ from contextlib import contextmanager, suppress
 
 from orlop.errors import OrlopError, StoreInUse
 from orlop.model.generic import Protocol
+from orlop.streams.forked import in_child, notice_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Blocks:
 
     def require_whole(self, place: str) -> None:
         """Raise StoreInUse if this process cannot write in a place."""
+        notice_fork()
         if self.cut_off:
             why = "this process was forked while its parent read or wrote; fork at another time, or start it anew"
             raise StoreInUse(f"cannot write in {place}: {why}")
@@ -91,6 +93,7 @@ class Blocks:
     @contextmanager
     def block(self, *, writing: bool = False) -> Iterator[None]:
         """Use a connection for a block, which may lie in another block of the same thread."""
+        notice_fork()
         thread, one = threading.get_ident(), object()
         try:
             with self._guard:
@@ -147,6 +150,7 @@ class Blocks:
 
     def before_fork(self) -> None:
         """Bring SQLite to rest, as far as possible, and keep new blocks from beginning."""
+        notice_fork()
         turn = self._at_rest()
         next(turn)
         self._held.append(turn)
@@ -188,8 +192,5 @@ class Blocks:
 BLOCKS: Final = Blocks()
 """The blocks of this process: SQLite's table of locks is one for the whole process, too."""
 
-os.register_at_fork(
-    before=BLOCKS.before_fork,
-    after_in_parent=BLOCKS.let_go,
-    after_in_child=BLOCKS.after_fork_in_child,
-)
+in_child(BLOCKS.after_fork_in_child)
+os.register_at_fork(before=BLOCKS.before_fork, after_in_parent=BLOCKS.let_go)

@@ -14,6 +14,8 @@ import threading
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 
+from orlop.streams.forked import in_child
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
@@ -52,7 +54,7 @@ def _forked() -> None:
         os.close(_sharing.popitem()[1])
 
 
-os.register_at_fork(after_in_child=_forked)
+in_child(_forked)
 
 
 def read_file(path: str, size: int = -1) -> bytes | None:
