@@ -290,3 +290,20 @@ def test_an_error_of_a_finalizer_is_told_where_no_signal_came():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50, check=False)
     assert done.returncode == 0
     assert b"RuntimeError: told" in done.stderr
+
+
+def test_ctrl_c_before_signals_are_heeded_is_told_by_the_status_alone() -> None:
+    script = """
+import builtins, sys
+from orlop.cli.main import main
+usual, sys.argv, asked = builtins.__import__, ["orlop", "images"], []
+def interrupted(name, *rest):
+    if name == "orlop.cli.signals" and not asked:
+        asked.append(name)
+        raise KeyboardInterrupt
+    return usual(name, *rest)
+builtins.__import__ = interrupted
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")

@@ -29,12 +29,12 @@ def main() -> NoReturn:
     gc.set_threshold(_OBJECTS)
     _fill_standard_descriptors()
     arguments = sys.argv[1:]
-    # What is done in a moment leaves nothing to clean up; completion heeds signals once it opens a store.
-    if arguments != _VERSION and "_ORLOP_COMPLETE" not in os.environ:
-        from orlop.cli.signals import heed  # noqa: PLC0415 - only what takes longer needs it
-
-        heed()
     try:
+        # What is done in a moment leaves nothing to clean up; completion heeds signals once it opens a store.
+        if arguments != _VERSION and "_ORLOP_COMPLETE" not in os.environ:
+            from orlop.cli.signals import heed  # noqa: PLC0415 - only what takes longer needs it
+
+            heed()
         status = run(arguments)
     except BaseException as error:  # noqa: BLE001 - a second signal may come while the command ends by the first
         from orlop.cli.signals import let_waiting_be  # noqa: PLC0415 - rare
