@@ -157,7 +157,7 @@ def _json_words(change: _Change, text: str) -> list[str] | None:
     if not text.startswith("["):
         return None
     try:
-        words = gojson.loads(text.encode(), allow_trailing=True)
+        words = gojson.loads(gojson.bounded(text.encode()), allow_trailing=True)
     except InvalidJSON:
         return None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
