@@ -7,9 +7,13 @@ address, a connection, a proxy, a handshake, a socket that takes no more - this 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import socket
+import sys
+import termios
+from contextlib import suppress
 from functools import partial
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
@@ -87,12 +91,21 @@ class Connection(HTTPConnection):
     def begin(self, watch: Watch) -> None:
         """Use a watch for the next request."""
         self.watch = watch
+        watch.queued = self._queued
         self.response_class = partial(awaited_response, watch)
 
     @property
     def is_connected(self) -> bool:
         """Whether it is open, and its server has not closed it meanwhile."""
         return self.sock is not None and not _is_ready(self.sock, select.POLLIN, 0)
+
+    def _queued(self) -> int:
+        """Return how many bytes the system has of what was sent, that the server's has not confirmed."""
+        if self.sock is None:
+            return 0
+        with suppress(OSError):
+            return int.from_bytes(fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return 0
 
     def connect(self) -> None:
         """Connect to the server, perhaps through a proxy."""
