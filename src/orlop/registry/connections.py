@@ -7,13 +7,9 @@ address, a connection, a proxy, a handshake, a socket that takes no more - this 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import select
 import socket
-import sys
-import termios
-from contextlib import suppress
 from functools import partial
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orlop.errors import OrlopError, UnsafeRedirect
 from orlop.registry.handshakes import AwaitedTLS, CameEarly, agreeing
 from orlop.registry.origin import is_of_link
-from orlop.streams.awaited import awaited_response
+from orlop.streams.awaited import awaited_response, queued
 from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
@@ -100,12 +96,7 @@ class Connection(HTTPConnection):
         return self.sock is not None and not _is_ready(self.sock, select.POLLIN, 0)
 
     def _queued(self) -> int:
-        """Return how many bytes the system has of what was sent, that the server's has not confirmed."""
-        if self.sock is None:
-            return 0
-        with suppress(OSError):
-            return int.from_bytes(fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        return 0
+        return 0 if self.sock is None else queued(self.sock)
 
     def connect(self) -> None:
         """Connect to the server, perhaps through a proxy."""
