@@ -95,7 +95,7 @@ def test_the_picture_of_the_rooms_is_up_to_date() -> None:
             "fcntl",
             {
                 *("streams/files.py", "streams/file_lock.py", "streams/lock_wait.py", "streams/part_directory.py"),
-                *("api/connection.py", "foreign/locks.py"),
+                *("api/connection.py", "foreign/locks.py", "streams/awaited.py"),
                 *("store/rows/sqlite/unopened.py", "store/rows/sqlite/damage/rebuild.py"),
             },
         ),

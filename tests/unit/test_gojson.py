@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from orlop.errors import InvalidJSON
 from orlop.model import gojson, plain_json
 from orlop.model.gojson import MAX_DEPTH, Number, Object
+from tests.growing import growth, spent
 
 
 def test_a_tree_keeps_duplicates_order_and_the_text_of_numbers():
@@ -202,18 +203,28 @@ def test_keys_fold_as_go_folds_them():
 def test_values_are_bounded_before_they_take_memory(one: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gojson, "MAX_VALUES", 100)
     few, many = (b'{"a":[' + b",".join([one] * count) + b"]}" for count in (20, 110))
-    for read in (gojson.parse, gojson.loads, gojson.raw_members, partial(gojson.loads, allow_trailing=True)):
-        read(few)
-        with pytest.raises(InvalidJSON, match="more than 100 values"):
-            read(many)
+    assert gojson.bounded(few) == few
     with pytest.raises(InvalidJSON, match="more than 100 values"):
-        gojson.raw_elements(b"[" + many + b"]")
+        gojson.bounded(many)
 
 
 def test_commas_and_brackets_in_texts_are_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gojson, "MAX_VALUES", 100)
     texts = [",[{" * 50, '\\",[{"' * 50, "é,[{" * 50]
-    assert gojson.loads(gojson.dumps(texts)) == texts
+    assert gojson.loads(gojson.bounded(gojson.dumps(texts))) == texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'"', b'\\"', b'"\\', b'\\\n"', b'"\\\n', b'"\\"', b'\\\\"'],
+    ids=["ends", "escaped", "torn", "a", "b", "c", "d"],
+)
+def test_counting_values_takes_no_longer_for_texts_without_an_end(text: bytes) -> None:
+    def counted(count: int) -> float:
+        raw = b'"' + b"," * 1000 + text * count
+        return spent(partial(gojson.values_at_most, raw, 100))
+
+    assert growth(counted, 4000, 64_000, below=64) < 64
 
 
 def test_an_index_as_large_as_it_may_be_has_fewer_values() -> None:

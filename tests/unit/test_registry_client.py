@@ -1037,7 +1037,7 @@ def test_a_registry_that_loses_what_it_acknowledged_is_given_up():
 def test_a_list_of_more_values_than_memory_should_hold_is_refused(fake: Faked):
     page = b'{"tags":[' + b"[]," * (1 << 20) + b"[]]}"
     fake.quirks(failures=(Failure(200, (("Content-Type", "application/json"),), page),))
-    with pytest.raises(InvalidAnswer, match="values at once"):
+    with pytest.raises(InvalidAnswer, match=r"more than \d+ values"):
         list(fake.client.tags(REPOSITORY))
 
 

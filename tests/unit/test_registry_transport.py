@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import socket
 import ssl
 import subprocess
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -35,7 +36,7 @@ from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Failure
 from tests.needs import need
 from tests.unit.faked import LAYER, REPOSITORY, body_of, everywhere, faked, read_all
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -499,6 +500,125 @@ def test_a_certificate_that_comes_early_is_looked_at_with_the_authorities_of_the
         fake.client.ping()
         assert fake.registry.registry.connections == 3
     assert 0 in waited
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_plain_http_is_not_spoken_to_a_server_that_agrees_in_one_step_and_hangs_up(
+    keys: Path, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes first after that does not belong to a handshake, or nothing comes."""
+    usual = AwaitedTLS.settimeout
+    monkeypatch.setattr(AwaitedTLS, "settimeout", lambda self, seconds: usual(self, seconds or PATIENCE))
+    me = Credentials(user="me", password="secret")
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    context = encrypted(keys)
+    context.maximum_version = version
+    with faked(me, users={"me": "secret"}, tls=context, trust=trust, names=NAMES, may_be_plain=True,
+               patience=Patience(tries=2), failures=(Failure(503, hang_up=True),) * 2) as fake:  # fmt: skip
+        with pytest.raises(RegistryUnreachable, match=r"closed|end|reset"):
+            fake.client.ping()
+        assert fake.client.exchange.origin.scheme == "https"
+        fake.client.ping()
+
+
+def test_authorities_are_read_where_the_first_message_came_early_and_the_certificate_later(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(keys / "ca.crt"))
+    usual, early = ssl.SSLSocket.do_handshake, []
+
+    def do_handshake(self: ssl.SSLSocket, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
+        if self.gettimeout() != 0:
+            return usual(self, block)
+        with suppress(ssl.SSLWantReadError):
+            usual(self, block)
+        waited = select.poll()
+        waited.register(self, select.POLLIN)
+        early.append(waited.poll(PATIENCE * 1000))
+        return usual(self, block)
+
+    def split(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            came, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+            server = encrypted(keys).wrap_bio(came, going, server_side=True)
+
+            def step(work: Callable[[], object]) -> None:
+                while True:
+                    try:
+                        work()
+                    except ssl.SSLWantReadError:
+                        if answer := going.read():
+                            first = 5 + int.from_bytes(answer[3:5], "big")
+                            connection.sendall(answer[:first])
+                            time.sleep(0.2)
+                            connection.sendall(answer[first:])
+                        came.write(connection.recv(1 << 16))
+                    else:
+                        return
+
+            step(server.do_handshake)
+            step(lambda: server.read(1 << 16))
+            server.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            connection.sendall(going.read())
+
+    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", do_handshake)
+    waiting = Waiting(patience=Patience(tries=1, connect=10))
+    here = socket.getaddrinfo
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=split, args=(listener,), daemon=True)
+        thread.start()
+        place = ("127.0.0.1", listener.getsockname()[1])
+        transport = HttpTransport(
+            HostTrust(), waiting=waiting, resolve=lambda *_: here(*place, type=socket.SOCK_STREAM)
+        )
+        with transport.send(Request("GET", f"https://{HOST}:{place[1]}/v2/")) as answer:
+            assert answer.status == 200
+        transport.close()
+        thread.join()
+    assert len(early) == 1
+
+
+@pytest.mark.parametrize("stage", ["begin_body", "begin_head"])
+@pytest.mark.parametrize("speed", [0, 100, 1024])
+def test_a_server_that_takes_what_the_system_has_of_a_body_is_not_given_up(stage: str, speed: int) -> None:
+    """Megabytes may wait in the system, and nothing more is sent as long as they are too many."""
+    now, queued = [0.0], [4 << 20]
+    watch = Watch(Waiting(clock=Clock(monotonic=lambda: now[0])), HOST)
+    watch.queued = lambda: queued[0]
+    getattr(watch, stage)()
+
+    def take() -> None:
+        for _ in range(1500):
+            watch.look(is_awaited=True)
+            now[0] += 1
+            queued[0] -= speed
+
+    seconds = Patience().window if stage == "begin_body" else Patience().head
+    if speed * seconds >= Patience().least:
+        take()
+    else:
+        with pytest.raises(RegistryUnreachable):
+            take()
+
+
+def test_what_a_server_has_not_taken_is_seen() -> None:
+    waiting = Waiting()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = Connection("127.0.0.1", listener.getsockname()[1], timeout=PATIENCE)
+        watch = Watch(waiting, HOST)
+        connection.begin(watch)
+        assert watch.queued() == 0
+        connection.connect()
+        connection.sock.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                connection.sock.send(bytes(1 << 20))
+        before = watch.queued()
+        assert before > 0
+        with listener.accept()[0] as server:
+            until(lambda: not server.recv(1 << 20) or watch.queued() < before)
+        connection.close()
+        assert watch.queued() == 0
 
 
 def test_a_server_that_drips_twenty_bytes_a_second_is_given_up() -> None:

@@ -385,6 +385,8 @@ def read_document(entry: Entry, shown: str, limits: Limits) -> bytes:
         raw = file.read() if os.fstat(file.fileno()).st_size <= most else None
     if raw is None or len(raw) > most:
         raise limits.exceeded("manifest_size", f"{shown} has more than {most} bytes")
+    if not gojson.values_at_most(raw, values := max(limits.json_values, gojson.MAX_VALUES)):
+        raise limits.exceeded("json_values", f"{shown} has more than {values} values")
     return raw
 
 

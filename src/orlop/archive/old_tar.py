@@ -143,7 +143,7 @@ class OldTar:
     def document(self, name: str, keys: gojson.Keys = gojson.Keys.LAST) -> Any:
         """Return what a small member says in JSON."""
         try:
-            return gojson.loads(self.read(name), allow_trailing=True, keys=keys)
+            return gojson.loads(gojson.bounded(self.read(name)), allow_trailing=True, keys=keys)
         except InvalidJSON as error:
             raise self.refused(f"{name}: {error}") from error
 

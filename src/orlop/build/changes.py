@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from orlop.model.container import ContainerConfig
 
-_CONTINUED: Final = re.compile(r"\\[ \t]*$")
-_FLAG: Final = re.compile(r"--(?P<name>[^\s=]*)(?:=(?P<value>\S*))?(?:\s+|$)")
+_CONTINUED: Final = re.compile(r"\\[ \t]*\Z")
+_FLAG: Final = re.compile(r"--(?P<name>[^\s=]*)(?:=(?P<value>\S*))?(?:\s+|\Z)")
 _SHELL: Final = ("/bin/sh", "-c")
 _MILLISECOND: Final = 1_000_000
 _MAX_PORT: Final = 65_535
@@ -157,7 +157,7 @@ def _json_words(change: _Change, text: str) -> list[str] | None:
     if not text.startswith("["):
         return None
     try:
-        words = gojson.loads(text.encode(), allow_trailing=True)
+        words = gojson.loads(gojson.bounded(text.encode()), allow_trailing=True)
     except InvalidJSON:
         return None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

@@ -29,7 +29,7 @@ CONTENT: Final = "io.containerd.content.v1.content"
 # How much larger than what is there at once all may be that is read: small documents may lead to large ones.
 _OFTEN: Final = 32
 _HEX: Final = regex("[0-9a-f]{64}")
-_EXPECTED: Final = regex(".*(sha256:[0-9a-f]{64})$")
+_EXPECTED: Final = regex(".*(sha256:[0-9a-f]{64})")
 
 
 def has_layer_magic(begin: bytes) -> bool:

@@ -22,7 +22,7 @@ __all__ = ["Keeper", "is_to_fill_in", "keeper_of"]
 _LARGEST: Final = 1 << 20
 _MOST: Final = 1000
 _TO_FILL_IN: Final = re.compile(
-    rb"[$<%{*]|x+$|(?:your|my)[-_ ]|example|change-?me|password(?:_here)?$|put your unique|secret$|token$|none$",
+    rb"[$<%{*]|x+\Z|(?:your|my)[-_ ]|example|change-?me|password(?:_here)?\Z|put your unique|secret\Z|token\Z|none\Z",
     re.IGNORECASE,
 )
 

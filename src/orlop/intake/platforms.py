@@ -8,7 +8,7 @@ from orlop.errors import PlatformNotFound, WrongType
 from orlop.model.digest import ImageID
 from orlop.model.given import brief
 from orlop.model.manifest import Index, parse_manifest
-from orlop.model.platform import Platform
+from orlop.model.platform import Platform, spelled
 from orlop.model.values import dataclass, replace
 
 TYPE_CHECKING = False
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import Rows
 
 _UNKNOWN: Final = "unknown"
-# How the kernel calls what Go calls otherwise.
-_ARCHITECTURES: Final = {
-    "aarch64": "arm64",
-    "i386": "386",
-    "i686": "386",
-    "loongarch64": "loong64",
-    "x86_64": "amd64",
-    "x86-64": "amd64",
-}
-_SYSTEMS: Final = {"macos": "darwin"}
 # A variant that is the same as none.
 _PLAIN: Final = {("amd64", "v1"), ("arm64", "8"), ("arm64", "v8")}
 
@@ -133,18 +123,12 @@ def host_platform() -> Platform:
     machine = os.uname().machine
     if machine.startswith("armv"):
         return Platform("linux", "arm", machine[3:5])
-    return Platform("linux", _ARCHITECTURES.get(machine, machine))
-
-
-def spelled(word: str) -> str:
-    """Return an operating system or a processor as Go spells it; other words only get lower case."""
-    word = word.lower()
-    return _SYSTEMS.get(word) or _ARCHITECTURES.get(word, word)
+    return Platform("linux", spelled(machine))
 
 
 def plain(platform: Platform) -> Platform:
     """Return a platform in the one form that it has to other programs, so that two can be compared."""
-    architecture = _ARCHITECTURES.get(platform.architecture.lower(), platform.architecture.lower())
+    architecture = spelled(platform.architecture)
     variant = platform.variant.lower()
     if (architecture, variant) in _PLAIN:
         variant = ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_DEPTH: Final = 10_000
 """The depth to which objects and arrays may nest, as in Go."""
 MAX_VALUES: Final = 700_000
-"""How many values a document may have: each takes up to 300 bytes of memory, and as little as three of the document."""
+"""How many values a document of a stranger may have where no limit of `Limits` tells: see `bounded`."""
 
 
 class Number(str):
@@ -74,7 +74,8 @@ _WIDEST: Final = 4  # bytes of a character in UTF-32
 _LITERALS: Final[dict[bytes, bool | None]] = {b"true": True, b"false": False, b"null": None}
 
 _OUTSIDE: Final = regex(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++')
-_TEXT: Final = regex(rb'"(?:[^"\\]++|\\.)*+"')
+# What has no end goes on to that of the document: each quote in it would be looked at to there otherwise.
+_TEXT: Final = regex(rb'(?s)"(?:[^"\\]++|\\.)*+"?')
 _RAW_ESCAPES: Final = (
     (b"<", rb"\u003c"),
     (b">", rb"\u003e"),
@@ -90,10 +91,8 @@ def parse(raw: bytes) -> Value:
     """Read one JSON document into a tree.
 
     Every invalid UTF-8 byte and every lone surrogate becomes one U+FFFD. Raises `InvalidJSON` for anything that Go
-    refuses: a byte order mark, data after the value, control characters in strings, or nesting deeper than `MAX_DEPTH`;
-    and for more than `MAX_VALUES` values.
+    refuses: a byte order mark, data after the value, control characters in strings, or nesting deeper than `MAX_DEPTH`.
     """
-    _check_count(raw)
     return _read_whole(raw, MAX_DEPTH)
 
 
@@ -104,7 +103,6 @@ def raw_members(raw: bytes) -> dict[str, bytes]:
     """
     if raw == _NULL:
         return {}
-    _check_count(raw)
     value, end, spans = _read(raw)
     _expect_end(raw, end)
     if value is None:
@@ -122,7 +120,6 @@ def raw_elements(raw: bytes) -> list[bytes]:
     """
     if raw == _NULL:
         return []
-    _check_count(raw)
     value, end, spans = _read(raw)
     _expect_end(raw, end)
     if value is None:
@@ -138,7 +135,6 @@ def loads(raw: bytes, *, allow_trailing: bool = False, keys: Keys = Keys.LAST, m
     With ``allow_trailing`` anything after the first value is ignored. Raises `InvalidJSON` as `parse` does, if it is
     nested deeper than ``max_depth``, and if a key is repeated in a way that ``keys`` does not allow.
     """
-    _check_count(raw)
     value = _read(raw, max_depth)[0] if allow_trailing else _read_whole(raw, max_depth)
     return _plain(value, keys)
 
@@ -265,9 +261,15 @@ def _marks(raw: bytes) -> int:
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 
 
-def _check_count(raw: bytes) -> None:
+def bounded(raw: bytes) -> bytes:
+    """Return a document of a stranger. Raises `InvalidJSON` for one of more than `MAX_VALUES` values.
+
+    Each takes up to 300 bytes of memory, and as little as three of the document. What is stored already is never
+    refused so, and neither is what somebody has raised a limit for.
+    """
     if not values_at_most(raw, MAX_VALUES):
         raise InvalidJSON(f"invalid JSON: more than {MAX_VALUES} values")
+    return raw
 
 
 def _quickly_read(raw: bytes, max_depth: int) -> tuple[Value] | None:

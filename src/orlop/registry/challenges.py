@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME: Final = regex(rf"[\s,]*({_WORD})(?:\s+(?!=)|\s*(?=,|$))")
+_SCHEME: Final = regex(rf"[\s,]*({_WORD})(?:\s+(?!=)|\s*(?=,|\Z))")
 _PARAMETER: Final = regex(
-    rf"[\s,]*({_WORD})\s*=\s*" + r'(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))[^\S\r\n]*(?=,|$|\s)',
+    rf"[\s,]*({_WORD})\s*=\s*" + r'(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))[^\S\r\n]*(?=,|\Z|\s)',
 )
 _ESCAPED: Final = regex(r"\\(.)")
 _LONGEST: Final = 16384

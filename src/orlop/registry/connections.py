@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orlop.errors import OrlopError, UnsafeRedirect
 from orlop.registry.handshakes import AwaitedTLS, CameEarly, agreeing
 from orlop.registry.origin import is_of_link
-from orlop.streams.awaited import awaited_response
+from orlop.streams.awaited import awaited_response, queued
 from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
@@ -87,12 +87,16 @@ class Connection(HTTPConnection):
     def begin(self, watch: Watch) -> None:
         """Use a watch for the next request."""
         self.watch = watch
+        watch.queued = self._queued
         self.response_class = partial(awaited_response, watch)
 
     @property
     def is_connected(self) -> bool:
         """Whether it is open, and its server has not closed it meanwhile."""
         return self.sock is not None and not _is_ready(self.sock, select.POLLIN, 0)
+
+    def _queued(self) -> int:
+        return 0 if self.sock is None else queued(self.sock)
 
     def connect(self) -> None:
         """Connect to the server, perhaps through a proxy."""

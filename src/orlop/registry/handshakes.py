@@ -14,7 +14,7 @@ import select
 import socket
 import ssl
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -88,44 +88,47 @@ class AwaitedTLS(ssl.SSLSocket):
             super().do_handshake(block)
             return
         limit = self.gettimeout()
+        is_trusting = self.context.is_ready
         try:
-            first = self._first_answered(watch)
-            watch.speaks_tls = first in _TLS
-            if first == _HANDSHAKE:
-                self.context.trust_system()
-            self.settimeout(_TICK)
-            while not self._is_agreed(watch, block):
-                pass
-        except BaseException:
+            if not self._is_agreed_at_once():
+                watch.speaks_tls, is_handshake = self._answered(watch)
+                if is_handshake:
+                    self.context.trust_system()
+                    is_trusting = True
+                self.settimeout(_TICK)
+                while not self._is_agreed(watch, block):
+                    pass
+        except BaseException as error:
             # The library closes it after errors of the system alone.
             self.close()
+            if isinstance(error, ssl.SSLCertVerificationError):
+                watch.speaks_tls = True
+                if not is_trusting:
+                    self.context.trust_system()
+                    raise CameEarly from error
             raise
+        watch.speaks_tls = True
         self.settimeout(limit)
 
-    def _first_answered(self, watch: Watch) -> bytes:
-        """Begin the handshake, and return the first byte of the answer, which stays; none where the server hangs up."""
+    def _is_agreed_at_once(self) -> bool:
+        """Begin the handshake. Return whether it is over: servers nearby answer in the midst of this step."""
         self.settimeout(0)
-        with suppress(ssl.SSLWantReadError):
-            self._begin(watch)
+        try:
+            super().do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def _answered(self, watch: Watch) -> tuple[bool, bool]:
+        """Wait for an answer. Return whether it is TLS, and whether it goes on with the handshake."""
         answered = select.poll()
         answered.register(self, select.POLLIN)
         while not answered.poll(_TICK * 1000):
             watch.look(is_awaited=True)
         watch.look(is_awaited=False)
-        # Of encrypted sockets the library lets nobody peek.
-        return socket.socket.recv(self, 1, socket.MSG_PEEK)
-
-    def _begin(self, watch: Watch) -> None:
-        was_ready = self.context.is_ready
-        try:
-            super().do_handshake()
-        except ssl.SSLCertVerificationError as error:
-            # Servers nearby answer in the moment between the two halves of this step.
-            watch.speaks_tls = True
-            if was_ready:
-                raise
-            self.context.trust_system()
-            raise CameEarly from error
+        # Of encrypted sockets the library lets nobody peek. There is a cipher once the first message was read already.
+        first, is_begun = socket.socket.recv(self, 1, socket.MSG_PEEK), self.cipher() is not None
+        return is_begun or first in _TLS, is_begun or first == _HANDSHAKE
 
     def _is_agreed(self, watch: Watch, block: bool) -> bool:  # noqa: FBT001 - as above
         watch.look(is_awaited=True)

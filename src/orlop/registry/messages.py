@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import InvalidAnswer, RegistryUnreachable
+from orlop.model.gojson import MAX_VALUES, values_at_most
 from orlop.model.urls import shown
 from orlop.model.values import dataclass, field
 
@@ -129,8 +130,8 @@ class Answer:
         One that a proxy compressed is decompressed: no document begins as what is compressed does.
 
         Raises:
-            InvalidAnswer: it is larger than a limit, or not as its encoding says. RegistryUnreachable: it breaks off,
-            again and again.
+            InvalidAnswer: it is larger than a limit, has very many values, or is not as its encoding says.
+            RegistryUnreachable: it breaks off, again and again.
         """
         answer = self
         while True:
@@ -142,6 +143,8 @@ class Answer:
                 answer = answer.again(error)
             else:
                 self.status, self.headers, self.url = answer.status, answer.headers, answer.url
+                if not values_at_most(found, MAX_VALUES):
+                    raise InvalidAnswer(f"{what} from {shown(self.url)} has more than {MAX_VALUES} values of JSON")
                 return found
 
     def _whole(self, limit: int, what: str) -> bytes:

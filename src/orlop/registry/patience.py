@@ -21,6 +21,9 @@ MOST_BESIDE: Final = 1 << 20
 _TICK: Final = 0.5
 """Seconds after which a pause asks whether it is to go on."""
 
+_SHORT: Final = 0.1
+"""Seconds of waiting after which it is looked at whether the server takes what was sent before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
@@ -97,6 +100,9 @@ class Watch:
         self._limit = self._least = math.inf
         self._most, self._is_body = MOST_BESIDE, False
         self._what = ""
+        self.queued: Callable[[], int] = lambda: 0
+        """Returns how many bytes wait here that the server has not taken: what is sent waits in the system first."""
+        self._queued = self._drained = 0
         self.speaks_tls = False
         """Whether what answered has begun with TLS: then it is spoken to in nothing else."""
         self._restart(waiting.patience.connect, math.inf, "no connection was made")
@@ -143,6 +149,8 @@ class Watch:
         now = self._waiting.clock.monotonic()
         if self._since is not None:
             self._waited += now - self._since
+            if now - self._since > _SHORT:
+                self._note_taken()
         self._since = now if is_awaited else None
         if self._moved >= self._least:
             self._waited, self._moved = 0.0, 0
@@ -150,6 +158,13 @@ class Watch:
             raise RegistryUnreachable(
                 f"{self._host} does not answer: {self._what} within {self._limit:g} s", registry=self._host
             )
+
+    def _note_taken(self) -> None:
+        """Have a server that still takes what was sent before count as one that moves."""
+        before, self._queued = self._queued, self.queued()
+        self._drained += max(0, before - self._queued)
+        if self._drained >= self._waiting.patience.least:
+            self._waited = self._drained = 0
 
     def _restart(self, limit: float, least: float, what: str) -> None:
         self._since, self._waited, self._moved = None, 0.0, 0

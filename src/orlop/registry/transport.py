@@ -116,6 +116,7 @@ class HttpTransport:
     def _exchange(self, connection: Connection, origin: Origin, request: Request) -> Answer:
         watch = Watch(self._waiting, origin.authority)
         connection.begin(watch)
+        watch.speaks_tls = isinstance(connection.sock, ssl.SSLSocket)
         connection.verify = request.verify
         try:
             with _explaining(origin):

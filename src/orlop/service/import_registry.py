@@ -17,6 +17,7 @@ from orlop.foreign.distribution_root import DistributionRoot
 from orlop.intake.commit import commit
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import storing
+from orlop.model.gojson import MAX_VALUES, values_at_most
 from orlop.model.limits import limits_or
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.reference import Reference
@@ -181,7 +182,10 @@ class _Graph:
 
     def _parsed(self, digest: Digest) -> Manifest | Index | None:
         try:
-            return parse_manifest(self._root.read(digest, self._limits.manifest_size))
+            raw = self._root.read(digest, self._limits.manifest_size)
+            # One of more values is refused where it is imported.
+            is_small = values_at_most(raw, max(self._limits.json_values, MAX_VALUES))
+            return parse_manifest(raw) if is_small else None
         except OrlopError:
             return None
 

@@ -6,8 +6,11 @@ ever: in the headers, in the body, or between the chunks. Here whoever waits is 
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import io
+import sys
+import termios
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
@@ -33,6 +36,13 @@ class Patience(Protocol):
             moved: how many bytes it has sent so far.
             is_awaited: whether it is waited for from now on.
         """
+
+
+def queued(sock: socket.socket) -> int:
+    """Return how many bytes the system has of what was sent, and that the other side's has not confirmed."""
+    with suppress(OSError):
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0
 
 
 def awaited_response(patience: Patience, sock: socket.socket, *args: Any, **options: Any) -> Answered:

@@ -44,7 +44,7 @@ _NETWORK: Final = frozenset(
     }
 )
 # A file system in user space may support neither locks nor shared memory.
-_FUSE: Final = regex(r"fuse(\.|blk|$)")
+_FUSE: Final = regex(r"fuse(\.|blk|\Z)")
 # An overlay of local directories; the root of many rootless containers.
 _LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs"})
 _OCTAL: Final = regex(r"\\([0-7]{3})")

@@ -101,7 +101,7 @@ def _key(entry: Descriptor) -> _Key:
 def _grown_config(config: bytes, old: Sequence[Descriptor], more: Sequence[Descriptor], where: str) -> bytes:
     """Return a config that counts more layers. They are not compressed, so that a digest is a diff ID."""
     try:
-        members = gojson.raw_members(config)
+        members = gojson.raw_members(gojson.bounded(config))
         rootfs = gojson.raw_members(members["rootfs"])
         diff_ids = gojson.raw_elements(rootfs["diff_ids"])
         history = gojson.raw_elements(members.get("history", b"null"))

@@ -38,7 +38,7 @@ from orlop.intake.taking import storing
 from orlop.intake.words import Words
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
-from orlop.model.gojson import values_at_most
+from orlop.model.gojson import MAX_VALUES, values_at_most
 from orlop.model.manifest import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -72,9 +72,9 @@ if TYPE_CHECKING:
 _VAGUE: Final = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 _TRIES: Final = 3
 _MOST_NAMED: Final = 5000
+"""How many blobs and manifests a manifest may name: each is looked for."""
 _MOST_VALUES: Final = 100_000
 """Values of one manifest: each takes up to 300 bytes of memory, and several are pushed at once."""
-"""How many blobs and manifests a manifest may name: each is looked for."""
 _MOST_TOLD: Final = 200
 """How many of those that are missing are told."""
 _log = logging.getLogger(__name__)
@@ -373,7 +373,10 @@ class _Pushed:
             return config
         if blob.size > getattr(self.limits, limit):
             raise self.limits.exceeded(limit, f"the config {digest} has {blob.size} bytes")
-        return self._store.blobs.read_range(blob, 0, blob.size)
+        raw = self._store.blobs.read_range(blob, 0, blob.size)
+        if not values_at_most(raw, MAX_VALUES):
+            raise InvalidManifest(f"the config {digest} has more than {MAX_VALUES} values of JSON")
+        return raw
 
     def count_values(self, values: int) -> None:
         """Note references between documents: a push has one that is new, which has a limit of its own."""

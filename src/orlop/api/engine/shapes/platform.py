@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.api.engine.versions import V1_42
 from orlop.errors import InvalidJSON, InvalidPlatform
-from orlop.intake.platforms import host_platform, spelled
+from orlop.intake.platforms import host_platform
 from orlop.model import gojson
-from orlop.model.platform import Platform
+from orlop.model.platform import Platform, processor, spelled
 
 if TYPE_CHECKING:
     from orlop.api.engine.versions import ApiVersion
@@ -18,8 +18,6 @@ _OLD_PART: Final = re.compile(r"[A-Za-z0-9_-]+")
 _PART: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _SYSTEM: Final = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?")
 _MOST_PARTS: Final = 3
-_ARM: Final = {"armel": "v6", "armhf": "v7"}
-"""Other words for processors of one architecture."""
 
 
 def parse_platform(text: str) -> Platform:
@@ -78,27 +76,11 @@ def parse_words(text: str, version: ApiVersion) -> Platform:
     if len(parts) > _MOST_PARTS:
         raise _invalid(text, "cannot parse platform specifier")
     if others:
-        return Platform(spelled(name), *_processor(*others), os_version)
-    if name.lower() in _ARM:
-        return Platform(host_platform().os, *_processor(name))
+        return Platform(spelled(name), *processor(*others), os_version)
     try:
-        return Platform.parse(spelled(name), default=host_platform())
+        return Platform.parse(name, default=host_platform())
     except InvalidPlatform as error:
         raise _invalid(text, "unknown operating system or architecture") from error
-
-
-def _processor(word: str, given: str = "") -> tuple[str, str]:
-    """Return an architecture and its variant as Go's library of platforms names them; without one there is no v7."""
-    architecture, variant = spelled(word), given.lower()
-    if architecture in _ARM:
-        architecture, variant = "arm", _ARM[architecture]
-    elif architecture == "arm" and variant in {"5", "6", "7", "8"}:
-        variant = f"v{variant}"
-    elif (architecture, variant) == ("arm64", "8"):
-        variant = "v8"
-    elif (architecture, variant) == ("amd64", "v1") or architecture == "386":
-        variant = ""
-    return architecture, "" if (architecture, variant, given) == ("arm", "v7", "") else variant
 
 
 def _check(part: str, text: str, pattern: re.Pattern[str], kind: str, what: str) -> None:
