@@ -383,10 +383,12 @@ WRITER = ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop",)
 
 
 @pytest.mark.sampled(2)
-def test_a_role_that_only_reads_reads(url: StoreURL, archives: list[Path]) -> None:
+@pytest.mark.parametrize("more", ["", "INSERT", "DELETE"])
+def test_a_role_that_only_reads_reads(url: StoreURL, archives: list[Path], more: str) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
-    with orlop.open(role(url, *READER)) as images:
+    grants = (*READER, f"{more} ON ALL TABLES IN SCHEMA orlop") if more else READER
+    with orlop.open(role(url, *grants)) as images:
         assert images.read_only
         names = [str(name) for one in images.images() for name in one.references]
         saved = io.BytesIO()

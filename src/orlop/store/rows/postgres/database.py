@@ -81,7 +81,7 @@ _ALIVE: Final = "SELECT id FROM session WHERE id = ANY({}) AND NOT dead ORDER BY
 """Holds sessions until the transaction ends, and returns those that live."""
 _COPY: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {SCHEMA}"
 _WHY_NOT: Final = f"""SELECT current_setting('transaction_read_only') = 'on',
-    has_table_privilege('{SCHEMA}.image', 'INSERT, DELETE')"""
+    has_table_privilege('{SCHEMA}.image', 'INSERT') AND has_table_privilege('{SCHEMA}.image', 'DELETE')"""
 
 
 class Fence(Protocol):
