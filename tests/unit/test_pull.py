@@ -567,9 +567,10 @@ def test_credentials_do_not_follow_a_layer_to_another_host(tmp_path: Path):
 def test_a_token_that_expires_in_the_middle_is_renewed(tmp_path: Path):
     layout = Layout()
     with pulling(tmp_path, ME, users={"me": "secret"}, auth="bearer", token_uses=2) as there:
-        push(there.registry, layout, layout.image("one", "two", "three", "four"), "1")
+        # Of more layers at once, each could meet a token that the others have used up before it has worked for anybody.
+        push(there.registry, layout, layout.image("one"), "1")
         there.pull()
-        assert there.asked.count("GET token") >= 2
+        assert there.asked.count("GET token") == 2
 
 
 def test_both_at_once_is_refused(tmp_path: Path):
