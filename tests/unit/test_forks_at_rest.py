@@ -181,7 +181,9 @@ def handled():
     signal.signal(signal.SIGALRM, fork)
     with store.metadata._guard:
         signal.raise_signal(signal.SIGALRM)
-for work in (cursor, plainly, interrupted, handled):
+# Later versions of Python end a child that was not announced.
+plain = [plainly] if sys.version_info < (3, 13) else []
+for work in (cursor, *plain, interrupted, handled):
     work()
     other = threading.Thread(target=lambda: len(store.images.map()))
     other.start()
@@ -194,7 +196,7 @@ def test_a_child_knows_that_it_was_forked_while_sqlite_was_in_use(tmp_path: Path
     """It asks what it has inherited, whatever became of what goes before a fork."""
     assert _printed(NOT_AT_REST, str(tmp_path / "root")).splitlines() == [
         "a cursor is kept: 7",
-        "by a program in C: 7",
+        *(["by a program in C: 7"] if sys.version_info < (3, 13) else []),
         "the wait is interrupted: 7",
         "in a handler: 0",
     ]
