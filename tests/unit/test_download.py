@@ -14,6 +14,7 @@ from orlop.errors import DownloadFailed
 from orlop.registry import connections, transport
 from orlop.registry.download import downloaded
 from orlop.registry.patience import Patience, Waiting
+from orlop.streams.awaited import queued
 from orlop.streams.interruption import interrupted_by
 from tests.unit.served import slowly
 from tests.unit.test_registry_transport import served
@@ -84,10 +85,15 @@ def test_a_server_that_drips_is_given_up(server: Callable[[socket.socket], None]
         fetched(url, SHORT)
 
 
-@pytest.mark.sampled(2)
 def test_a_handshake_that_is_not_answered_is_given_up():
     with served(slowly(b"")) as url, pytest.raises(DownloadFailed, match="no connection was made within 1 s"):
         fetched(url.replace("http:", "https:"), SHORT)
+
+
+def test_a_socket_that_is_being_wrapped_has_nothing_queued():
+    with socket.socket() as plain:
+        plain.detach()
+        assert queued(plain) == 0
 
 
 def test_who_waits_for_a_download_can_be_interrupted():

@@ -40,7 +40,8 @@ class Patience(Protocol):
 
 def queued(sock: socket.socket) -> int:
     """Return how many bytes the system has of what was sent, and that the other side's has not confirmed."""
-    with suppress(OSError):
+    # One that TLS is just wrapping has no descriptor.
+    with suppress(OSError, ValueError):
         return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     return 0
 
