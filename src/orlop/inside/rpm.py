@@ -77,7 +77,7 @@ def sqlite_headers(database: bytes) -> Iterator[bytes]:
 
 
 def _packages(connection: sqlite3.Connection, database: bytes) -> sqlite3.Cursor:
-    """Return a cursor over the headers, or over nothing where there is no such table."""
+    """Return a cursor over the headers; an empty one if the table is missing."""
     connection.deserialize(database)
     connection.execute("PRAGMA trusted_schema = OFF")
     query = "SELECT count(*) FROM sqlite_master WHERE name = 'Packages' AND type = 'table' AND sql LIKE 'CREATE TABLE%'"

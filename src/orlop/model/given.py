@@ -29,6 +29,12 @@ def shown(value: object) -> str:
     return f"{type(value).__name__} {brief(value)}"
 
 
+def go_quoted(text: str) -> str:
+    """Return a text between quotes, as the engine's errors quote what a client gave."""
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
 def check_text(value: object, what: str) -> None:
     """Raise `WrongType` unless a value is a text; ``what`` it is begins the sentence."""
     if not isinstance(value, str):

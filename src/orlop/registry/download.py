@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote
 
 from orlop.errors import DownloadFailed, InvalidInput, RegistryError
+from orlop.model.given import go_quoted
 from orlop.model.proxies import NO_PROXIES
 from orlop.model.urls import credentials, is_torn, scrubbed, without_credentials
 from orlop.registry.certificates import HostTrust
@@ -97,7 +98,7 @@ def check_url(url: str) -> None:
     else:
         why = _host_fault(parts["host"])
     if why:
-        raise InvalidInput(f"parse {_quoted(without_credentials(url))}: {why}")
+        raise InvalidInput(f"parse {go_quoted(without_credentials(url))}: {why}")
 
 
 def _host_fault(host: str) -> str:
@@ -106,17 +107,12 @@ def _host_fault(host: str) -> str:
         return "missing ']' in host"
     port = _PORT.fullmatch(host)
     if port is not None and port["port"] and not re.fullmatch(":[0-9]*", port["port"]):
-        return f"invalid port {_quoted(port['port'])} after host"
+        return f"invalid port {go_quoted(port['port'])} after host"
     if bad := re.search(r"%(?!25)[0-7].", host):
         return f'invalid URL escape "{bad[0]}"'
     if bad := re.search(r"[ \\^`{|}]", host):
-        return f"invalid character {_quoted(bad[0])} in host name"
+        return f"invalid character {go_quoted(bad[0])} in host name"
     return ""
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", r"\\").replace('"', r"\"")
-    return f'"{escaped}"'
 
 
 def _answer(transport: Transport, url: str) -> Answer:

@@ -180,7 +180,7 @@ class Endpoint(Route):
         asks_since: the version from which on engines read the parameters of such a request, or nothing if none does.
             In an older version the query is ignored.
         is_archive: tells by its query whether the body of a request is an archive, even if it has the type of a form.
-        since: the version from which on engines have it; before, there is no such page.
+        since: the first version of the API that has it; requests of an earlier one do not find it.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from orlop.api.engine.versions import V1_42
 from orlop.errors import InvalidJSON, InvalidPlatform
 from orlop.intake.platforms import host_platform
 from orlop.model import gojson
+from orlop.model.given import go_quoted
 from orlop.model.platform import Platform, processor, spelled
 
 if TYPE_CHECKING:
@@ -88,14 +89,9 @@ def _check(part: str, text: str, pattern: re.Pattern[str], kind: str, what: str)
         shown = pattern.pattern.replace("\\", r"\\")
         why = f'{what} specifier component must match "^{shown}$"'
         raise InvalidPlatform(
-            f"{_quoted(part)} is an invalid {kind}component of {_quoted(text)}: {why}: invalid argument"
+            f"{go_quoted(part)} is an invalid {kind}component of {go_quoted(text)}: {why}: invalid argument"
         )
 
 
 def _invalid(text: str, why: str) -> InvalidPlatform:
-    return InvalidPlatform(f"{_quoted(text)}: {why}: invalid argument")
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", r"\\").replace('"', r"\"")
-    return f'"{escaped}"'
+    return InvalidPlatform(f"{go_quoted(text)}: {why}: invalid argument")

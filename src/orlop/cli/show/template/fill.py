@@ -133,7 +133,7 @@ class _Filling:
         else:
             refuse(block.pipeline.start, f"{{{{range}}}} goes over lists and maps, and this is {kind(value)}")
         names = block.pipeline.variables
-        # What they are where there are no members.
+        # The value that they have in {{else}}.
         self._set(block.pipeline, names, (value,) * len(names))
         for key, member in members:
             self._scopes.append({})

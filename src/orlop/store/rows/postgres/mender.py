@@ -140,7 +140,7 @@ class PostgresMender(SQLMender):
         return [digest for (text,) in found if (digest := Digest.unchecked(text)).is_valid]
 
     def bare_diffs(self) -> list[DiffID]:
-        """Return the layers that something needs and of which there is no row, or no blob."""
+        """Return the layers that are needed but have no row or no blob."""
         found = self._rows.rows(
             """SELECT diff FROM chain WHERE NOT EXISTS (SELECT 1 FROM diff WHERE id = chain.diff)
             UNION SELECT diff FROM diff_blob WHERE NOT EXISTS (SELECT 1 FROM diff WHERE id = diff_blob.diff)
