@@ -8,7 +8,7 @@ from orlop.errors import PlatformNotFound, WrongType
 from orlop.model.digest import ImageID
 from orlop.model.given import brief
 from orlop.model.manifest import Index, parse_manifest
-from orlop.model.platform import Platform, spelled
+from orlop.model.platform import Platform, processor, spelled
 from orlop.model.values import dataclass, replace
 
 TYPE_CHECKING = False
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import Rows
 
 _UNKNOWN: Final = "unknown"
-# A variant that is the same as none.
-_PLAIN: Final = {("amd64", "v1"), ("arm64", "8"), ("arm64", "v8")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +126,8 @@ def host_platform() -> Platform:
 
 def plain(platform: Platform) -> Platform:
     """Return a platform in the one form that it has to other programs, so that two can be compared."""
-    architecture = spelled(platform.architecture)
-    variant = platform.variant.lower()
-    if (architecture, variant) in _PLAIN:
+    architecture, variant = processor(platform.architecture, platform.variant)
+    # Every 64-bit processor of Arm is a v8 at least: programs leave it out as often as not.
+    if (architecture, variant) == ("arm64", "v8"):
         variant = ""
-    elif architecture == "arm":
-        variant = f"v{variant.removeprefix('v')}" if variant else ""
     return replace(platform, os=platform.os.lower(), architecture=architecture, variant=variant)
