@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 _FIRST: Final = 10_240
-_HELD: Final[list[socket.socket]] = []
+_HELD: Final[list[int]] = []
 """Sockets without a file, one for each port that this process has had: their names tell other processes of tests."""
 
 
@@ -49,5 +49,5 @@ def _is_free(port: int) -> bool:
     except OSError:
         name.close()
         return False
-    _HELD.append(name)
+    _HELD.append(name.detach())
     return True

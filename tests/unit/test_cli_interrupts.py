@@ -163,7 +163,7 @@ def test_a_look_and_a_login_end_while_they_wait(tmp_path: Path, there: Silent, a
 
 def test_a_pull_ends_while_a_helper_of_credentials_does_not_answer(tmp_path: Path, there: Silent):
     asked, helper = tmp_path / "asked", tmp_path / "docker-credential-slow"
-    helper.write_text(f"#!/bin/sh\n: >{asked}\nexec sleep 120\n")
+    helper.write_text(f'#!/bin/sh\n: >"{asked}"\nexec sleep 120\n')
     helper.chmod(0o755)
     (tmp_path / ".docker").mkdir()
     (tmp_path / ".docker" / "config.json").write_text('{"credsStore": "slow"}')

@@ -47,7 +47,8 @@ _NETWORK: Final = frozenset(
 _FUSE: Final = regex(r"fuse(\.|blk|\Z)")
 # An overlay of local directories; the root of many rootless containers.
 _LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs"})
-_OCTAL: Final = regex(r"\\([0-7]{3})")
+_ESCAPED: Final = ((b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\040", b" "), (b"\\043", b"#"), (b"\\134", b"\\"))
+"""What the kernel writes in the place of a character; the backslash, with which each begins, comes last."""
 
 
 class FileSystem(NamedTuple):
@@ -139,5 +140,6 @@ def _mounted(mount: bytes, proc: str) -> list[bytes] | None:
 
 
 def _text(field: bytes) -> str:
-    text = os.fsdecode(field)
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
+    for escape, character in _ESCAPED:
+        field = field.replace(escape, character)
+    return os.fsdecode(field)
