@@ -525,7 +525,7 @@ def test_authorities_are_read_where_the_first_message_came_early_and_the_certifi
     keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(keys / "ca.crt"))
-    usual, early = ssl.SSLSocket.do_handshake, []
+    usual, early, was_read = ssl.SSLSocket.do_handshake, [], threading.Event()
 
     def do_handshake(self: ssl.SSLSocket, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
         if self.gettimeout() != 0:
@@ -535,7 +535,10 @@ def test_authorities_are_read_where_the_first_message_came_early_and_the_certifi
         waited = select.poll()
         waited.register(self, select.POLLIN)
         early.append(waited.poll(PATIENCE * 1000))
-        return usual(self, block)
+        try:
+            return usual(self, block)
+        finally:
+            was_read.set()
 
     def split(listener: socket.socket) -> None:
         with listener.accept()[0] as connection:
@@ -550,7 +553,7 @@ def test_authorities_are_read_where_the_first_message_came_early_and_the_certifi
                         if answer := going.read():
                             first = 5 + int.from_bytes(answer[3:5], "big")
                             connection.sendall(answer[:first])
-                            time.sleep(0.2)
+                            was_read.wait(PATIENCE)
                             connection.sendall(answer[first:])
                         came.write(connection.recv(1 << 16))
                     else:
