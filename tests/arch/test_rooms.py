@@ -129,9 +129,9 @@ def test_some_libraries_are_imported_in_few_rooms_only(module: str, place: str |
 
 def test_threads_start_in_streams_only() -> None:
     starters = {name for name, path in MODULES.items() if uses(path, "threading.Thread", "threading.Timer")}
-    # Stages of a pipeline, what handles groups, the write-back that a new file starts early, what cannot be ended,
-    # a server for other people's tests, what waits for the receivers of webhooks, and the heartbeat of a session.
-    streams = {f"streams/{name}.py" for name in ("pipeline", "groups", "files", "waiting")}
+    # How they begin, stages of a pipeline, what handles groups, the write-back that a new file starts early, what
+    # cannot be ended, a server for other people's tests, what waits for webhooks, and the heartbeat of a session.
+    streams = {f"streams/{name}.py" for name in ("pipeline", "groups", "files", "interruption", "waiting")}
     allowed = streams | {"testing/registry/site.py", "api/registry/guard/webhooks.py"}
     assert starters <= allowed | {"store/rows/postgres/sessions.py"}
 

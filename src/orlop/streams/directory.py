@@ -23,6 +23,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from orlop.model.given import Single
 from orlop.model.tuples import NamedTuple
@@ -96,7 +97,7 @@ class Directory(Single):
         if self._descriptor < 0:
             if not self._follow:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
-            self._descriptor = os.open(self.path, _DIRECTORY)
+            self._descriptor = opened(self.path, _DIRECTORY)
         return self._descriptor
 
     def __truediv__(self, name: str) -> Directory:
@@ -113,8 +114,13 @@ class Directory(Single):
         state = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         if not stat.S_ISDIR(state.st_mode):
             raise ForeignFile(entry.path, kind_of(state), "a directory")
+        found = Directory(entry.path)
+        found._follow = False
         with _foreign(entry, "a directory"):
-            return Directory(entry.path, os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor))
+            # What is interrupted from here on closes it.
+            found._descriptor = opened(name, _DIRECTORY | os.O_NOFOLLOW, at=self.descriptor)
+        found._identity = _identity(os.fstat(found._descriptor))
+        return found
 
     def room(self, path: str) -> Directory:
         """Return a directory some names below this one, each a real directory. Raises as ``/`` does."""
@@ -163,7 +169,7 @@ class Directory(Single):
     @contextmanager
     def _listed(self) -> Iterator[int]:
         # Listing moves the position of the open directory, which threads and children would share.
-        descriptor = os.open(".", _DIRECTORY, dir_fd=self.descriptor)
+        descriptor = opened(".", _DIRECTORY, at=self.descriptor)
         try:
             yield descriptor
         finally:
@@ -205,8 +211,10 @@ class Directory(Single):
         self._children = {}
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with suppress(OSError):  # nothing was written through it
+            try:  # noqa: SIM105 - a signal may come as a block begins
                 os.close(descriptor)
+            except OSError:
+                pass  # nothing was written through it
 
     def __enter__(self) -> Self:
         return self
@@ -271,12 +279,14 @@ class Entry(NamedTuple):
             ForeignFile: it is not a regular file, or it is to be written and has a second name.
         """
         self.require_own(flags)
-        with self._at() as at, _foreign(self, "a file"):
-            descriptor = os.open(self.name, flags | _FILE, mode, dir_fd=at)
+        descriptor = -1
         try:
+            with self._at() as at, _foreign(self, "a file"):
+                descriptor = opened(self.name, flags | _FILE, mode, at=at)
             self._require_own(os.fstat(descriptor), flags)
         except BaseException:
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
             raise
         return descriptor
 
@@ -352,26 +362,30 @@ class Entry(NamedTuple):
         no locks.
         """
         descriptor = -1
-        with suppress(FileNotFoundError), self._at() as at:
-            descriptor = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
         try:
+            with suppress(FileNotFoundError), self._at() as at:
+                descriptor = opened(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, at=at)
             yield descriptor
         finally:
-            with suppress(OSError):  # nothing was written by it
-                if descriptor >= 0:
+            if descriptor >= 0:
+                try:  # noqa: SIM105 - as in `Directory.close`
                     os.close(descriptor)
+                except OSError:
+                    pass
 
     @contextmanager
     def _held(self) -> Iterator[str]:
-        with self._at() as at:
-            descriptor = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        descriptor = -1
         try:
+            with self._at() as at:
+                descriptor = opened(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, at=at)
             state = os.fstat(descriptor)
             if not stat.S_ISDIR(state.st_mode):
                 self._require_own(state, os.O_RDWR)
             yield f"/proc/self/fd/{descriptor}"
         finally:
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -381,6 +395,22 @@ class Entry(NamedTuple):
         except OSError as error:
             error.filename = self.path
             raise
+
+
+def opened(name: str, flags: int, mode: int = 0o600, *, at: int | None = None) -> int:
+    """Return the descriptor of what ``os.open`` opens; where a signal interrupts this, it is closed.
+
+    Python hears of signals after a call, when nobody would know yet what it has opened. So the call is one of a list,
+    which does.
+    """
+    found: list[int] = []
+    try:
+        found.extend(map(partial(os.open, dir_fd=at), (name,), (flags,), (mode,)))
+    except BaseException:
+        for descriptor in found:
+            os.close(descriptor)
+        raise
+    return found[0]
 
 
 def outside(path: str) -> Entry:

@@ -89,12 +89,18 @@ class FileLock(Single):
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self.abandon()
 
+    def __del__(self) -> None:
+        # A signal may have come before its holder could release it.
+        self.release()
+
     def abandon(self) -> None:
         """Release the descriptor and leave the lock to the other holders of a copy of it."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            with suppress(OSError):  # nothing was written through it
+            try:  # noqa: SIM105 - a signal may come as a block begins
                 os.close(descriptor)
+            except OSError:
+                pass  # nothing was written through it
 
     def __enter__(self) -> Self:
         self.acquire()

@@ -29,6 +29,7 @@ from orlop.model.given import Single
 from orlop.model.logger import Logger
 from orlop.model.tuples import NamedTuple
 from orlop.streams.directory import Directory, ForeignFile
+from orlop.streams.interruption import join, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -357,11 +358,10 @@ class NewFile(Single):
         """Start a thread and return whether the system had one."""
         before, self._flusher = self._flusher, flusher
         try:
-            flusher.start()
-        except RuntimeError:
-            self._flusher = before
-            return False
-        return True
+            return start(flusher)
+        finally:
+            if flusher.ident is None:
+                self._flusher = before
 
     def _write_back(self) -> None:
         # Linux reports a failed write-back once per descriptor: an error that this early call eats must be kept.
@@ -387,7 +387,7 @@ class NewFile(Single):
 
     def _rest(self, before: threading.Thread | None) -> None:
         if before is not None:
-            before.join()
+            join([before])
         descriptor, self._descriptor = self._descriptor, -1
         try:
             try:
@@ -401,7 +401,7 @@ class NewFile(Single):
         """Wait for the work in the background; `sync` raises its error."""
         flusher = self._flusher  # another thread may have waited meanwhile, and forgotten it
         if flusher is not None:
-            flusher.join()
+            join([flusher])
 
     def sync(self) -> None:
         """Wait until every byte is on disk."""
@@ -471,7 +471,7 @@ class NewFile(Single):
 
     def _join(self) -> None:
         if self._flusher is not None:
-            self._flusher.join()
+            join([self._flusher])
             self._flusher = None
 
     def __enter__(self) -> Self:

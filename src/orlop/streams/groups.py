@@ -14,7 +14,7 @@ import threading
 import time
 
 from orlop.model.generic import Generic, TypeVar
-from orlop.streams.interruption import check_interruption, inherited, interrupted_by
+from orlop.streams.interruption import check_interruption, inherited, interrupted_by, join, start
 from orlop.streams.pipeline import Cancelled
 
 TYPE_CHECKING = False
@@ -44,7 +44,9 @@ class Groups(Generic[T]):
     def __init__(self, handle: Callable[[list[T]], object], *, soon: float, most: int, heaviest: int) -> None:
         self._handle = handle
         self._soon, self._most, self._heaviest = soon, most, heaviest
-        self._changed = threading.Condition()
+        # Taken by itself: a signal leaves a condition locked that it interrupts.
+        self._guard = threading.RLock()
+        self._changed = threading.Condition(self._guard)
         self._waiting: list[T] = []
         self._weight = 0
         self._since = 0.0
@@ -56,7 +58,7 @@ class Groups(Generic[T]):
 
     def add(self, item: T, weight: int) -> None:
         """Have an item handled soon; wait while a group is full. Raises what handling an earlier one raised."""
-        with self._changed:
+        with self._guard:
             while self._error is None and self._is_full():
                 self._changed.wait(_TICK)
                 check_interruption()
@@ -81,12 +83,10 @@ class Groups(Generic[T]):
     def _has_thread(self) -> bool:
         """Return whether the thread is there, and start it for the first item."""
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name="orlop-groups", daemon=False)
-            try:
-                thread.start()
-            except RuntimeError:
+            thread = self._thread = threading.Thread(target=self._run, name="orlop-groups", daemon=False)
+            if not start(thread):
+                self._thread = None
                 return False
-            self._thread = thread
         return True
 
     def _run(self) -> None:
@@ -95,7 +95,7 @@ class Groups(Generic[T]):
                 while group := self._next():
                     self._handle(group)
         except BaseException as error:  # noqa: BLE001 - it is raised again by add(), check() or the end of the block
-            with self._changed:
+            with self._guard:
                 self._error = error
                 self._waiting.clear()
                 self._changed.notify_all()
@@ -108,7 +108,7 @@ class Groups(Generic[T]):
 
     def _next(self) -> list[T]:
         """Return the next group once it is to be handled; none where nothing more comes."""
-        with self._changed:
+        with self._guard:
             while not self._has_ended and not self._is_full():
                 left = self._since + self._soon - time.monotonic() if self._waiting else None
                 if left is not None and left <= 0:
@@ -124,13 +124,18 @@ class Groups(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
+        with self._guard:
             self._has_ended = True
             if kind is not None and not issubclass(kind, Exception):
                 self._gives_up_at = time.monotonic() + _PATIENCE
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join()
+            try:
+                join([self._thread])
+            except BaseException:
+                self._gives_up_at = time.monotonic() + _PATIENCE
+                join([self._thread])
+                raise
         # The error of the block is the one to show.
         if kind is None:
             self.check()

@@ -7,6 +7,11 @@ Only the main thread sees signals, and it waits for its threads where one comes.
 what another process has would keep it from ending.
 
 A child that is forked ends the waits of its parent's other threads as well: it has none of them, and no file of theirs.
+
+Whoever works with threads of his own ends them before he leaves, whatever interrupts him: they work on files that are
+removed then. Python alone does not promise that. What interrupts `Thread.start` leaves a thread running that cannot be
+joined yet, and to 3.12 a join that is interrupted makes it take the thread for one that has ended. So such threads are
+begun and joined by `start` and `join`.
 """
 
 from __future__ import annotations
@@ -32,6 +37,11 @@ if TYPE_CHECKING:
 
 OFTEN: Final = 4000
 """After how many steps SQLite asks: some tenths of a millisecond, or as many pages where it checks trees of pages."""
+
+
+_PATIENCE: Final = 1.0
+"""Seconds after which a thread that has not begun never does: the signal came before the system was asked for it."""
+_TICK: Final = 0.001
 
 
 class _OfThread(threading.local):
@@ -143,6 +153,46 @@ def _asked(caught: list[BaseException], turns: Iterable[object]) -> Iterator[boo
         caught.append(error)
     while True:
         yield True
+
+
+def start(thread: threading.Thread) -> bool:
+    """Start a thread, and return whether the system had one left. Raises what interrupts that."""
+    try:
+        thread.start()
+    except BaseException as error:
+        if isinstance(error, RuntimeError) and thread.ident is None and thread not in threading.enumerate():
+            return False
+        _settle(thread)
+        if type(error) is RuntimeError and error.__context__ is not None:
+            # The locks of Python's own wait say that they are not held where that is interrupted.
+            raise error.__context__ from None
+        raise
+    return True
+
+
+def require_start(thread: threading.Thread) -> None:
+    """Start a thread. Raises RuntimeError where the system has none left, and what interrupts that."""
+    if not start(thread):
+        raise RuntimeError("can't start new thread")
+
+
+def _settle(thread: threading.Thread) -> None:
+    """Wait until a thread has begun and can be joined, or it is known that it never will."""
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        with suppress(RuntimeError):
+            thread.join(0)
+            return
+        time.sleep(_TICK)
+
+
+def join(threads: Iterable[threading.Thread]) -> None:
+    """Wait for the end of those of some threads that have begun."""
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
+            while thread in threading.enumerate():
+                time.sleep(_TICK)
 
 
 @contextmanager

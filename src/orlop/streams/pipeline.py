@@ -36,7 +36,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from orlop.model.generic import Generic, TypeVar
-from orlop.streams.interruption import inherited, interrupted_by
+from orlop.streams.interruption import inherited, interrupted_by, join, require_start, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,8 +152,7 @@ class Fanout:
                     consume(chunk)
             for lane in self._lanes:
                 lane.items.put(_END)
-            for thread in self._threads:
-                thread.join()
+            join(self._threads)
         except BaseException:
             self.cancel()
             raise
@@ -167,8 +166,7 @@ class Fanout:
         self._early.clear()
         for lane in self._lanes:
             lane.items.put(_END)
-        for thread in self._threads:
-            thread.join()
+        join(self._threads)
 
     def __enter__(self) -> Self:
         return self
@@ -186,8 +184,8 @@ class Fanout:
             thread = threading.Thread(
                 target=self._run, args=(lane, consume), name=f"orlop-fanout-{number}", daemon=False
             )
-            thread.start()
             self._threads.append(thread)
+            require_start(thread)
 
     def _run(self, lane: _Lane[bytes], consume: Callable[[bytes], object]) -> None:
         try:
@@ -236,10 +234,8 @@ def read_ahead(source: Generator[T], *, depth: int) -> Generator[T]:
             break
         else:
             return
-        try:
-            thread.start()
-        except RuntimeError:
-            lane.items.put(_END)  # the system has no thread left
+        if not start(thread):
+            lane.items.put(_END)
         while (found := lane.items.get()) is not _END:
             lane.places.put(None)
             yield found[0]
@@ -251,8 +247,7 @@ def read_ahead(source: Generator[T], *, depth: int) -> Generator[T]:
     finally:
         cancelled = True
         lane.places.put(None)
-        if thread.ident is not None:
-            thread.join()
+        join([thread])
         source.close()
 
 
@@ -307,18 +302,14 @@ def in_order(work: Callable[[S], T], items: Iterable[S], *, workers: int) -> Gen
         cancelled = True
         for _ in threads:
             tasks.put(_END)
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+        join(threads)
 
 
 def _start_some(threads: list[threading.Thread], run: Callable[[], object], count: int) -> None:
     """Start threads, as many as the system has, and append each to a list before it runs."""
     for number in range(count):
         threads.append(threading.Thread(target=run, name=f"orlop-order-{number}", daemon=False))
-        try:
-            threads[-1].start()
-        except RuntimeError:
+        if not start(threads[-1]):
             threads.pop()
             return
 
@@ -390,14 +381,12 @@ def in_parallel(tasks: Sequence[Callable[[Callable[[], None]], T]], *, workers: 
     ]
     try:
         for thread in threads:
-            thread.start()
+            require_start(thread)
         for _ in threads:
             ended.get()
     finally:
         cancelled.set()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+        join(threads)
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(tasks))]

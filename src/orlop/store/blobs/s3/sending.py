@@ -78,7 +78,9 @@ class Senders:
 
     def abandon(self) -> None:
         """Forget everything, in a forked child: it is its parent's."""
-        self._room = threading.Condition()
+        # Taken by itself: a signal leaves a condition locked that it interrupts.
+        self._guard = threading.RLock()
+        self._room = threading.Condition(self._guard)
         self._taken = 0
         self._waiting: deque[_Item] = deque()
         self._threads: set[Started] = set()
@@ -90,7 +92,7 @@ class Senders:
             RuntimeError: the system gives no thread for it.
         """
         sending = Sending(work)
-        with self._room:
+        with self._guard:
             self._room.wait_for(lambda: not self._taken or self._taken + size <= self._most)
             if len(self._threads) < self._workers:
                 self._start()
@@ -111,13 +113,13 @@ class Senders:
             size, sending = item
             sending.run()
             del item, sending
-            with self._room:
+            with self._guard:
                 self._taken -= size
                 self._room.notify_all()
 
     def _next(self) -> _Item | None:
         """Return what is to be done next; with nothing to do the thread leaves the others."""
-        with self._room:
+        with self._guard:
             if self._waiting:
                 return self._waiting.popleft()
             self._threads.discard(threading.current_thread())
@@ -125,7 +127,7 @@ class Senders:
 
     def close(self) -> None:
         """Wait until everything is sent and the threads have ended; it may be used again."""
-        with self._room:
+        with self._guard:
             threads = list(self._threads)
         for thread in threads:
             thread.join()

@@ -1,10 +1,12 @@
 """Whether the schema of a store has the tables, links, indexes and triggers that this version lays out.
 
 What somebody changes there acts on every write: a trigger or a rule of his changes rows behind it, a link that is not
-enforced lets rows go that others need, and a table that is not logged is empty after a crash. What only lies there,
-such as a table, a view or an index of somebody else, changes no answer and is left alone.
+enforced lets rows go that others need, and a table that is not logged is empty after a crash. What only lies there
+changes no answer and is left alone: a table or a view of somebody else with all that belongs to it, such as an
+extension makes, and an index that forbids no row, such as the server builds beside one that it makes anew.
 
-What is laid out is read from the statements that do it, so that it is said once.
+What is laid out is read from the statements that do it, so that it is said once. The server tells what it has as
+statements, too, in its own spelling.
 """
 
 from __future__ import annotations
@@ -26,12 +28,25 @@ if TYPE_CHECKING:
 
 _TABLE: Final = re.compile(r"CREATE TABLE (\w+) \((.*?)\)(?: WITH \(.*?\))?;", re.DOTALL)
 _ADDED: Final = re.compile(r"ALTER TABLE (\w+) ADD COLUMN ([^;]*);")
-_INDEX: Final = re.compile(r"CREATE (UNIQUE )?INDEX (\w+) ON (\w+) [^;]*")
+_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+) ON (\w+) [^;]*")
 _TRIGGER: Final = re.compile(r"CREATE TRIGGER (\w+) ([^;]*?) ON (\w+)\s([^;]*)EXECUTE FUNCTION (\w+)")
 _FUNCTION: Final = re.compile(r"FUNCTION (\w+)\(\) RETURNS trigger LANGUAGE plpgsql AS \$\$(.*?)\$\$", re.DOTALL)
 _COLUMN: Final = re.compile(r'(\w+) (double precision|\w+)( COLLATE "C")?')
 _REFERENCES: Final = re.compile(r"REFERENCES \w+ \(\w+\)(?: ON DELETE CASCADE)?")
-_CHECKED: Final = re.compile(r"CHECK \((\w+)\)")
+_CHECKED: Final = re.compile(r"CHECK \(\w+\)")
+_DEFAULT: Final = re.compile(r"DEFAULT ('[^']*'|[\w()]+)")
+_INDEXED: Final = re.compile(
+    r"""(?P<invalid>invalid\ )?CREATE\ (?P<unique>UNIQUE\ )?INDEX\ (?:"(?:[^"]|"")*"|\w+)
+    \ ON\ (?P<what>.*?\((?P<columns>(?:[^()]|\([^()]*\))*)\).*)""",
+    re.DOTALL | re.VERBOSE,
+)
+_AS_IT_IS: Final = re.compile(r'"?(\w+)"?(?: DESC)?(?: NULLS (?:FIRST|LAST))?')
+"""A column in an index that compares its values as they are."""
+_SPELLING: Final = re.compile(
+    rf"""\ WITH\ \([^()]*\)|\ NOT\ VALID|\ USING\ btree|::text|\b{SCHEMA}\.|[\s"()]""", re.VERBOSE
+)
+"""What two statements may differ in that do the same, how densely an index is filled among it."""
+_KEY: Final = re.compile(r" (?:PRIMARY KEY|UNIQUE) \((.*)\)")
 _PART: Final = re.compile(r",\s*(?![^()]*\))")
 _FULL: Final = {"timestamptz": "timestamp with time zone"}
 _TRIGGER_BITS: Final = {"EACH ROW": 1, "BEFORE": 2, "INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32}
@@ -47,13 +62,23 @@ _FOUND: Final = {
         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
         LEFT JOIN pg_collation ON pg_collation.oid = attcollation
         WHERE attnum > 0 AND NOT attisdropped AND relkind = 'r' AND {_OURS}""",  # noqa: S608 - as above
-    "constraint": f"""SELECT relname, conname, '' FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
+    "default": f"""SELECT relname, attname,
+            concat(CASE WHEN attgenerated <> '' THEN 'generated ' END, pg_get_expr(adbin, adrelid))
+        FROM pg_attrdef JOIN pg_class ON pg_class.oid = adrelid
+        JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum WHERE {_OURS}""",  # noqa: S608 - as above
+    "heir": f"""SELECT relname, (SELECT relname FROM pg_class WHERE oid = inhrelid),
+            (SELECT nspname FROM pg_namespace JOIN pg_class ON pg_namespace.oid = relnamespace
+                WHERE pg_class.oid = inhrelid)
+        FROM pg_inherits JOIN pg_class ON pg_class.oid = inhparent WHERE {_OURS}""",  # noqa: S608 - as above
+    "constraint": f"""SELECT relname, conname, pg_get_constraintdef(pg_constraint.oid)
+        FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
         WHERE contype IN ('p', 'u', 'f', 'c', 'x') AND {_OURS}""",  # noqa: S608 - as above
     "index": f"""SELECT relname, (SELECT relname FROM pg_class WHERE oid = indexrelid),
-            concat(CASE WHEN indisunique THEN 'unique' END, CASE WHEN NOT indisvalid THEN ' invalid' END)
+            concat(CASE WHEN NOT indisvalid THEN 'invalid ' END, pg_get_indexdef(indexrelid))
         FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
         WHERE {_OURS} AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid)""",  # noqa: S608 - as above
-    "trigger": f"""SELECT relname, tgname, concat_ws(' ', tgtype, proname, md5(prosrc),
+    "trigger": f"""SELECT relname, tgname, concat_ws(' ', tgtype, proname, md5(prosrc), (SELECT string_agg(attname, ' ')
+                FROM pg_attribute WHERE attrelid = tgrelid AND attnum = ANY (tgattr)),
             CASE WHEN tgenabled <> 'A' THEN 'off' END, CASE WHEN tgqual IS NOT NULL THEN 'sometimes' END)
         FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid
         WHERE NOT tgisinternal AND {_OURS}""",  # noqa: S608 - as above
@@ -63,8 +88,10 @@ _FOUND: Final = {
         WHERE tgisinternal AND tgenabled NOT IN ('O', 'A') AND {_OURS}""",  # noqa: S608 - as above
 }
 """For each kind of thing what asks for all of them: the table, the name, and what there is to say of it."""
-_LYING_ABOUT: Final = frozenset(("table", "column", "index"))
+_LYING_ABOUT: Final = frozenset(("table", "column", "default", "index"))
 """What changes no answer and no write where somebody else has made it, but for an index that forbids rows."""
+_SPELLED: Final = frozenset(("default", "constraint", "index"))
+"""What is compared as statements, however these are spelled."""
 
 _TABLE_STATES: Final = {
     "unlogged": "ALTER TABLE {} SET LOGGED",
@@ -107,7 +134,10 @@ class ShapeFault(NamedTuple):
             return f"the links of the table {self.table} are not enforced"
         if self.state in _TABLE_STATES:
             return f"the table {self.table} {'is not logged' if self.state == 'unlogged' else 'hides rows by policies'}"
-        called = f"{self.kind} {self.name or self.table}{f' of the table {self.table}' if self.name else ''}"
+        if self.kind == "heir":
+            return f"the table {self.table} counts the rows of {self.state}.{self.name} as its own"
+        kind = "default of the column" if self.kind == "default" else self.kind
+        called = f"{kind} {self.name or self.table}{f' of the table {self.table}' if self.name else ''}"
         if self.what == "missing":
             return f"the {called} is missing"
         if self.what == "changed":
@@ -125,13 +155,14 @@ def _laid_out() -> Mapping[Place, tuple[str, str]]:
     for table, column in _ADDED.findall(TABLES):
         made.update(_of_part(table, column))
     for found in _INDEX.finditer(TABLES):
-        unique, name, table = found.groups()
-        made["index", table, name] = ("unique" if unique else "", found[0])
+        name, table = found.groups()
+        made["index", table, name] = (_spelled(found[0]), found[0])
     sources = dict(_FUNCTION.findall(TRIGGERS))
     for name, when, table, each, function in _TRIGGER.findall(TRIGGERS):
+        _, of, column = when.partition(" OF ")
         bits = sum(bit for word, bit in _TRIGGER_BITS.items() if word in f"{when} {each}")
         source = md5(sources[function].encode(), usedforsecurity=False).hexdigest()
-        made["trigger", table, name] = (f"{bits} {function} {source}", "")
+        made["trigger", table, name] = (f"{bits} {function} {source}{of and f' {column}'}", "")
     return made
 
 
@@ -140,7 +171,7 @@ def _of_part(table: str, part: str) -> Iterator[tuple[Place, tuple[str, str]]]:
     alter = f"ALTER TABLE {table} ADD CONSTRAINT"
     key = f"{table}_pkey"
     if part.startswith("PRIMARY KEY"):
-        yield ("constraint", table, key), ("", f"{alter} {key} {part}")
+        yield ("constraint", table, key), (_spelled(part), f"{alter} {key} {part}")
         return
     found = _COLUMN.match(part)
     assert found is not None
@@ -151,18 +182,48 @@ def _of_part(table: str, part: str) -> Iterator[tuple[Place, tuple[str, str]]]:
     filled = f"""UPDATE {table} SET {name} = {_NOTHING[kind]} WHERE {name} IS NULL;
         ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL"""  # noqa: S608 - constants
     yield ("column", table, name), (state, filled if must else "")
+    if default := _DEFAULT.search(part):
+        usual = f"ALTER TABLE {table} ALTER COLUMN {name} SET {default[0]}"
+        yield ("default", table, name), (_spelled(default[1]), usual)
+    enforced = {}
     if is_key:
-        yield ("constraint", table, key), ("", f"{alter} {key} PRIMARY KEY ({name})")
+        enforced[key] = f"PRIMARY KEY ({name})"
     if part.endswith(" UNIQUE"):
-        unique = f"{table}_{name}_key"
-        yield ("constraint", table, unique), ("", f"{alter} {unique} UNIQUE ({name})")
+        enforced[f"{table}_{name}_key"] = f"UNIQUE ({name})"
     if leads := _REFERENCES.search(part):
-        link = f"{table}_{name}_fkey"
         # Rows that lead to nothing by now are found one by one.
-        yield ("constraint", table, link), ("", f"{alter} {link} FOREIGN KEY ({name}) {leads[0]} NOT VALID")
+        enforced[f"{table}_{name}_fkey"] = f"FOREIGN KEY ({name}) {leads[0]} NOT VALID"
     if checked := _CHECKED.search(part):
-        test = f"{table}_{name}_check"
-        yield ("constraint", table, test), ("", f"{alter} {test} {checked[0]}")
+        enforced[f"{table}_{name}_check"] = checked[0]
+    for called, what in enforced.items():
+        yield ("constraint", table, called), (_spelled(what), f"{alter} {called} {what}")
+
+
+def _spelled(statement: str) -> str:
+    """Return what a statement, or a part of one, says: the same for all that do the same, whatever they call it."""
+    found = _INDEXED.fullmatch(statement)
+    words = statement if found is None else f"{found['invalid'] or ''}{found['unique'] or ''}{found['what']}"
+    return _SPELLING.sub("", words)
+
+
+def _forbids_rows(table: str, index: str) -> bool:
+    """Return whether an index of somebody else allows fewer rows than the keys and indexes of this version do."""
+    found = _INDEXED.fullmatch(index)
+    if found is None or found["unique"] is None:
+        return False
+    columns = {one[1] for part in _PART.split(found["columns"]) if (one := _AS_IT_IS.fullmatch(part))}
+    same = _spelled(index.removeprefix("invalid "))
+    return not any(
+        (kind == "constraint" and _key_of(made) <= columns) or (kind == "index" and state == same)
+        for (kind, of, _), (state, made) in LAID_OUT.items()
+        if of == table
+    )
+
+
+def _key_of(made: str) -> set[str | None]:
+    """Return the columns of a key by the statement that makes it, of anything else a column that there is not."""
+    found = _KEY.search(made)
+    return {None} if found is None else {*found[1].split(", ")}
 
 
 LAID_OUT: Final = _laid_out()
@@ -173,10 +234,13 @@ def shape_faults(rows: PassingRows) -> list[ShapeFault]:
     found = {(kind, table, name): state for kind, asked in _FOUND.items() for table, name, state in rows.rows(asked)}
     faults = [ShapeFault("missing", *place) for place in LAID_OUT if place not in found]
     for place, state in found.items():
+        kind, table, _ = place
         if place in LAID_OUT:
-            if state != LAID_OUT[place][0]:
+            if (_spelled(state) if kind in _SPELLED else state) != LAID_OUT[place][0]:
                 faults.append(ShapeFault("changed", *place, state))
-        elif place[0] not in _LYING_ABOUT or (place[0] == "index" and state):
+        elif ("table", table, "") in LAID_OUT and (
+            kind not in _LYING_ABOUT or (kind == "index" and _forbids_rows(table, state))
+        ):
             faults.append(ShapeFault("foreign", *place, state))
     return faults
 
@@ -197,7 +261,7 @@ def mending(faults: Iterable[ShapeFault]) -> list[sql.Composable]:
     Those of which somebody has to know what was lost have none.
     """
     order = (*(table for kind, table, _ in LAID_OUT if kind == "table"),)
-    first = ("rule", "trigger", "table", "links", "column", "constraint", "index")
+    first = ("rule", "trigger", "heir", "table", "links", "column", "default", "constraint", "index")
     # Keys are there before what leads to them, and tables are logged before those that lead to them.
     known = sorted(
         faults,
@@ -223,6 +287,9 @@ def _statement(fault: ShapeFault) -> sql.Composable | None:
         return sql.SQL("ALTER TABLE {} ENABLE TRIGGER ALL").format(table)
     if fault.kind == "table":
         return _of_table(fault.state, table)
+    if fault.kind == "heir":
+        heir = sql.Identifier(fault.state, fault.name)
+        return sql.SQL("ALTER TABLE {} NO INHERIT {}").format(heir, table)
     if fault.what == "foreign":
         if fault.kind == "index":
             return sql.SQL("DROP INDEX {}").format(sql.Identifier(SCHEMA, fault.name))
@@ -234,8 +301,12 @@ def _statement(fault: ShapeFault) -> sql.Composable | None:
         fault.kind == "column" and LAID_OUT["column", fault.table, fault.name][0] != f"{fault.state} NOT NULL"
     ):
         return None
-    again = "DROP INDEX {}; " if fault.kind == "index" and fault.what == "changed" else ""
-    return sql.SQL(again).format(sql.Identifier(SCHEMA, fault.name)) + sql.SQL(made) if again else sql.SQL(made)
+    again: sql.Composable = sql.SQL("")
+    if fault.what == "changed" and fault.kind == "index":
+        again = sql.SQL("DROP INDEX {}; ").format(sql.Identifier(SCHEMA, fault.name))
+    if fault.what == "changed" and fault.kind == "constraint":
+        again = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}; ").format(table, name)
+    return again + sql.SQL(made)
 
 
 def _of_table(state: str, table: sql.Identifier) -> sql.Composable | None:
