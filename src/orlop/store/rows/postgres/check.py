@@ -18,6 +18,7 @@ from orlop.store.rows.edges import edges_of
 from orlop.store.rows.judging import (
     chain_problem,
     image_problem,
+    is_lost_name,
     loops_of,
     manifest_problem,
     name_problem,
@@ -143,7 +144,7 @@ def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
     known = {one.subject for one in invalid}
     for kind, statement, sentence in _STATEMENTS:
         for (subject,) in rows.rows(statement):
-            if subject not in known:
+            if subject not in known and (kind != "name-lost" or is_lost_name(subject)):
                 yield RowProblem(kind, subject, sentence.format(subject))
     for loop in parent_loops(rows):
         message = f"the parents of the image {loop[0]} form a loop"
