@@ -305,7 +305,7 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             "The credentials in the header `X-Registry-Auth` are sent only to the registry of the name."
             " A failure is reported in the last line."
         ),
-        errors=(400,),
+        errors=(400, 404),
     ),
     ("POST", "/auth"): Operation(
         "Check credentials against a registry", {200: ref("Login")}, takes=_JSON, errors=(400, 401, 502)

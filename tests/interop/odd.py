@@ -119,6 +119,41 @@ DIGESTS: Final = [
     ),
     *(Request("POST", f"{TINY}/tag?repo=x&tag={_DIGEST}{end}") for end in ("", "&tag=y")),
 ]
+#: What stands at the beginning of changes, and instructions that only one of both takes.
+CHANGES: Final = [
+    *(
+        Request("POST", f"{V}/images/create?fromSrc=-&repo=x&tag=more&changes={quote(change, safe='')}", _EMPTY_TAR)
+        for change in (
+            *("# escape=`\nCMD x", "# escape=x\nCMD x", "# escape=\\\nCMD x", "# note\n# escape=`\nCMD x"),
+            *("CMD a \\\n\n b", "CMD a \\\n# note\n b", 'SHELL ["sh"]', "SHELL sh", "STOPSIGNAL 9"),
+        )
+    ),
+    Request("DELETE", f"{V}/images/x:more"),
+]
+UNTIL: Final = [
+    *(
+        request
+        for text in (
+            *("-1", "0", "-0h", "2020-02-30", "2020-01-01T24:00", "0000-01-01Z", "2020-01-01 00:00:00", "2020-01-01Z"),
+            *(f"2020-01-01T00:00:00{zone}" for zone in ("+99:99", "-25:00", "+24:60", "+00:61", "+24:00", "z")),
+        )
+        for request in (
+            *filtered("/images/prune", json.dumps({"until": [text], "label": ["nosuch"]})),
+            *filtered("/networks/prune", json.dumps({"until": [text]})),
+        )
+    ),
+    *filtered("/build/prune", '{"until":["2020-01-01"]}', '{"until":["1h"]}'),
+    *filtered("/images/json", '{"until":["1h"]}'),
+    *(Request("GET", f"{V}/events?since={since}&until=1") for since in ("-1h", "2020-01-01", "1e3")),
+]
+NOT_MADE: Final = [
+    *(Request("POST", f"{V}/commit{query}", b"{", JSON) for query in ("", "?container=x")),
+    *(Request("POST", f"{V}/auth", body, JSON) for body in (b"", b"{", b'{"serveraddress":"127.0.0.1:9"}')),
+    *(Request("POST", f"{V}/build{query}", b"", "application/x-tar") for query in ("?buildargs={", "?cpuperiod=x")),
+    Request("POST", f"{V}/build/cancel"),
+    *(Request("POST", f"{V}/images/{name}/push") for name in ("app%0a", "%0a", "127.0.0.1:9/app")),
+]
 REQUESTS: Final = [
+    *(*CHANGES, *UNTIL, *NOT_MADE),
     *(*NEWLINES, *VALUES, *BODIES, *NOT_HERE, *PUSHES, *SOURCES, *PLATFORMS, *VERSIONS, *DIGESTS),
 ]

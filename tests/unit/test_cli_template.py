@@ -105,6 +105,42 @@ def test_what_does_not_fit_is_refused(template: str, why: str) -> None:
         Template(template).fill(["a"] if ".B" in template else {"A": ["x"]})
 
 
+#: Of an image without any of these, as docker 20.10 answers.
+NILS = {
+    '{{join nil ","}}': "",
+    '{{join .Config.OnBuild ","}}': "",
+    '{{join .Config.Labels.nosuch ","}}': "",
+    '{{join .Config.Volumes ","}}': None,
+    '{{join .Config.Labels ","}}': None,
+    '{{join .Config.Healthcheck ","}}': None,
+    '{{join .GraphDriver.Data ","}}': None,
+    "{{index nil}}": None,
+    "{{index .Config.OnBuild}}": "[]",
+    "{{index .Config.OnBuild 0}}": None,
+    '{{index .Config.Volumes "x"}}': "{}",
+    '{{index .Config.Labels "x"}}': "",
+    "{{index .Config.Volumes 0}}": None,
+    "{{index .Config.Labels nil}}": None,
+    '{{index .Config.Healthcheck "x"}}': None,
+}
+
+
+@pytest.mark.parametrize(("template", "answer"), NILS.items())
+def test_join_and_index_take_a_nil_as_docker_does(template: str, answer: str | None) -> None:
+    document = {
+        "Config": {"OnBuild": None, "Volumes": None, "Labels": None},
+        "GraphDriver": {"Data": None, "Name": "orlop"},
+        "RootFS": {"Type": "layers"},
+        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        **dict.fromkeys(("RepoTags", "RepoDigests", "ContainerConfig")),
+    }
+    if answer is not None:
+        assert fill(Template(template), document) == answer
+        return
+    with pytest.raises(InvalidTemplate):
+        fill(Template(template), document)
+
+
 def test_white_space_goes_where_a_dash_and_a_space_ask_for_it() -> None:
     assert Template("a {{- 1 }} b {{ 2 -}} c").fill(None) == "a1 b 2c"
     assert Template("a {{-1}} b").fill(None) == "a -1 b"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,6 +167,10 @@ def test_patterns_are_those_of_go(pattern: str, name: str, fits: bool) -> None: 
         ("2006-01-02", 1_136_156_400 * SECOND),
         ("2006-01-02T15", 1_136_210_400 * SECOND),
         ("2006-01-02T15:04", 1_136_210_640 * SECOND),
+        ("2006-01-02T15:04:05+24:60", 1_136_124_245 * SECOND),
+        ("2006-01-02T15:04:05-23:60", 1_136_300_645 * SECOND),
+        ("0000-01-01Z", -62_167_219_200 * SECOND),
+        ("0000-01-01", -62_167_222_800 * SECOND),
     ],
 )
 def test_moments_are_read_as_docker_reads_them(text: str, moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,9 +183,26 @@ def test_moments_are_read_as_docker_reads_them(text: str, moment: int, monkeypat
         time.tzset()
 
 
-@pytest.mark.parametrize("text", ["", "x", "1d", "h", "1h 2m", "2006-13-01", "2006-02-30", "2006-01-02T25"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "x",
+            "1d",
+            "h",
+            "1h 2m",
+            "2006-13-01",
+            "2006-02-30",
+            "2006-02-30Z",
+            "2006-01-02T25",
+            "2006-01-02T15:04:60",
+        ),
+        *("2006-01-02T15:04:05+99:99", "2006-01-02T15:04:05+25:00", "2006-01-02T15:04:05-00:61"),
+    ],
+)
 def test_what_is_no_moment_or_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=f"^{re.escape(repr(text))} is not a time; give a duration"):
         parse_moment(text, NOW)
     with pytest.raises(ValueError):
         parse_duration(text)

@@ -16,6 +16,7 @@ from orlop import errors, stores
 from orlop.model.digest import ImageID
 from orlop.streams.filesystems import FileSystem
 from tests.invariants import broken, sha256
+from tests.unit.artifacts import chart
 from tests.unit.damage import (
     PACKED,
     PLAIN,
@@ -38,7 +39,7 @@ from tests.unit.damage import (
     tocs,
     truncate,
 )
-from tests.unit.layouts import everything, layer_tar
+from tests.unit.layouts import Layout, everything, layer_tar, named
 from tests.unpacked import unpack
 
 if TYPE_CHECKING:
@@ -409,6 +410,33 @@ class TestLinksBetweenImages:
         report = repaired(root)
         assert (report.state, report.problems) == ("repaired", ())
         assert ask(root, f"SELECT name FROM reference WHERE image = '{image}'") == [("docker.io/library/again",)]
+
+    @pytest.mark.parametrize("change", ["name = 'A b'", "name = ''", "name = 'a' || char(27)", "suffix = ':a b'"])
+    @pytest.mark.parametrize("kind", ["image", "chart"])
+    def test_so_does_a_name_of_a_manifest(self, root, kind, change):
+        layout = Layout()
+        only = chart(layout) if kind == "chart" else layout.index(layout.image("file", platform=True))
+        with orlop.open(root) as images:
+            images.load(io.BytesIO(layout.top(only | named("example.com/wrong:1")).pack()))
+        sql(root, "DELETE FROM reference WHERE name = 'example.com/wrong'")
+        sql(root, f"UPDATE top SET {change} WHERE name = 'example.com/wrong' AND suffix = ':1'")
+        report = repaired(root)
+        assert (kinds(report.damage), report.repairs) == (["name-invalid"], ())
+        with orlop.open(root) as images:
+            images.tag(only["digest"], "again:1")
+        report = repaired(root)
+        assert (report.state, report.problems) == ("repaired", ())
+        assert [one.kind for one in report.repairs] == ["name-invalid"]
+        with orlop.open(root) as images:
+            images.gc()
+            assert str(images.tree("again:1")[0].digest) == only["digest"]
+
+    def test_a_valid_name_that_reads_the_same_stays(self, root):
+        ((image,),) = ask(root, "SELECT image FROM reference WHERE name LIKE '%/imported'")
+        sql(root, f"INSERT INTO reference VALUES ('a.test/a', ':1', '{image}', 1), ('a.test/a:', '1', '{image}', 1)")
+        report = repaired(root)
+        assert [one.kind for one in report.repairs] == ["name-invalid"]
+        assert ask(root, "SELECT name, suffix FROM reference WHERE name LIKE 'a.test%'") == [("a.test/a", ":1")]
 
     @pytest.mark.sampled(2)
     def test_names_that_lead_nowhere_stay(self, root):

@@ -62,6 +62,19 @@ def test_instructions_that_the_engine_refuses_here_do_what_they_say(change: str,
     assert getattr(apply_changes(ContainerConfig(), [change]), field) == value
 
 
+def test_an_instruction_goes_on_behind_comments_and_empty_lines() -> None:
+    changed = apply_changes(ContainerConfig(), ["# escape=\\\nENV a=1 \\\n# note\n\n  \n b=2\n\nUSER u"])
+    assert (changed.env, changed.user) == (("a=1", "b=2"), "u")
+
+
+@pytest.mark.parametrize("start", ["# escape=`", "#ESCAPE\t= x", "# syntax=a/b\n# escape=`"])
+def test_another_escape_is_refused_and_not_taken_for_a_comment(start: str) -> None:
+    with pytest.raises(InvalidInstruction, match="a backslash escapes in changes, and nothing else"):
+        apply_changes(ContainerConfig(), [f"{start}\nCMD a"])
+    # Behind anything else it is a comment.
+    assert apply_changes(ContainerConfig(), [f"# note\n{start}\nUSER u"]).user == "u"
+
+
 @pytest.mark.parametrize("change", ["STOPSIGNAL NOSUCH", "STOPSIGNAL 65", "STOPSIGNAL 0", "SHELL /bin/sh", "SHELL []"])
 def test_instructions_that_mean_nothing_are_refused(change: str) -> None:
     with pytest.raises(InvalidInstruction, match=change.split(maxsplit=1)[0]):

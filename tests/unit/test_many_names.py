@@ -5,19 +5,26 @@ from __future__ import annotations
 import io
 import json
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import orlop
+from orlop.errors import ImageInUse
 from orlop.model.digest import Digest, ImageID
+from orlop.model.reference import Reference
 from orlop.model.store_url import StoreURL
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
+from orlop.service.space.remove import Ground, StoreGround
+from orlop.store.blobs.memory import MemoryBlobStore
+from orlop.store.root import Store
 from orlop.store.rows.metadata import Event, ManifestRow, ReferenceRow, TopRow
 from orlop.store.rows.postgres.sending import Sending
 from orlop.store.rows.sqlite.memory import MemoryMetadata
+from orlop.store.rows.values import reference_row
 from tests import engines
 from tests.postgres import database, opened
 from tests.unit.layouts import Layout, named
@@ -160,3 +167,81 @@ def test_names_are_forgotten_at_once_and_what_others_mean_stays(rows_of: Metadat
         assert rows.manifest(ARTIFACT.digest) is not None
         assert rows.delete_tops([(NAME, ":3")]) == 1
         assert rows.manifest(ARTIFACT.digest) is None
+
+
+def test_only_the_first_names_are_returned_where_few_are_asked_for(rows_of: Metadata) -> None:
+    image, other = ImageID.of(b"{}"), ImageID.of(b"[]")
+    with rows_of.write() as rows:
+        for name, suffix in (("b", ":2"), ("b", f"@{ARTIFACT.digest}"), ("a", ":3"), ("b", ":1"), ("c", ":4")):
+            rows.put_reference(ReferenceRow(name, suffix, other if name == "c" else image, 1))
+        assert [row.suffix for row in rows.references(image, "b", most=3)] == [":1", ":2", f"@{ARTIFACT.digest}"]
+        assert [(row.name, row.suffix) for row in rows.references(image, most=2)] == [("a", ":3"), ("b", ":1")]
+        assert rows.references(image, most=0) == []
+        assert len(rows.references(image, most=9)) == 4
+        assert [row.name for row in rows.references(most=9)] == ["a", "b", "b", "b", "c"]
+
+
+@pytest.fixture
+def images() -> Iterator[ImageService]:
+    with closing(MemoryMetadata()) as metadata, orlop.ImageService(Store(metadata, MemoryBlobStore())) as images:
+        yield images
+
+
+@contextmanager
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ReferenceRow]]:
+    """Note the names that are read in a block."""
+    read: list[ReferenceRow] = []
+
+    def noted(*values: Any) -> ReferenceRow:
+        read.append(reference_row(*values))
+        return read[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orlop.store.rows.sqlite.rows.reference_row", noted)
+        yield read
+
+
+def test_one_name_goes_without_a_look_at_all_others(images: ImageService, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_image(images, MANY)
+    for number in range(MANY):
+        images.tag(f"{NAME}:0", f"{HOST}/other{number}:1")
+    for name in (f"{NAME}:7", f"{HOST}/other7:1"):
+        with reads(monkeypatch) as read:
+            assert images.remove(name).untagged == (name,)
+        assert 0 < len(read) < 12
+    with reads(monkeypatch) as read, pytest.raises(ImageInUse):
+        images.remove(str(images.images()[0].id))
+    assert len(read) < 5 * MANY
+
+
+def test_what_goes_with_a_name_does_not_depend_on_how_many_are_read(
+    images: ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout()
+    packed = layout.top(layout.image("file", **named("a.test/a:0"))).pack()
+    digests = [f"sha256:{digit * 64}" for digit in "ab"]
+    parts = [
+        *(f"a.test/{name}:{tag}" for name in "bcd" for tag in "12"),
+        "a.test/b@{0}",
+        "a.test/c@{0}",
+        "a.test/c@{1}",
+    ]
+    chance = Random(7)
+    for _ in range(60):
+        kept = [Reference.parse(one.format(*digests)) for one in chance.sample(parts, chance.randint(1, len(parts)))]
+        name = chance.choice(kept)
+        went = []
+        for is_whole in (True, False):
+            images.load(io.BytesIO(packed))
+            image = images.images()[0].id
+            for one in kept:
+                images.store.references.set(one, image)
+            images.store.references.delete_all(
+                [one for one in images.store.references.of_image(image) if one not in kept]
+            )
+            with monkeypatch.context() as patch:
+                if is_whole:
+                    patch.setattr(StoreGround, "names_beside", Ground.names_beside)
+                went.append((images.remove(name).lines, images.store.references.of_image(image)))
+            images.remove(str(image), force=True) if images.images(all=True) else None
+        assert went[0] == went[1], (kept, name)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from orlop.model.reference import Reference
     from orlop.service.image_service import ImageService
 
 LABELLED = "example/tiny:1.0"
@@ -39,6 +40,8 @@ def _events(images: ImageService) -> object:
     return images.events()
 
 
+AN_OBJECT = "name = (SELECT min(name) FROM object WHERE left(name, 4) <> 'toc:')"
+
 WRONG: dict[str, tuple[str, Callable[[ImageService], object] | None]] = {
     "size of a blob": ("UPDATE blob SET size = -1", _saved),
     "size of a layer": ("UPDATE diff SET size = -1", None),
@@ -59,6 +62,18 @@ WRONG: dict[str, tuple[str, Callable[[ImageService], object] | None]] = {
     "time of sessions": ("UPDATE store SET ttl = 'NaN'", None),
     "endless time of sessions": ("UPDATE store SET ttl = 'Infinity'", None),
     "epoch": (f"UPDATE store SET epoch = {MOST}", None),
+    **{
+        f"name of an object: {name!r}": (f"UPDATE object SET name = E'{name}' WHERE {AN_OBJECT}", None)
+        for name in ("", "words", "sha256:0", "toc:words", f"sha256:{'0' * 63}\\x1b")
+    },
+    **{
+        f"key of an object: {key!r}": (f"UPDATE object SET key = E'{key}' WHERE {AN_OBJECT}", None)
+        for key in ("", "../../x", "a\\x1bb", "A" * 32)
+    },
+    "key of a table of contents": ("UPDATE object SET key = '' WHERE name = (SELECT max(name) FROM object)", None),
+    "key of an upload": ("INSERT INTO upload VALUES (E'\\x1b', 'nobody')", None),
+    "key of what is to go": ("INSERT INTO doomed VALUES (E'\\x1b', '', 1)", None),
+    "key of what goes": ("INSERT INTO deleting VALUES (E'\\x1b', '')", None),
 }
 """What is wrong, how it comes about, and who must not answer by it."""
 
@@ -160,3 +175,33 @@ def test_sizes_whose_sum_no_column_can_hold_are_named_refused_and_mended(url: st
     assert orlop.stores.fsck(url).problems == ()
     with orlop.open(url) as images:
         images.gc()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"DELETE FROM object WHERE {AN_OBJECT}",
+        f"UPDATE object SET name = 'sha256:{'0' * 64}' WHERE {AN_OBJECT}",
+        f"UPDATE object SET key = '{'0' * 32}' WHERE {AN_OBJECT}",
+    ],
+)
+def test_a_blob_whose_object_is_known_by_nothing_or_by_another_name_is_kept_again(url: str, statement: str) -> None:
+    with orlop.open(url) as images:
+        images.remove("example/imported:latest")
+        saved = b"".join(images.save_chunks([one.familiar for one in _tags(images)]))
+    with direct(StoreURL.parse(url, engines.variables())) as connection:
+        connection.execute(f"SET search_path TO orlop; {statement}".encode())
+    with orlop.open(url) as images:
+        images.gc()
+    assert {one.kind for one in orlop.stores.fsck(url).damage} == {"blob-missing"}
+    repaired = orlop.stores.fsck(url, repair=True)
+    assert "blob-missing" in {one.kind for one in repaired.repairs}
+    assert repaired.damage == ()
+    with orlop.open(url) as images:
+        assert b"".join(images.save_chunks([one.familiar for one in _tags(images)])) == saved
+        images.gc()
+    assert orlop.stores.fsck(url).problems == ()
+
+
+def _tags(images: ImageService) -> list[Reference]:
+    return sorted(name for one in images.images() for name in one.references if name.tag)

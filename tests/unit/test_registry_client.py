@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import re
+import socket
 import threading
 import time
 import zlib
@@ -45,7 +46,7 @@ from orlop.registry.fetched import digest_of
 from orlop.registry.links import Turning
 from orlop.registry.messages import Answer, Headers
 from orlop.registry.patience import Clock, Patience, Waiting
-from orlop.registry.pushing import BlobPush, Way
+from orlop.registry.pushing import BlobPush, Way, push_bytes
 from orlop.registry.registries import Registries
 from orlop.registry.transport import HttpTransport
 from orlop.testing.registry.quirks import Failure, Quirks
@@ -718,6 +719,25 @@ def test_a_registry_that_asks_to_wait_in_words_for_ever_is_given_up(fake: Faked,
     with pytest.raises(RegistryError, match="slow down"):
         fake.client.get_manifest(REPOSITORY, "1")
     assert len(fake.asked) <= most
+
+
+@pytest.mark.parametrize(("errno", "most"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 5), (socket.EAI_FAIL, 5)])
+def test_a_host_that_does_not_exist_is_looked_for_once(errno: int, most: int):
+    looked: list[str] = []
+
+    def resolve(host: str, port: int) -> list[Any]:
+        looked.append(f"{host}:{port}")
+        raise socket.gaierror(errno, "the words of the resolver")
+
+    with faked(resolve=resolve) as fake:
+        with pytest.raises(RegistryUnreachable, match=r"cannot find the host .*: the words of the resolver"):
+            fake.client.get_manifest(REPOSITORY, "1")
+        assert len(looked) == most
+        assert bool(fake.pauses.total) == (most > 1)
+        del looked[:]
+        with pytest.raises(RegistryUnreachable, match="cannot find the host"):
+            push_bytes(fake.client, REPOSITORY, b"a", Digest.of(b"a"))
+        assert (len(looked) == 1) == (most == 1)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 416])

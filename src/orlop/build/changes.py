@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.model.container import ContainerConfig
 
 _CONTINUED: Final = re.compile(r"\\[ \t]*\Z")
+_DIRECTIVE: Final = re.compile(r"#[ \t]*(?:syntax[ \t]*=|escape[ \t]*=[ \t]*(?P<escape>\S))", re.IGNORECASE)
 _FLAG: Final = re.compile(r"--(?P<name>[^\s=]*)(?:=(?P<value>\S*))?(?:\s+|\Z)")
 _SHELL: Final = ("/bin/sh", "-c")
 _MILLISECOND: Final = 1_000_000
@@ -117,8 +118,15 @@ def apply_changes(config: ContainerConfig, changes: Sequence[str]) -> ContainerC
 
 def _instructions(text: str) -> Iterator[_Change]:
     parts: list[str] = []
+    may_direct = True
     for part in text.split("\n"):
-        if part.lstrip().startswith("#"):
+        directive = _DIRECTIVE.match(part) if may_direct else None
+        may_direct = directive is not None
+        if directive is not None and directive["escape"] not in {None, "\\"}:
+            msg = f"a backslash escapes in changes, and nothing else; leave {part.strip()[:200]!r} out"
+            raise InvalidInstruction(msg)
+        # An instruction that goes on does so behind comments and empty lines.
+        if part.lstrip().startswith("#") or (parts and not part.strip()):
             continue
         whole = _CONTINUED.sub("", part)
         parts.append(whole)

@@ -14,6 +14,7 @@ knows what to ask before it goes on.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from functools import partial
 from http.client import RemoteDisconnected
@@ -48,6 +49,8 @@ _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PRO
 """What OpenSSL says of an answer that is not TLS."""
 _HUNG_UP: Final = (ConnectionResetError, RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """A reset, or the end of a connection, for which versions of Python have two errors."""
+_NO_HOST: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+"""The resolver has asked, and there is no such host, or it has no address."""
 _WARNING: Final = regex(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 _SHOWN: Final = 500
 _log: Final = Logger("orlop.registry")
@@ -176,7 +179,7 @@ class Exchange:
             try:
                 answer = self._transport.send(request)
             except RegistryUnreachable as error:
-                if is_last or not _is_passing(error) or self._would_fall_back(error):
+                if is_last or not is_passing(error) or self._would_fall_back(error):
                     raise
                 self.waiting.pause(patience.before(tried, self.waiting.clock))
                 continue
@@ -336,6 +339,10 @@ def _printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:_SHOWN])
 
 
-def _is_passing(error: RegistryUnreachable) -> bool:
+def is_passing(error: RegistryUnreachable) -> bool:
     """Return whether what kept a server from answering may be over soon."""
-    return not isinstance(error.__cause__, ssl.SSLCertVerificationError)
+    cause = error.__cause__
+    if isinstance(cause, socket.gaierror):
+        # Other errors are those of the resolver, or of the way to it.
+        return cause.errno not in _NO_HOST
+    return not isinstance(cause, ssl.SSLCertVerificationError)

@@ -24,6 +24,7 @@ from orlop.errors import (
     RegistryUnsupported,
     UploadLost,
 )
+from orlop.registry.exchange import is_passing
 from orlop.registry.messages import BytesBody
 
 if TYPE_CHECKING:
@@ -188,8 +189,10 @@ class BlobPush:
         if isinstance(error, RegistryBusy):
             asked = usual if error.wait is None else error.wait
             return asked if asked <= waiting.patience.longest else None
-        is_passing = isinstance(error, UploadLost | RegistryUnreachable) or error.answered in _PASSING
-        return usual if is_passing or (error.answered or 0) >= 500 else None
+        if isinstance(error, RegistryUnreachable):
+            return usual if is_passing(error) else None
+        is_over_soon = isinstance(error, UploadLost) or error.answered in _PASSING
+        return usual if is_over_soon or (error.answered or 0) >= 500 else None
 
     def _falls_back(self, error: RegistryError, reached: int) -> bool:
         """Choose another way where a registry does not take this one; return whether there is one."""

@@ -468,18 +468,21 @@ class MetadataContract(Contract):
             assert metadata.mender().open_loops() == metadata.mender().forget_missing_parents() == []
 
     def test_a_name_that_means_the_manifest_of_an_image_is_one_of_the_image(self, metadata: Metadata) -> None:
-        """One that no image has is found, unless its repository has the manifest by its digest, and recorded again."""
+        """One that no image has is found, unless its repository has the manifest, or nobody can ask for it."""
         raw = b'{"config":{"digest":"%s","size":2},"layers":[]}' % str(image()).encode()
         manifest = ManifestRow(Digest.of(raw), "application/vnd.oci.image.manifest.v1+json", raw)
         with metadata.write() as rows:
             keep(rows)
             rows.put_manifest(manifest, [image()])
-            for repository, suffix in (("a", ":1"), ("b", ":1"), ("b", f"@{manifest.digest}"), ("c", ":1")):
+            home = f"@{manifest.digest}"
+            for repository, suffix in (("a", ":1"), ("a!", ":1"), ("b", ":1"), ("b", home), ("c", ":1")):
                 host = "cache:docker.io" if repository == "c" else "docker.io"
                 rows.put_top(TopRow(f"{host}/library/{repository}", suffix, manifest.digest, 7))
-        assert [one.subject for one in metadata.problems(verify=True)] == ["docker.io/library/a:1"]
+        found = [one.subject.removeprefix("docker.io/library/") for one in metadata.problems(verify=True)]
+        assert found == ["a:1", "a!:1"]
         with metadata.write():
             assert metadata.mender().record_lost_names() == [("docker.io/library/a:1", str(image()))]
+            assert metadata.mender().forget_name("docker.io/library/a!:1") == str(manifest.digest)
         with metadata.read() as view:
             assert view.reference("docker.io/library/a", ":1") == name("1")._replace(updated=7)
         assert metadata.problems(verify=True) == []

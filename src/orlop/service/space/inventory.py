@@ -205,6 +205,10 @@ class PlannedGround(Ground):
         # They may go while the caller goes through them.
         return tuple(self._names.get(image_id, ()))
 
+    def has_names(self, image_id: ImageID) -> bool:
+        """Return whether an image would have a name."""
+        return bool(self._names.get(image_id))
+
     def untag(self, references: Sequence[Reference], image_id: ImageID, *, told: bool = True) -> None:
         """Take some of its names from an image; a plan tells nothing."""
         del told

@@ -15,7 +15,7 @@ from orlop.store.content import top_row
 from orlop.store.events import LABELS
 from orlop.store.graph.indexed import is_indexed
 from orlop.store.loose import loose_blob, loose_keeper
-from orlop.store.references import suffix_of
+from orlop.store.references import reference_of, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.store.root import Store
-    from orlop.store.rows.metadata import WritableRows
+    from orlop.store.rows.metadata import ReferenceRow, WritableRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,15 @@ class Ground(ABC):
     @abstractmethod
     def names(self, image_id: ImageID) -> Sequence[Reference]:
         """Return an image's names, sorted."""
+
+    def names_beside(self, reference: Reference, image_id: ImageID) -> Sequence[Reference]:
+        """Return as many of an image's names as tell what goes with one of them; that one need not be among them."""
+        del reference
+        return self.names(image_id)
+
+    @abstractmethod
+    def has_names(self, image_id: ImageID) -> bool:
+        """Return whether an image has a name."""
 
     @abstractmethod
     def untag(self, references: Sequence[Reference], image_id: ImageID, *, told: bool = True) -> None:
@@ -82,6 +91,24 @@ class StoreGround(Ground):
     def names(self, image_id: ImageID) -> Sequence[Reference]:
         """Return an image's names, sorted."""
         return self._store.references.of_image(image_id)
+
+    def names_beside(self, reference: Reference, image_id: ImageID) -> Sequence[Reference]:
+        """Return another tag of the repository, or else the names there and one elsewhere: an image may have many."""
+        with self._store.metadata.read() as rows:
+            near: list[ReferenceRow] = []
+            if reference.digest is None:
+                near = rows.references(image_id, reference.name, most=2)
+                if len(near) > 1 and near[1].suffix.startswith(":"):
+                    return [reference_of(row) for row in near]
+                near = rows.references(image_id, reference.name)
+            # Among more than those, and that one, is one elsewhere if there is any.
+            found = {*near, *rows.references(image_id, most=len(near) + 2)}
+        return [reference_of(row) for row in sorted(found)]
+
+    def has_names(self, image_id: ImageID) -> bool:
+        """Return whether an image has a name."""
+        with self._store.metadata.read() as rows:
+            return bool(rows.references(image_id, most=1))
 
     def untag(self, references: Sequence[Reference], image_id: ImageID, *, told: bool = True) -> None:
         """Take some of its names from an image; unless that is ``told``, without events."""
@@ -129,11 +156,15 @@ class Removal:
 
     def take_name(self, reference: Reference, image_id: ImageID) -> None:
         """Take a name from an image; once it has none, and no children, the image goes."""
-        self.take_names([reference], image_id)
+        self._take([reference], image_id, self._ground.names_beside(reference, image_id))
 
     def take_names(self, references: Iterable[Reference], image_id: ImageID) -> None:
         """Do what `take_name` does for each of some names, in as many steps as the image has names."""
-        left = dict.fromkeys(self._ground.names(image_id))
+        self._take(references, image_id, self._ground.names(image_id))
+
+    def _take(self, references: Iterable[Reference], image_id: ImageID, names: Iterable[Reference]) -> None:
+        """Take names from an image whose ``names`` these are, or as many of them as matter."""
+        left = dict.fromkeys(names)
         repositories = _by_repository(left)
         going: dict[Reference, bool] = {}
         """The names that go, and whether that is told."""
@@ -182,7 +213,7 @@ class Removal:
         """Raise `ImageInUse` where something needs the image."""
         if self._ground.has_children(image_id):
             raise _conflict(image_id, "cannot", "image has dependent child images")
-        if active_names and self._ground.names(image_id):
+        if active_names and self._ground.has_names(image_id):
             raise _conflict(image_id, "must", "image is referenced in multiple repositories")
 
     def _delete(self, image_id: ImageID, *, force: bool, quiet: bool) -> None:
@@ -316,11 +347,12 @@ def _dangling(store: Store, name: ImageName) -> tuple[Reference, ImageID] | None
 
 def _carried(store: Store, asked: Reference, image_id: ImageID) -> Reference:
     """Return the one of the image's names that the user means: of a tag and a digest, the tag."""
-    names = store.references.of_image(image_id)
-    if asked in names:
-        return asked
-    parts = [one for one in names if one.name == asked.name and (asked.tag is None or one.tag == asked.tag)]
-    return parts[0] if parts else asked
+    suffix = suffix_of(asked) if asked.tag is None else f":{asked.tag}"
+    with store.metadata.read() as rows:
+        found = rows.reference(asked.name, suffix)
+        if (found is None or found.image != image_id) and asked.tag is None:
+            found = next(iter(rows.references(image_id, asked.name, most=1)), None)
+    return asked if found is None or found.image != image_id else reference_of(found)
 
 
 @dataclass(slots=True)

@@ -413,6 +413,10 @@ class BlobStore(ABC):
         """
         return 0
 
+    def unknown(self) -> Iterator[tuple[int, Callable[[], BinaryIO]]]:
+        """Yield the size of each object that `sweep_bucket` would remove, and what opens it; nothing is verified."""
+        yield from ()
+
     def sweep_bucket(self, *, dry_run: bool = False) -> Swept:
         """Find what lies where blobs do and is known to nobody, remove it unless that is not wanted, and return it.
 

@@ -140,6 +140,12 @@ def is_name(name: str, suffix: str) -> bool:
         return False
 
 
+def is_lost_name(text: str) -> bool:
+    """Return whether a whole name that `LOST_NAMES` finds can be recorded again: what cannot be asked for is not."""
+    name, _, tag = text.rpartition(":")
+    return is_name(name, f":{tag}")
+
+
 def loops_of(parents: Mapping[str, str]) -> list[list[str]]:
     """Return each circle of images that are each other's parents, as IDs: the smallest, then each one's parent."""
     done: set[str] = set()
@@ -164,7 +170,7 @@ def name_problem(name: str, suffix: str, image: str) -> RowProblem | None:
     if is_name(name, suffix):
         return None
     text = f"{name}{suffix}"
-    message = f"{text!r} is not a name that a command could ask for; give its image {image} another one"
+    message = f"{text!r} is not a name that a command could ask for; give {image} another one"
     return RowProblem("name-invalid", text, message)
 
 

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 TOC: Final = "toc:"
 """What the names of tables of contents begin with; the rest is a diff ID."""
 
+DIGITS: Final = 32
+"""How many hexadecimal digits a key has."""
+
 BATCH: Final = 1000
 """How many keys are collected at once: a bucket deletes as many with one request."""
 
@@ -92,6 +95,11 @@ class Identity(NamedTuple):
         """Return whether these are the rows that another identity speaks of, as far as both know."""
         origins = {self.origin, other.origin} - {""}
         return self[:2] == other[:2] and len(origins) < 2
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text can be a key: any other, which only a damaged row has, is the name of no object of ours."""
+    return len(text) == DIGITS and not text.strip("0123456789abcdef")
 
 
 class ObjectKeys(ABC):

@@ -173,4 +173,4 @@ class RowMender(ABC):
 
     @abstractmethod
     def forget_name(self, text: str) -> str | None:
-        """Forget a whole name if its image has a tag that is not one of the invalid ones; return the image."""
+        """Forget a whole name that is invalid if the image or manifest that it means has a valid tag; return that."""

@@ -186,8 +186,13 @@ class Rows(ContentRows):
         return [row for suffix in suffixes if (row := self.reference(name, suffix)) is not None]
 
     @abstractmethod
-    def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
-        """Return all references, or those of an image or of a repository, sorted by name and suffix."""
+    def references(
+        self, image: Digest | None = None, name: str | None = None, *, most: int | None = None
+    ) -> list[ReferenceRow]:
+        """Return all references, or those of an image or of a repository, sorted by name and suffix.
+
+        Tags come before digests. With ``most`` it returns only the first so many.
+        """
 
     # Layers.
 

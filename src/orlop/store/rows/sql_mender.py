@@ -28,6 +28,14 @@ _KEYS = (("chain", "id"), ("diff", "id"), ("blob", "digest"))
 """The tables of layers, and the column that names a row."""
 _OF_IMAGE = (("image_metadata", "key, value"), ("image_labels", "labels"), ("image_manifest", "manifest"))
 """The tables that lead to an image, and their other columns."""
+_TAGS = "SELECT name, suffix FROM {} WHERE {} = ? AND substr(suffix, 1, 1) = ':' AND substr(name, 1, 6) <> 'cache:'"
+_TAGS_OF_IMAGES = """SELECT reference.name, reference.suffix FROM image_manifest AS came
+    JOIN reference ON reference.image = came.image WHERE came.manifest = ? AND substr(reference.suffix, 1, 1) = ':'"""
+_NAMED = (
+    ("reference", "image", (_TAGS.format("reference", "image"),)),
+    ("top", "digest", (_TAGS.format("top", "digest"), _TAGS_OF_IMAGES)),
+)
+"""The tables of names, the column that has what a name means, and what finds the tags of that."""
 
 
 class SQLMender(RowMender):
@@ -218,7 +226,8 @@ class SQLMender(RowMender):
         for name, suffix, image, updated in self._found(
             f"SELECT name, suffix, image, updated FROM ({LOST_NAMES}) AS lost ORDER BY told DESC, position, image"  # noqa: S608 - constants
         ):
-            found.setdefault((name, suffix), (image, updated))
+            if is_name(name, suffix):
+                found.setdefault((name, suffix), (image, updated))
         for (name, suffix), (image, updated) in sorted(found.items()):
             self._change("INSERT INTO reference VALUES (?, ?, ?, ?)", (name, suffix, image, updated))
         return [(f"{name}{suffix}", image) for (name, suffix), (image, _) in sorted(found.items())]
@@ -281,18 +290,19 @@ class SQLMender(RowMender):
             return 0
 
     def forget_name(self, text: str) -> str | None:
-        """Forget a whole name if its image has a tag that is not one of the invalid ones; return the image."""
-        rows = self._found("SELECT name, suffix, image FROM reference WHERE name || suffix = ?", (text,))
-        if not rows:
-            return None
-        name, suffix, image = rows[0]
-        others = self._found(
-            "SELECT name, suffix FROM reference WHERE image = ? AND substr(suffix, 1, 1) = ':'", (image,)
-        )
-        if not any(is_name(*other) for other in others):
-            return None
-        self._change("DELETE FROM reference WHERE name = ? AND suffix = ?", (name, suffix))
-        return str(image)
+        """Forget a whole name that cannot be asked for if what it means has another one, see `RowMender`."""
+        for table, meaning, others in _NAMED:
+            for name, suffix, meant in self._found(
+                f"SELECT name, suffix, {meaning} FROM {table} WHERE name || suffix = ?",  # noqa: S608 - constants
+                (text,),
+            ):
+                # Two names may read the same without the limit between their parts.
+                tags = [tag for question in others for tag in self._found(question, (meant,))]
+                if is_name(name, suffix) or not any(is_name(*tag) for tag in tags):
+                    continue
+                self._change(f"DELETE FROM {table} WHERE name = ? AND suffix = ?", (name, suffix))  # noqa: S608 - constants
+                return str(meant)
+        return None
 
 
 def named(value: bytes) -> str:

@@ -149,7 +149,8 @@ class ObjectsRead:
         swept = self._store.blobs.sweep_bucket(dry_run=True)
         if swept.objects or swept.uploads:
             what = f"{swept.objects} objects of {swept.size} bytes and {swept.uploads} unfinished uploads in the bucket"
-            message = f"{what} belong to nothing; run `orlop fsck --repair`, which removes them"
+            advice = "run `orlop fsck --repair`, which keeps what is missing and removes the rest"
+            message = f"{what} are known to no row; {advice}"
             yield Problem(NOTE, "bucket-strays", self._store.root, message)
 
     def _read(self, blob: BlobRow, check: Callable[[], None]) -> list[Problem]:

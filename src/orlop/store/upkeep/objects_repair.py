@@ -7,11 +7,14 @@ is what does not have the digest that it is named by, so that nobody could ever 
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ContentNotFound, IntegrityError, InvalidInput, StorageError
 from orlop.model.digest import DiffID, Digest
 from orlop.model.limits import NO_LIMITS
+from orlop.store.rows.metadata import BlobRow
+from orlop.store.upkeep.fsck_content import blob_in
 from orlop.store.upkeep.objects_look import examined
 from orlop.store.upkeep.problem import Repair
 from orlop.store.upkeep.repair_part import RepairPart
@@ -22,9 +25,10 @@ from orlop.streams.toc import TocWriter
 from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import BinaryIO
 
-    from orlop.store.rows.metadata import BlobRow
+    from orlop.store.blobs.store import Ingest
     from orlop.store.upkeep.fsck_content import Exam
 
 _BAD: Final = ("blob-damaged", "blob-size")
@@ -62,11 +66,52 @@ class ObjectsRepair(RepairPart):
         return exam is not None and exam.blob.digest == digest
 
     def sweep(self) -> None:
-        """Remove what lies in the bucket and no row knows."""
+        """Remove what lies in the bucket and no row knows, but for blobs that are missing: these are brought back."""
+        self._find_missing()
         for subject in self._subjects("bucket-strays"):
             swept = self._store.blobs.sweep_bucket()
             what = f"{swept.objects} objects and {swept.uploads} unfinished uploads that belonged to nothing"
             self._done(Repair("bucket-strays", subject, f"{what} were removed"))
+
+    def _find_missing(self) -> None:
+        """Look for missing blobs in objects that nothing needs: the row that says which holds which may be wrong."""
+        asked = {Digest.parse(subject) for subject in self._subjects("blob-missing")}
+        with self._store.metadata.read() as rows:
+            missing = {digest: row for digest in asked if (row := rows.blob(digest)) is not None}
+        algorithms = {digest.algorithm for digest in missing}
+        for size, opened in self._unneeded() if missing else ():
+            for algorithm in algorithms:
+                with suppress(ContentNotFound), opened() as content:
+                    row = missing.get(blob_in(content, algorithm, self._progress).digest)
+                    if row is not None and self._kept_again(row, opened, size):
+                        message = f"the blob {row.digest} was found under another name in the bucket, and kept again"
+                        self._done(Repair("blob-missing", str(row.digest), message))
+
+    def _unneeded(self) -> Iterator[tuple[int, Callable[[], BinaryIO]]]:
+        """Yield the size of each object that no row needs, and what opens it."""
+        yield from self._store.blobs.unknown()
+        sizes = dict(self._store.blobs.sizes())
+        for digest in self.unrecorded():
+            size = sizes.get(digest, 0)
+            yield size, partial(self._store.blobs.open_unverified, BlobRow(digest, size, "none"))
+
+    def _kept_again(self, row: BlobRow, opened: Callable[[], BinaryIO], size: int) -> bool:
+        """Keep the bytes of an object under a new key: a request to delete the object may still be on its way."""
+        blobs = self._store.blobs
+        with blobs.begin(row.digest.algorithm) as ingest:
+            with opened() as content:
+                for chunk in VerifyingReader(content, digest=row.digest, size=size).chunks(CHUNK):
+                    ingest.write(chunk)
+            return self._committed(ingest, row._replace(size=size))
+
+    def _committed(self, ingest: Ingest, row: BlobRow) -> bool:
+        ingest.finish()
+        ingest.sync()
+        with self._store.metadata.write() as rows:
+            if rows.blob(row.digest) is None or self._store.blobs.has(row):
+                return False
+            ingest.commit(rows, row)
+        return True
 
     def set_bad_blobs_aside(self) -> None:
         """Remove what is not the blob that its name says; a load then brings the blob back."""
@@ -124,13 +169,7 @@ class ObjectsRepair(RepairPart):
                         ingest.write(chunk)
             except (ContentNotFound, IntegrityError, InvalidInput):
                 return False
-            ingest.finish()
-            ingest.sync()
-            with self._store.metadata.write() as rows:
-                if rows.blob(row.digest) is None or blobs.has(row):
-                    return False
-                ingest.commit(rows, row)
-        return True
+            return self._committed(ingest, row)
 
     def make_tables(self) -> None:
         """Make tables of contents anew, from blobs that are right."""
@@ -180,8 +219,6 @@ class ObjectsRepair(RepairPart):
                 yield exam
 
     def _unrecorded_exam(self, digest: Digest, size: int) -> Exam | None:
-        from orlop.store.rows.metadata import BlobRow  # noqa: PLC0415 - few blobs have no row
-
         with suppress(ContentNotFound, StorageError):
             return examined(self._store, BlobRow(digest, size, "none"), progress=self._progress)
         return None

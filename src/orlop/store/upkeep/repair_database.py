@@ -56,7 +56,8 @@ def _put_right(store: Store) -> list[Repair]:
     if not found and not schema:
         msg = f"the rows of {store.root} are damaged, and no file here has them; restore its database from a backup"
         raise NotSupported(msg)
+    taken = [(table, key if key.isprintable() else repr(key)) for table, key in found]
     return [Repair("schema", subject, f"{message}, and was put right") for subject, message in schema] + [
         Repair("value-invalid", f"{table} {key}", f"what the row {key} of the table {table} cannot hold was taken out")
-        for table, key in found
+        for table, key in taken
     ]

@@ -279,14 +279,14 @@ class RowsRepair:
             self._done(Repair("name-lost", name, message))
 
     def forget_invalid_names(self) -> None:
-        """Forget names that nobody can ask for, of images that have another one."""
+        """Forget names that nobody can ask for, of what has another one."""
         for one in self._problems:
             if one.kind != "name-invalid":
                 continue
             with self._store.metadata.write():
-                image = self._store.metadata.mender().forget_name(one.subject)
-            if image is not None:
-                message = f"the name {one.subject!r} was removed; its image {image} has another one"
+                meant = self._store.metadata.mender().forget_name(one.subject)
+            if meant is not None:
+                message = f"the name {one.subject!r} was removed; {meant} has another one"
                 self._done(Repair(one.kind, one.subject, message))
 
     # What leads nowhere.

@@ -11,6 +11,9 @@ from itertools import pairwise
 from orlop.cli.show.template.parse import Block, Chain, Function, Literal, Pipeline, parse, refuse
 from orlop.cli.show.template.values import (
     NIL_MAP,
+    NIL_SET,
+    NIL_SLICE,
+    NULL,
     Map,
     Nil,
     Struct,
@@ -179,6 +182,9 @@ class _Filling:
         return piped[0] if piped else value
 
     def _call(self, function: Function, arguments: list[object]) -> object:
+        if function.name != "join":
+            # Only where a list has to be given does it matter what kind of nothing it is.
+            arguments = [None if one is NULL else one for one in arguments]
         try:
             return self._functions[function.name](*arguments)
         except OrlopError:
@@ -215,7 +221,7 @@ def _field(value: object, name: str, start: int) -> object:
         if isinstance(value, Map) and value.strict and name not in value:
             refuse(start, f"there is no key {name!r}")
         return value.get(name)
-    if value is not NIL_MAP:
+    if value is not NIL_MAP and value is not NIL_SET:
         refuse(start, f"{kind(value)} has no field {name!r}")
     return None
 
@@ -239,8 +245,8 @@ def _whole(value: object, function: str) -> int:
 
 
 def _join(items: object, separator: object) -> str:
-    if isinstance(items, Nil):
-        return ""
+    if items is None or items is NIL_SLICE:
+        items = []
     if not isinstance(items, list):
         _fail(f"join takes a list of texts, not {kind(items)}")
     return _text(separator, "join").join(_text(item, "join") for item in items)
@@ -294,6 +300,8 @@ def _len(value: object) -> int:
 
 
 def _index(value: object, *keys: object) -> object:
+    if value is None:
+        _fail("index takes a list, a map or a text, not nothing")
     for key in keys:
         if isinstance(value, dict) and not isinstance(value, Struct):
             zero = value.zero if isinstance(value, Map) else None
@@ -303,8 +311,9 @@ def _index(value: object, *keys: object) -> object:
         if isinstance(value, Nil):
             if value.length is None:
                 _fail("index takes a list, a map or a text, not nothing")
-            if value.text == "map[]":
-                value = ""
+            if value is NIL_MAP or value is NIL_SET:
+                _text(key, "index of a map")
+                value = value.zero
                 continue
             items = []
         if not isinstance(items, (list, bytes)):

@@ -5,7 +5,7 @@ A template is filled with the structures; where these have no such field, the na
 
 from __future__ import annotations
 
-from orlop.cli.show.template.values import NIL_MAP, NIL_POINTER, NIL_SLICE, Duration, Map, Struct, Time
+from orlop.cli.show.template.values import NIL_MAP, NIL_POINTER, NIL_SET, NIL_SLICE, NULL, Duration, Map, Struct, Time
 from orlop.errors import InvalidTemplate
 
 TYPE_CHECKING = False
@@ -42,6 +42,8 @@ def fill(template: Template, document: dict[str, Any]) -> str:
 def _raw(value: object) -> object:
     if isinstance(value, dict):
         return Map({key: _raw(member) for key, member in value.items()}, strict=True)
+    if value is None:
+        return NULL
     return [_raw(item) for item in value] if isinstance(value, list) else value
 
 
@@ -79,7 +81,7 @@ def _map(value: dict[str, object] | None) -> object:
 
 
 def _set(value: dict[str, object] | None) -> object:
-    return NIL_MAP if value is None else Map(dict.fromkeys(value, _EMPTY), _EMPTY)
+    return NIL_SET if value is None else Map(dict.fromkeys(value, _EMPTY), _EMPTY)
 
 
 def _pointer(value: object) -> object:

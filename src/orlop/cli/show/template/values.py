@@ -49,16 +49,23 @@ class Time:
 
 
 class Nil:
-    """A nil that has a type: ``text`` is how it is printed, ``length`` its length where it has one."""
+    """A nil that has a type.
 
-    def __init__(self, text: str, length: int | None) -> None:
+    ``text`` is how it is printed, ``length`` its length where it has one, and ``zero`` what each key of a map has.
+    """
+
+    def __init__(self, text: str, length: int | None, zero: object = None) -> None:
         self.text = text
         self.length = length
+        self.zero = zero
 
 
 NIL_SLICE: Final = Nil("[]", 0)
-NIL_MAP: Final = Nil("map[]", 0)
+NIL_MAP: Final = Nil("map[]", 0, "")
+NIL_SET: Final = Nil("map[]", 0, Struct({}, {}))
 NIL_POINTER: Final = Nil("<nil>", None)
+NULL: Final = Nil("<nil>", None)
+"""A null of a document that is read without types, which is neither a list nor a map to any function."""
 
 
 def is_true(value: object) -> bool:
@@ -87,7 +94,7 @@ def kind(value: object) -> str:
 
 def text_of(value: object, *, top: bool = True) -> str:
     """Print a value as Go's ``%v`` does; ``top`` says that it is printed for itself, not inside another."""
-    if value is None:
+    if value is None or value is NULL:
         return NO_VALUE if top else "<nil>"
     if isinstance(value, str):
         return value

@@ -10,7 +10,6 @@ that had it before can delete nothing any more.
 from __future__ import annotations
 
 import json
-import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -18,17 +17,16 @@ from orlop.errors import BucketUnavailable, StorageError, StoreInUse, StoreNotFo
 from orlop.store.blobs.s3.client import Pieces
 from orlop.store.blobs.s3.ingest import path_of
 from orlop.store.blobs.store import Swept
-from orlop.store.rows.keys import BATCH, Identity
+from orlop.store.rows.keys import BATCH, Identity, StoredObject, is_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.store.blobs.s3.bucket import Bucket, Found
-    from orlop.store.rows.keys import ObjectKeys, StoredObject
+    from orlop.store.rows.keys import ObjectKeys
 
 MARKER: Final = "orlop-store.json"
 _FOLDER: Final = "blobs/"
-_KEY: Final = re.compile(r"[0-9a-f]{32}")
 _SAMPLES: Final = 20
 """Objects that are looked for before a prefix is taken for the one that rows speak of."""
 
@@ -224,7 +222,7 @@ def sweep_bucket(bucket: Bucket, keys: ObjectKeys, *, dry_run: bool = False) -> 
         if lost and not dry_run:
             require_own(bucket, keys)
             bucket.delete([one.key for one in lost])
-    pending = [(key, upload_id) for key, upload_id in bucket.uploads(_FOLDER) if _KEY.fullmatch(_name(key))]
+    pending = [(key, upload_id) for key, upload_id in bucket.uploads(_FOLDER) if is_key(_name(key))]
     # Nothing more is sent for a key in any other state: its upload was begun twice, or its ID was lost.
     sending = {one.key for one in keys.uploads()}
     for key, upload_id in pending:
@@ -234,6 +232,12 @@ def sweep_bucket(bucket: Bucket, keys: ObjectKeys, *, dry_run: bool = False) -> 
                 require_own(bucket, keys)
                 bucket.abort(key, upload_id)
     return Swept(objects, size, uploads)
+
+
+def unknown_objects(bucket: Bucket, keys: ObjectKeys) -> Iterator[StoredObject]:
+    """Yield the objects in the bucket that no row needs, each without a name, see `sweep_bucket`."""
+    for page in _pages(bucket):
+        yield from (StoredObject("", _name(one.key), one.size) for one in _unknown(keys, page))
 
 
 def _pages(bucket: Bucket) -> Iterator[list[Found]]:
@@ -247,7 +251,7 @@ def _pages(bucket: Bucket) -> Iterator[list[Found]]:
 
 
 def _unknown(keys: ObjectKeys, page: list[Found]) -> list[Found]:
-    ours = [one for one in page if _KEY.fullmatch(_name(one.key))]
+    ours = [one for one in page if is_key(_name(one.key))]
     known = keys.known([_name(one.key) for one in ours])
     return [one for one in ours if _name(one.key) not in known]
 

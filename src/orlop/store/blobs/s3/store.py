@@ -33,7 +33,7 @@ from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.ingest import S3Ingest, Upload, path_of
 from orlop.store.blobs.s3.lending import Loans
 from orlop.store.blobs.s3.reading import Fetch, S3Reader, Source
-from orlop.store.blobs.s3.reclaim import listed_sizes, reclaim, require_own, sweep_bucket
+from orlop.store.blobs.s3.reclaim import listed_sizes, reclaim, require_own, sweep_bucket, unknown_objects
 from orlop.store.blobs.s3.seen import Seen
 from orlop.store.blobs.s3.sending import Senders
 from orlop.store.blobs.s3.signing import require_expiry
@@ -398,6 +398,11 @@ class S3BlobStore(BlobStore):
         """Delete what may be deleted, and return how many objects; see `orlop.store.blobs.s3.reclaim.reclaim`."""
         self._loans.settle()
         return reclaim(self.bucket, self.keys)
+
+    def unknown(self) -> Iterator[tuple[int, Callable[[], BinaryIO]]]:
+        """Yield what no row knows, see `BlobStore.unknown`."""
+        for one in unknown_objects(self.bucket, self.keys):
+            yield one.size, partial(self._reader, one, f"the object {self._subject(one.key)}", ExitStack())
 
     def sweep_bucket(self, *, dry_run: bool = False) -> Swept:
         """Delete what no row knows, see `orlop.store.blobs.s3.reclaim.sweep_bucket`. It lists the whole bucket."""

@@ -18,11 +18,13 @@ from orlop.store.rows.edges import edges_of
 from orlop.store.rows.judging import (
     chain_problem,
     image_problem,
+    is_lost_name,
     loops_of,
     manifest_problem,
     name_problem,
     structure_checks,
 )
+from orlop.store.rows.keys import DIGITS, TOC
 from orlop.store.rows.postgres.shape import can_be_asked, shape_faults
 from orlop.store.rows.postgres.tables import CHILDREN, IS_TTL
 from orlop.store.rows.rows import RowProblem
@@ -39,11 +41,21 @@ NO_DIGEST: Final = """CASE WHEN left({0}, 7) = 'sha256:' AND length({0}) = 71
     AND ltrim(substr({0}, 8), '0123456789abcdef') = '' THEN false
     ELSE {0} !~ '^(sha256:[0-9a-f]{{64}}|sha384:[0-9a-f]{{96}}|sha512:[0-9a-f]{{128}})$' END"""
 """Whether a text is not a digest. A regular expression costs the server many times what the first test does."""
+_NO_KEY: Final = f"length(key) <> {DIGITS} OR ltrim(key, '0123456789abcdef') <> ''"
 _OWN: Final = (
     ("store", "last_event", "id", f"last_event < coalesce((SELECT max(number) FROM event), 0) OR last_event > {MOST}"),  # noqa: S608 - constants
     ("store", "ttl", "id", f"NOT ({IS_TTL})"),
     ("store", "epoch", "id", f"epoch {BOUNDS['count']}"),
     ("doomed", "size", "key", f"size {BOUNDS['size']}"),
+    (
+        "object",
+        "name",
+        "key",
+        NO_DIGEST.format(
+            f"(CASE WHEN left(name, {len(TOC)}) = '{TOC}' THEN substr(name, {len(TOC) + 1}) ELSE name END)"
+        ),
+    ),
+    *((table, "key", "key", _NO_KEY) for table in ("object", "upload", "doomed", "deleting")),
 )
 """What only a store in PostgreSQL has: tables and columns, what names a row, and a test for what they cannot hold."""
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
@@ -143,7 +155,7 @@ def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
     known = {one.subject for one in invalid}
     for kind, statement, sentence in _STATEMENTS:
         for (subject,) in rows.rows(statement):
-            if subject not in known:
+            if subject not in known and (kind != "name-lost" or is_lost_name(subject)):
                 yield RowProblem(kind, subject, sentence.format(subject))
     for loop in parent_loops(rows):
         message = f"the parents of the image {loop[0]} form a loop"
@@ -186,8 +198,9 @@ def invalid_values(rows: PostgresRows) -> Iterator[InvalidValue]:
 
 
 def _of_value(one: InvalidValue) -> RowProblem:
-    message = f"the row {one.key} of the table {one.table} holds something in {one.column} that it cannot hold"
-    return RowProblem("value-invalid", f"{one.table} {one.key}", message)
+    key = one.key if one.key.isprintable() else repr(one.key)
+    message = f"the row {key} of the table {one.table} holds something in {one.column} that it cannot hold"
+    return RowProblem("value-invalid", f"{one.table} {key}", message)
 
 
 def _invalid_keys(rows: PostgresRows) -> Iterator[RowProblem]:

@@ -8,7 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import OrlopError
-from orlop.store.rows.keys import BATCH, TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
+from orlop.store.rows.keys import (
+    BATCH,
+    TOC,
+    Condemned,
+    Identity,
+    ObjectKeys,
+    PendingUpload,
+    StoredObject,
+    is_key,
+)
 from orlop.store.rows.postgres.errors import lease_lost
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.schema import CLAIMS
@@ -248,7 +257,8 @@ class PostgresKeys(ObjectKeys):
             self._session.require_alive(rows)
             rows.run(_CONDEMN, (grace,))
             due = rows.rows(_DUE, {"most": most})
-        return [Condemned(*row) for row in due]
+        # Nothing is asked of the bucket because of a row that is damaged; fsck tells of it.
+        return [Condemned(*row) for row in due if is_key(row[0])]
 
     def deleted(self, gone: Iterable[Condemned]) -> None:
         """Note that objects are gone; a key is forgotten at the second time."""

@@ -32,6 +32,7 @@ _MISSING_PARENTS: Final = """SELECT image, value FROM image_metadata AS one WHER
     AND NOT EXISTS (SELECT 1 FROM image WHERE convert_to(id, 'UTF8') = one.value) ORDER BY image"""
 
 _EVENTS: Final = f"DELETE FROM event WHERE number NOT BETWEEN 1 AND {MOST} OR number::text = ANY(%(keys)s)"  # noqa: S608 - constants
+_KEYED: Final = ("object", "upload", "doomed", "deleting")
 _RIGHT: Final = {
     ("blob", "size"): "UPDATE blob SET size = 0 WHERE digest = ANY(%(keys)s)",
     ("diff", "size"): "UPDATE diff SET size = 0 WHERE id = ANY(%(keys)s)",
@@ -47,6 +48,9 @@ _RIGHT: Final = {
     ("reference", "image"): f"DELETE FROM reference WHERE {NO_DIGEST.format('image')}",  # noqa: S608 - constants
     ("top", "digest"): f"DELETE FROM top WHERE {NO_DIGEST.format('digest')}",  # noqa: S608 - constants
     ("doomed", "size"): "UPDATE doomed SET size = 0 WHERE key = ANY(%(keys)s)",
+    # Which blob an object holds its bytes say, see `ObjectsRepair.sweep`.
+    ("object", "name"): "DELETE FROM object WHERE key = ANY(%(keys)s)",
+    **{(table, "key"): f"DELETE FROM {table} WHERE key = ANY(%(keys)s)" for table in _KEYED},  # noqa: S608 - constants
     ("store", "last_event"): f"""UPDATE store SET last_event = greatest(
         CASE WHEN last_event BETWEEN 0 AND {MOST} THEN last_event END, (SELECT max(number) FROM event), 0)""",  # noqa: S608 - a constant
     ("store", "ttl"): f"UPDATE store SET ttl = {TTL}",  # noqa: S608 - a constant

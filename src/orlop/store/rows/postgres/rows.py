@@ -195,13 +195,17 @@ class PostgresRows(PostgresContentRows):
         )
         return [reference_row(row, self.place) for row in found]
 
-    def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
+    def references(
+        self, image: Digest | None = None, name: str | None = None, *, most: int | None = None
+    ) -> list[ReferenceRow]:
         """Return all references, or those of an image or of a repository, sorted."""
         tests = ["image = %(image)s"] if image is not None else []
         if name is not None:
             tests.append("name = %(name)s")
         where = f" WHERE {' AND '.join(tests)}" if tests else ""
-        found = self.rows(f"{_REFERENCE_ROW}{where} ORDER BY name, suffix", {"image": str(image), "name": name})
+        limit = "" if most is None else " LIMIT %(most)s"
+        values = {"image": str(image), "name": name, "most": most}
+        found = self.rows(f"{_REFERENCE_ROW}{where} ORDER BY name, suffix{limit}", values)
         return [reference_row(row, self.place) for row in found]
 
     def put_reference(self, row: ReferenceRow) -> None:

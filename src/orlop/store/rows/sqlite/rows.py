@@ -192,9 +192,12 @@ class SQLiteRows(SQLiteContentRows):
         row = self._run("SELECT * FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).fetchone()
         return None if row is None else reference_row(row)
 
-    def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
+    def references(
+        self, image: Digest | None = None, name: str | None = None, *, most: int | None = None
+    ) -> list[ReferenceRow]:
         """Return all references, or those of an image or of a repository, sorted."""
-        tests, values = [], []
+        tests: list[str] = []
+        values: list[str | int] = []
         if image is not None:
             tests.append("image = ?")
             values.append(str(image))
@@ -202,7 +205,9 @@ class SQLiteRows(SQLiteContentRows):
             tests.append("name = ?")
             values.append(name)
         where = f" WHERE {' AND '.join(tests)}" if tests else ""
-        found = self._run(f"SELECT * FROM reference{where} ORDER BY name, suffix", values)  # noqa: S608 - constants
+        # A negative limit lets all through.
+        values.append(-1 if most is None else most)
+        found = self._run(f"SELECT * FROM reference{where} ORDER BY name, suffix LIMIT ?", values)  # noqa: S608 - constants
         return [reference_row(row) for row in found]
 
     def put_reference(self, row: ReferenceRow) -> None:

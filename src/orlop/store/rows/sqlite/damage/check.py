@@ -10,6 +10,7 @@ from orlop.model.regex import regex
 from orlop.store.rows.judging import (
     chain_problem,
     image_problem,
+    is_lost_name,
     loops_of,
     manifest_problem,
     name_problem,
@@ -240,7 +241,7 @@ def _structure(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     known = {one.subject for one in invalid}
     for kind, statement, sentence in _STATEMENTS:
         for (subject,) in _typed(connection.execute(statement), _TEXT):
-            if subject not in known:
+            if subject not in known and (kind != "name-lost" or is_lost_name(subject)):
                 yield RowProblem(kind, subject, sentence.format(subject))
     yield from _loops(connection)
 
