@@ -18,7 +18,7 @@ from orlop.store.rows.judging import chain_of, chain_problem, digest_of
 from orlop.store.rows.values import damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from orlop.store.rows.going import Going
 
@@ -31,15 +31,20 @@ _ESCAPED: Final = re.compile(rb"\\u00(?:3[0-9aA]|[67])")
 def mentioned(document: bytes) -> set[str]:
     """Return every digest that a document mentions, and `ANYTHING` where it may mention others."""
     found = {one.decode() for one in _DIGEST.findall(document)}
-    if b"\\u00" in document and _ESCAPED.search(document):
+    if _has_escapes(document):
         found.add(ANYTHING)
     return found
 
 
-def mentions_any(document: bytes, digests: set[str]) -> bool:
-    """Return whether a document may name any of some digests. One that does not is seen quickly not to."""
-    found = mentioned(document)
-    return ANYTHING in found or not found.isdisjoint(digests)
+def mentions_any(digests: set[str]) -> Callable[[bytes], bool]:
+    """Return what tells quickly whether a document mentions any of some digests, or may mention them."""
+    sought = frozenset(digest.encode() for digest in digests)
+    return lambda document: not sought.isdisjoint(_DIGEST.findall(document)) or _has_escapes(document)
+
+
+def _has_escapes(document: bytes) -> bool:
+    """Return whether letters or digits of digests may be written as escapes: others, as of an ampersand, are common."""
+    return b"\\u00" in document and _ESCAPED.search(document) is not None
 
 
 def lowest_chains(going: Going, place: str) -> dict[str, tuple[str | None, str]]:

@@ -1,8 +1,8 @@
-"""Indexes of what configs and manifests mention, so that a removal finds those that name what is to go.
+"""Indexes of what configs and manifests mention, by which a removal finds what still needs something.
 
 Their bytes are hashed: what an intact one names is needed, whatever rows between say. To read all of them over a
 network would cost each removal as much as there are images. So the server keeps an index of the digests in each. It
-is made of the bytes alone, by a function: who changes rows past orlop does not change what it says.
+follows from the bytes alone, by a function. A change of other rows past orlop does not change what it says.
 
 What is found by it is read, and judged by `naming`, since a label or an annotation may mention a digest as well.
 """
@@ -21,13 +21,13 @@ CREATE FUNCTION mentioned(document bytea) RETURNS text[] LANGUAGE sql IMMUTABLE 
             (VALUES ('sha256:', 64), ('sha384:', 96), ('sha512:', 128)) AS known (kind, digits),
             unnest(string_to_array(whole, kind)) AS part
         WHERE length(left(part, digits)) = digits AND ltrim(left(part, digits), '0123456789abcdef') = ''
-        UNION ALL SELECT '{ANYTHING}' FROM said WHERE strpos(whole, escape) > 0 AND EXISTS (
-            SELECT 1 FROM unnest(string_to_array(whole, escape)) AS part
-            WHERE left(part, 1) IN ('6', '7')
-                OR left(part, 1) = '3' AND strpos('0123456789aA', substr(part, 2, 1)) > 0 AND length(part) > 1)) $$;
+        UNION ALL SELECT '{ANYTHING}' FROM said WHERE strpos(whole, escape) > 0 AND (
+            strpos(whole, escape || '6') > 0 OR strpos(whole, escape || '7') > 0 OR EXISTS (
+                SELECT 1 FROM unnest(string_to_array(whole, escape || '3')) WITH ORDINALITY AS found (part, number)
+                WHERE number > 1 AND left(part, 1) <> '' AND strpos('0123456789aA', left(part, 1)) > 0))) $$;
 GRANT EXECUTE ON FUNCTION mentioned(bytea) TO PUBLIC;
 """  # noqa: S608 - constants
-"""The function, which does what `naming.mentioned` does. Who writes a row runs it.
+"""The function, which does what `naming.mentioned` does. A process that writes a row runs it.
 
 Its costs are those that make the server use the indexes, however few rows there are. In the text of ``escape`` the
 server writes each backslash twice.

@@ -93,6 +93,7 @@ def require_unneeded(going: Going, connection: sqlite3.Connection) -> None:
 def _require_no_image(going: Going, connection: sqlite3.Connection) -> None:
     """Read every image, at once for all that goes."""
     needs = going.contents | {diff for _, diff in lowest_chains(going, _FILE).values()}
+    mentions = mentions_any(needs)
     columns = "id, chain, config" if going.chains or going.contents else "id, NULL, NULL"
     for image, chain, config in connection.execute(f"SELECT {columns} FROM {itself('image')}"):  # noqa: S608 - constants
         if image in going.images:
@@ -100,7 +101,7 @@ def _require_no_image(going: Going, connection: sqlite3.Connection) -> None:
         if chain in going.chains:
             _refuse("layer", chain, f"the image {image}")
         # Most configs name nothing of it, which is seen without parsing them.
-        if needs and mentions_any(config, needs):
+        if needs and mentions(config):
             named = named_by_config(going, image, config)
             if named is not None:
                 _refuse("content" if named in going.contents else "layer", named, f"the image {image}")
@@ -111,8 +112,9 @@ def _require_no_manifest(going: Going, connection: sqlite3.Connection) -> None:
     needs = going.blobs | (going.manifests - going.taken)
     if not needs:
         return
+    mentions = mentions_any(needs)
     for digest, content in connection.execute(f"SELECT digest, content FROM {itself('manifest')}"):  # noqa: S608 - constants
-        if mentions_any(content, needs):
+        if mentions(content):
             named = named_by_manifest(going, digest, content)
             if named is not None:
                 _refuse("blob" if named in going.blobs else "manifest", named, f"the manifest {digest}")
