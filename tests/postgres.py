@@ -59,6 +59,7 @@ _BACK: Final = {
     4: "DROP INDEX upload_name; ALTER TABLE upload DROP COLUMN name",
     5: """DROP FUNCTION mark_reference, mark_top, mark_names_of_image, mark_names_of_manifest CASCADE;
         ALTER TABLE reference DROP COLUMN lost; ALTER TABLE top DROP COLUMN lost""",
+    6: "DROP FUNCTION mentioned CASCADE",
 }
 """For each version what makes it of the next one, as far as its rows can tell."""
 

@@ -78,6 +78,21 @@ CHANGED: dict[str, tuple[str, str]] = {
         "the constraint few of the table event is not of this version",
     ),
     "no index": ("DROP INDEX reference_lost", "the index reference_lost of the table reference is missing"),
+    "no function of documents": ("DROP FUNCTION mentioned CASCADE", "the function mentioned is missing"),
+    "a function that finds nothing": (
+        """CREATE OR REPLACE FUNCTION mentioned(document bytea) RETURNS text[] LANGUAGE sql IMMUTABLE
+        AS $$ SELECT '{}'::text[] $$""",
+        "the function mentioned is not what this version makes",
+    ),
+    "a function of another type": (
+        """DROP FUNCTION mentioned CASCADE;
+        CREATE FUNCTION mentioned(document bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '' $$""",
+        "the function mentioned is not what this version makes",
+    ),
+    "no index of what is mentioned": (
+        "DROP INDEX image_mentions",
+        "the index image_mentions of the table image is missing",
+    ),
     "an index that does not count": (
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'edge_child'::regclass",
         "the index edge_child of the table edge is not what this version makes",
@@ -262,6 +277,19 @@ def test_the_schema_of_a_store_of_any_age_is_right(version: int) -> None:
             sql(url, change)
         assert metadata.problems(verify=True) == []
         metadata.require_sound()
+
+
+def test_what_another_function_indexed_is_indexed_again() -> None:
+    url = database()
+    with opened(url) as metadata:
+        sql(url, CHANGED["a function that finds nothing"][0])
+        digest = f"sha256:{'5' * 64}"
+        sql(url, "INSERT INTO image VALUES ('one', %s, NULL, 1, 1)", f'"{digest}"'.encode())
+        asked = """SELECT id FROM image WHERE mentioned(config) COLLATE "C" @> ARRAY[%s]"""
+        assert sql(url, asked, digest) == []
+        with metadata.write():
+            metadata.mender().put_shape_right()
+        assert sql(url, asked, digest) == [("one",)]
 
 
 def test_who_does_not_own_the_tables_finds_what_is_wrong() -> None:

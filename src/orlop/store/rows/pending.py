@@ -64,8 +64,10 @@ class PendingRows(WritableRows):
         diffs: list[DiffID] = []
         current: ChainID | None = chain_id
         while current is not None and (row := self._drop_chain(current)) is not None:
-            self._going().chains.add(str(current))
-            self._going().leased.add(str(current))
+            going, parent = self._going(), None if row.parent is None else str(row.parent)
+            going.chains.add(str(current))
+            going.stood[str(current)] = (parent, str(row.diff_id))
+            going.leased.add(str(current))
             gone.append(row)
             freed = self.prune_diff(row.diff_id)
             if freed is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orlop.model.digest import Digest, ImageID
 from orlop.store.rows.edges import edges_of
+from orlop.store.rows.naming import require_known_subject
 from orlop.store.rows.postgres.passing import PassingRows, columns_of, digests_of
 from orlop.store.rows.postgres.tables import (
     ALL_NEAR,
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 _EDGE = "SELECT parent, role, position, child, media_type, size FROM edge"
 _TOP = "SELECT name, suffix, digest, updated FROM top"
 _IS_MEANT = "SELECT EXISTS (SELECT 1 FROM top WHERE digest = %s)"
+_REFERRING = """SELECT digest, content, ARRAY(
+    SELECT child FROM edge WHERE edge.parent = manifest.digest AND role = 'subject')
+    FROM manifest WHERE digest = ANY(%s)"""
+_BATCH = 64
+"""Documents that are in memory at once."""
 _DELETE_TOPS = """WITH gone AS (DELETE FROM top USING unnest(%s::text[], %s::text[]) AS one (name, suffix)
         WHERE top.name = one.name AND top.suffix = one.suffix RETURNING digest),
     each AS (SELECT digest, count(*) AS names FROM gone GROUP BY digest)
@@ -229,7 +235,9 @@ class PostgresContentRows(PassingRows):
         )
         near = self.rows(ALL_NEAR, {"starts": left})
         own = [one for (one,) in mine]
-        self._delete_manifests([*own, *self._speaking_of(own, left)])
+        taken = [*own, *self._speaking_of(own, left)]
+        self._delete_manifests(taken)
+        self._going().taken.update(taken)
         self._prune_near([one for (one,) in near])
 
     def _speaking_of(self, mine: Sequence[str], left: Sequence[str]) -> list[str]:
@@ -252,7 +260,16 @@ class PostgresContentRows(PassingRows):
     def _prune_near(self, digests: Iterable[str]) -> None:
         """Forget those of these manifests, and of all below them and about them, that nothing reaches any more."""
         if starts := sorted(set(digests)):
-            self._delete_manifests([digest for (digest,) in self.rows(UNREACHED_NEAR, {"starts": starts})])
+            self._forget_unreached(starts)
+
+    def _forget_unreached(self, starts: Sequence[str]) -> list[str]:
+        """Forget those of some manifests, and of all near them, that nothing reaches, and return them."""
+        found = sorted(digest for (digest,) in self.rows(UNREACHED_NEAR, {"starts": starts}))
+        for start in range(0, len(found), _BATCH):
+            for digest, content, subjects in self.rows(_REFERRING, (found[start : start + _BATCH],)):
+                require_known_subject(digest, bytes(content), subjects, self.place)
+        self._delete_manifests(found)
+        return found
 
     def _delete_manifests(self, digests: Sequence[str]) -> None:
         if not digests:
@@ -284,10 +301,7 @@ class PostgresContentRows(PassingRows):
 
     def forget_manifests(self, digests: Iterable[Digest]) -> list[Digest]:
         """Forget manifests and indexes, and what they lead to, that nothing reaches."""
-        found = self.rows(UNREACHED_NEAR, {"starts": sorted(set(map(str, digests)))})
-        gone = sorted(digests_of(Digest, found))
-        self._delete_manifests([str(digest) for digest in gone])
-        return gone
+        return [Digest.unchecked(one) for one in self._forget_unreached(sorted(set(map(str, digests))))]
 
     def forget_blobs(self, digests: Iterable[Digest]) -> list[Digest]:
         """Forget stored bytes that nothing needs."""

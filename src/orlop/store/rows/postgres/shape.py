@@ -19,6 +19,7 @@ from psycopg import sql
 
 from orlop.model.tuples import NamedTuple
 from orlop.store.rows.postgres.lost_marks import TRIGGERS
+from orlop.store.rows.postgres.mentions import AGAIN, INDEXES, MENTIONED
 from orlop.store.rows.postgres.tables import SCHEMA, TABLES
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _ADDED: Final = re.compile(r"ALTER TABLE (\w+) ADD COLUMN ([^;]*);")
 _INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+) ON (\w+) [^;]*")
 _TRIGGER: Final = re.compile(r"CREATE TRIGGER (\w+) ([^;]*?) ON (\w+)\s([^;]*)EXECUTE FUNCTION (\w+)")
 _FUNCTION: Final = re.compile(r"FUNCTION (\w+)\(\) RETURNS trigger LANGUAGE plpgsql AS \$\$(.*?)\$\$", re.DOTALL)
+_QUERY: Final = re.compile(r"FUNCTION (\w+)\(document bytea\) .*? AS \$\$(.*?)\$\$", re.DOTALL)
 _COLUMN: Final = re.compile(r'(\w+) (double precision|\w+)( COLLATE "C")?')
 _REFERENCES: Final = re.compile(r"REFERENCES \w+ \(\w+\)(?: ON DELETE CASCADE)?")
 _CHECKED: Final = re.compile(r"CHECK \(\w+\)")
@@ -82,13 +84,16 @@ _FOUND: Final = {
             CASE WHEN tgenabled <> 'A' THEN 'off' END, CASE WHEN tgqual IS NOT NULL THEN 'sometimes' END)
         FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid
         WHERE NOT tgisinternal AND {_OURS}""",  # noqa: S608 - as above
+    "function": """SELECT '', proname, concat_ws(' ', provolatile, md5(prosrc)) FROM pg_proc
+        WHERE pronargs = 1 AND proargtypes[0] = 'bytea'::regtype
+        AND pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'orlop')""",
     "rule": f"""SELECT relname, rulename, '' FROM pg_rewrite JOIN pg_class ON pg_class.oid = ev_class
         WHERE relkind = 'r' AND {_OURS}""",  # noqa: S608 - as above
     "links": f"""SELECT DISTINCT relname, '', 'off' FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
         WHERE tgisinternal AND tgenabled NOT IN ('O', 'A') AND {_OURS}""",  # noqa: S608 - as above
 }
 """For each kind of thing what asks for all of them: the table, the name, and what there is to say of it."""
-_LYING_ABOUT: Final = frozenset(("table", "column", "default", "index"))
+_LYING_ABOUT: Final = frozenset(("table", "column", "default", "index", "function"))
 """What changes no answer and no write where somebody else has made it, but for an index that forbids rows."""
 _SPELLED: Final = frozenset(("default", "constraint", "index"))
 """What is compared as statements, however these are spelled."""
@@ -98,6 +103,8 @@ _TABLE_STATES: Final = {
     "row security": "ALTER TABLE {} DISABLE ROW LEVEL SECURITY",
 }
 """What a table can be, and what ends that."""
+_OF_FUNCTION: Final = frozenset(name for name, _ in _INDEX.findall(INDEXES))
+"""The indexes that are made again with their function."""
 _NOTHING: Final = {
     "text": "''",
     "bytea": "''",
@@ -125,7 +132,7 @@ class ShapeFault(NamedTuple):
     @property
     def subject(self) -> str:
         """What the fault is about."""
-        return f"{self.table}.{self.name}" if self.name else self.table
+        return ".".join(filter(None, (self.table, self.name)))
 
     @property
     def message(self) -> str:
@@ -137,7 +144,8 @@ class ShapeFault(NamedTuple):
         if self.kind == "heir":
             return f"the table {self.table} counts the rows of {self.state}.{self.name} as its own"
         kind = "default of the column" if self.kind == "default" else self.kind
-        called = f"{kind} {self.name or self.table}{f' of the table {self.table}' if self.name else ''}"
+        of = f" of the table {self.table}" if self.name and self.table else ""
+        called = f"{kind} {self.name or self.table}{of}"
         if self.what == "missing":
             return f"the {called} is missing"
         if self.what == "changed":
@@ -163,6 +171,8 @@ def _laid_out() -> Mapping[Place, tuple[str, str]]:
         bits = sum(bit for word, bit in _TRIGGER_BITS.items() if word in f"{when} {each}")
         source = md5(sources[function].encode(), usedforsecurity=False).hexdigest()
         made["trigger", table, name] = (f"{bits} {function} {source}{of and f' {column}'}", "")
+    for name, query in _QUERY.findall(MENTIONED):
+        made["function", "", name] = (f"i {md5(query.encode(), usedforsecurity=False).hexdigest()}", "")
     return made
 
 
@@ -261,10 +271,12 @@ def mending(faults: Iterable[ShapeFault]) -> list[sql.Composable]:
     Those of which somebody has to know what was lost have none.
     """
     order = (*(table for kind, table, _ in LAID_OUT if kind == "table"),)
-    first = ("rule", "trigger", "heir", "table", "links", "column", "default", "constraint", "index")
+    first = ("function", "rule", "trigger", "heir", "table", "links", "column", "default", "constraint", "index")
     # Keys are there before what leads to them, and tables are logged before those that lead to them.
+    given = list(faults)
+    has_function = any(one.kind == "function" for one in given)
     known = sorted(
-        faults,
+        (one for one in given if not (has_function and one.name in _OF_FUNCTION)),
         key=lambda one: (
             first.index(one.kind),
             "FOREIGN KEY" in _made_by(one),
@@ -274,6 +286,8 @@ def mending(faults: Iterable[ShapeFault]) -> list[sql.Composable]:
     found = [statement for one in known if (statement := _statement(one)) is not None]
     if any(one.kind in {"trigger", "links"} and one.what != "foreign" for one in known):
         found.append(sql.SQL(TRIGGERS))
+    if has_function:
+        found.append(sql.SQL(AGAIN))
     return found
 
 

@@ -11,9 +11,10 @@ from typing import Final
 
 from orlop.store.rows.content import ELSEWHERE, LISTED
 from orlop.store.rows.postgres.lost_marks import HAS_MARKS, MARKS
+from orlop.store.rows.postgres.mentions import MENTIONS
 
 SCHEMA: Final = "orlop"
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """Kept in ``store.version``; a store of a higher one is left alone."""
 
 IS_TTL: Final = "ttl BETWEEN 0.001 AND 1e6"
@@ -95,6 +96,7 @@ CREATE TABLE deleting (
 {_DUE};
 {_COMMITTED};
 {MARKS}
+{MENTIONS}
 """
 """The statements that make all tables of the current version, in a schema that is empty."""
 
@@ -104,6 +106,7 @@ STEPS: Final[dict[int, str]] = {
     3: _DUE,
     4: f"ALTER TABLE upload ADD COLUMN name {KEY} DEFAULT ''; {_CLAIMS}",
     5: MARKS,
+    6: MENTIONS,
 }
 """For each older version the statements that make the next one of it. One that is released never changes."""
 

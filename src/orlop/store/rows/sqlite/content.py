@@ -265,7 +265,9 @@ class SQLiteContentRows(PassingRows):
             AND parent NOT IN (SELECT digest FROM lease)"""
         mine = [one for one in left if self._run(own, (one, image)).fetchone()]
         near = digests_of(Digest, self._run(_ALL_NEAR, (plain_json.dumps(left),)).fetchall())
-        self._delete_manifests([*mine, *self._speaking_of(mine, left)])
+        taken = [*mine, *self._speaking_of(mine, left)]
+        self._delete_manifests(taken)
+        self._going().taken.update(taken)
         self._prune_near(map(str, near))
 
     def _speaking_of(self, mine: Iterable[str], left: Iterable[str]) -> list[str]:
@@ -292,7 +294,16 @@ class SQLiteContentRows(PassingRows):
         if starts := sorted(set(digests)):
             found = self._run(_UNREACHED_NEAR, (plain_json.dumps(starts),)).fetchall()
             if found and not self._may_be_of_lost():
-                self._delete_manifests([text("manifest", digest) for (digest,) in found])
+                self._forget_unreached([text("manifest", digest) for (digest,) in found])
+
+    def _forget_unreached(self, digests: list[str]) -> None:
+        from orlop.store.rows.naming import require_known_subject  # noqa: PLC0415 - few commands remove anything
+
+        for digest in digests:
+            found = self._run("SELECT content FROM manifest WHERE digest = ?", (digest,)).fetchone()
+            subjects = self._run("SELECT child FROM edge WHERE parent = ? AND role = 'subject'", (digest,)).fetchall()
+            require_known_subject(digest, found[0], [subject for (subject,) in subjects], "metadata.db")
+        self._delete_manifests(digests)
 
     def _may_be_of_lost(self) -> bool:
         """Return whether what nothing needs may belong to what a name means that has lost its row.
@@ -333,7 +344,7 @@ class SQLiteContentRows(PassingRows):
         """Forget manifests and indexes, and what they lead to, that nothing reaches."""
         found = self._run(_UNREACHED_NEAR, (plain_json.dumps(sorted(map(str, digests))),)).fetchall()
         gone = sorted(digests_of(Digest, found))
-        self._delete_manifests(map(str, gone))
+        self._forget_unreached([str(digest) for digest in gone])
         return gone
 
     def forget_blobs(self, digests: Iterable[Digest]) -> list[Digest]:

@@ -7,7 +7,8 @@ beginning to its end, once for a write, however many things go in it:
 
 - No row may lead to a layer, a content, a blob or a manifest that goes, nor may any of them still be there itself. That
   includes leases.
-- The configs are read, too: they are hashed, so what an intact one names is needed, whatever the rows between say.
+- Configs, manifests and indexes are read, too: they are hashed, so what an intact one names is needed, whatever the
+  rows between say.
 - Of the names and the children of an image that goes, the table and its index must say the same: whether the image may
   go was asked of the index.
 
@@ -16,13 +17,11 @@ A write in which nothing goes asks nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.errors import InvalidInput
-from orlop.store.rows.image_facts import diff_ids_of
 from orlop.store.rows.metadata import EVERYTHING
+from orlop.store.rows.naming import lowest_chains, mentions_any, named_by_config, named_by_manifest
 from orlop.store.rows.sqlite.tables import itself
 from orlop.store.rows.values import damaged
 
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from orlop.store.rows.going import Going
+
+
+_FILE: Final = "metadata.db"
 
 
 class _Link(NamedTuple):
@@ -83,12 +85,15 @@ def require_unneeded(going: Going, connection: sqlite3.Connection) -> None:
             _require_no_row(connection, link, gone)
     if going.images or going.chains or going.contents:
         _require_no_image(going, connection)
+    _require_no_manifest(going, connection)
     if going.images:
         _require_true_indexes(going, connection)
 
 
 def _require_no_image(going: Going, connection: sqlite3.Connection) -> None:
     """Read every image, at once for all that goes."""
+    needs = going.contents | {diff for _, diff in lowest_chains(going, _FILE).values()}
+    mentions = mentions_any(needs)
     columns = "id, chain, config" if going.chains or going.contents else "id, NULL, NULL"
     for image, chain, config in connection.execute(f"SELECT {columns} FROM {itself('image')}"):  # noqa: S608 - constants
         if image in going.images:
@@ -96,10 +101,23 @@ def _require_no_image(going: Going, connection: sqlite3.Connection) -> None:
         if chain in going.chains:
             _refuse("layer", chain, f"the image {image}")
         # Most configs name nothing of it, which is seen without parsing them.
-        if going.contents and not going.contents.isdisjoint(_mentioned(config)):
-            named = going.contents.intersection(_named(image, config))
-            if named:
-                _refuse("content", min(named), f"the image {image}")
+        if needs and mentions(config):
+            named = named_by_config(going, image, config)
+            if named is not None:
+                _refuse("content" if named in going.contents else "layer", named, f"the image {image}")
+
+
+def _require_no_manifest(going: Going, connection: sqlite3.Connection) -> None:
+    """Read every manifest and index, at once for all that goes."""
+    needs = going.blobs | (going.manifests - going.taken)
+    if not needs:
+        return
+    mentions = mentions_any(needs)
+    for digest, content in connection.execute(f"SELECT digest, content FROM {itself('manifest')}"):  # noqa: S608 - constants
+        if mentions(content):
+            named = named_by_manifest(going, digest, content)
+            if named is not None:
+                _refuse("blob" if named in going.blobs else "manifest", named, f"the manifest {digest}")
 
 
 def _require_true_indexes(going: Going, connection: sqlite3.Connection) -> None:
@@ -122,19 +140,5 @@ def _require_no_row(connection: sqlite3.Connection, link: _Link, gone: set[str])
         _refuse(link.what, found[0], f"a row of the table {link.table}")
 
 
-def _mentioned(config: bytes) -> set[str]:
-    return {f"sha256:{part[:64].decode('ascii', 'replace')}" for part in config.split(b"sha256:")[1:]}
-
-
-def _named(image: str, config: bytes) -> set[str]:
-    """Return the contents that an image needs by its config; of one that is damaged, all that it mentions."""
-    try:
-        return {str(diff_id) for diff_id in diff_ids_of(config)}
-    except InvalidInput:
-        # Bytes that are kept under their digest and are not images need nothing.
-        intact = image == f"sha256:{hashlib.sha256(config).hexdigest()}"
-        return set() if intact else _mentioned(config)
-
-
 def _refuse(what: str, digest: str, who: str) -> NoReturn:
-    raise damaged("metadata.db", f"the {what} {digest} was to go, but {who} needs it")
+    raise damaged(_FILE, f"the {what} {digest} was to go, but {who} needs it")
