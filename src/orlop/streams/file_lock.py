@@ -90,8 +90,9 @@ class FileLock(Single):
             self.abandon()
 
     def __del__(self) -> None:
-        # A signal may have come before its holder could release it.
-        self.release()
+        # A signal may have come before its holder could release it; one that comes here would be lost.
+        if self._descriptor >= 0:
+            self.release()
 
     def abandon(self) -> None:
         """Release the descriptor and leave the lock to the other holders of a copy of it."""
