@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import weakref
 from contextlib import suppress
 
@@ -14,6 +15,7 @@ from orlop.streams.interruption import may_be_interrupted, not_inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -89,9 +91,11 @@ class FileLock(Single):
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self.abandon()
 
-    def __del__(self) -> None:
-        # A signal may have come before its holder could release it.
-        self.release()
+    def __del__(self, is_at_end: Callable[[], bool] = sys.is_finalizing) -> None:
+        # A signal may have come before its holder could release it; one that comes here would be lost. As the
+        # interpreter takes itself apart, this module has nothing left, and the system releases all.
+        if self._descriptor >= 0 and not is_at_end():
+            self.release()
 
     def abandon(self) -> None:
         """Release the descriptor and leave the lock to the other holders of a copy of it."""

@@ -72,8 +72,18 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
     """Connects to the server of a connection within some seconds. Raises the errors of psycopg."""
 
     def wait(self, gen: Generator[Any, Any, V], *args: Any, **options: Any) -> V:
-        """Return what an operation on the connection yields at its end. psycopg calls it for each."""
-        return super().wait(self._watched(gen), *args, **options)
+        """Return what an operation on the connection yields at its end. psycopg calls it for each.
+
+        Whatever interrupts it closes the connection, on which an answer is still to come. psycopg would try to go on
+        with it, and raise what becomes of that in place of the signal.
+        """
+        try:
+            return super().wait(self._watched(gen), *args, **options)
+        except psycopg.Error:
+            raise
+        except BaseException:
+            self.close()
+            raise
 
     def _watched(self, gen: Generator[Any, Any, V]) -> Generator[Any, Any, V]:
         """Run an operation; it is told what is ready, and from time to time that nothing is."""
