@@ -151,6 +151,15 @@ class SQLiteContentRows(PassingRows):
         """Return the edges that lead to some content."""
         return self._edges("SELECT * FROM edge WHERE child = ? ORDER BY parent, role, position", child)
 
+    def referring(self, subject: Digest, *, after: str, most: int) -> list[Digest]:
+        """Return the manifests and indexes with this subject, as far as they are asked for."""
+        found = self._run(
+            """SELECT DISTINCT parent FROM edge WHERE child = ? AND role = 'subject' AND parent > ?
+            ORDER BY parent LIMIT ?""",
+            (str(subject), after, most),
+        )
+        return [Digest.unchecked(text("edge", parent)) for (parent,) in found]
+
     def _edges(self, statement: str, digest: Digest) -> list[EdgeRow]:
         return [edge_row(row) for row in self._run(statement, (str(digest),))]
 
