@@ -31,6 +31,7 @@ class Fault(Enum):
     UNREAD = "closed in the middle of what is sent"
     UNANSWERED = "done, but closed without an answer"
     TORN = "closed in the middle of the answer"
+    HEADLESS = "closed in the middle of the answer's head"
     SLOW = "answered in small pieces"
 
 
@@ -110,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
         elif fault is Fault.TORN:
             self._answer(status, answered, content, until=len(content) // 2)
+            self._hang_up()
+        elif fault is Fault.HEADLESS:
+            self.wfile.write(f"HTTP/1.1 {status} OK\r\nContent-Type: {answered.get('Content-Type')}\r\n".encode())
             self._hang_up()
         else:
             self._answer(status, answered, content, is_slow=fault is Fault.SLOW)

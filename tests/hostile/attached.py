@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -11,17 +12,21 @@ from orlop.intake.beside_images import Top, with_artifacts
 from orlop.intake.platforms import chosen
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
+from orlop.service.hosted.registry import HostedRegistry
+from orlop.service.hosted.repository import Hosts
+from orlop.store.rows.metadata import ManifestRow, TopRow
 from tests.hostile.growth import Growing, opened
 from tests.unit.artifacts import chart, signature
-from tests.unit.layouts import Layout, named
+from tests.unit.layouts import MANIFEST, Layout, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from orlop.service.image_service import ImageService
 
 NAME: Final = "example/app:1"
+HOST: Final = "localhost:5000"
 
 
 def referred_to(count: int) -> Layout:
@@ -50,6 +55,32 @@ def kept(
         images = opened(folder)
         images.load(io.BytesIO(make(count).pack()))
         return partial(work, images, folder)
+
+    return prepare
+
+
+def paged(
+    work: Callable[[HostedRegistry, str], Sequence[str]], *, tags: bool
+) -> Callable[[int, Path], Callable[[], object]]:
+    """Go through very many tags, or repositories with one each, of a registry, page by page."""
+
+    def prepare(count: int, folder: Path) -> Callable[[], object]:
+        images = opened(folder)
+        registry = HostedRegistry(images.store, Hosts((HOST,)))
+        raw = json.dumps({"schemaVersion": 2, "artifactType": "a/b", "layers": []}).encode()
+        with images.store.metadata.write() as rows:
+            rows.put_manifest(ManifestRow(Digest.of(raw), MANIFEST, raw), [])
+            for number in range(count):
+                name, tag = ("", f":{number}") if tags else (f"{number}", ":1")
+                rows.put_top(TopRow(f"{HOST}/a{name}", tag, Digest.of(raw), 1))
+
+        def run() -> None:
+            after, number = "", 0
+            while page := work(registry, after):
+                after, number = page[-1], number + len(page)
+            assert number == count
+
+        return run
 
     return prepare
 
@@ -84,6 +115,16 @@ def entries_of_one(count: int, _: Path) -> Callable[[], object]:
 
 ATTACHED: Final = (
     Growing("entries of a layout for one manifest", 3000, entries_of_one),
+    Growing(
+        "pages of tags",
+        4000,
+        paged(lambda registry, after: registry.tags(registry.repository("a"), after=after, most=20), tags=True),
+    ),
+    Growing(
+        "pages of repositories",
+        4000,
+        paged(lambda registry, after: registry.repositories(HOST, after=after, most=20), tags=False),
+    ),
     Growing("signatures that are looked at", 150, kept(referred_to, seen)),
     Growing("signatures that are saved", 150, kept(referred_to, saved)),
     Growing("signatures that go", 150, kept(referred_to, gone)),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 import orlop
-from orlop.errors import DigestMismatch, NotSupported, OrlopError, StoreInUse, TargetExists
+from orlop.errors import DatabaseDamaged, DigestMismatch, NotSupported, OrlopError, StoreInUse, TargetExists
 from orlop.store.opening import open_store
 from orlop.store.place.transfer import Transfer, fingerprint
 from tests.elsewhere import install
@@ -110,6 +112,31 @@ def test_damage_in_the_source_ends_a_copy_before_anything_has_a_name(source: Pat
     with pytest.raises(DigestMismatch):
         orlop.stores.copy(URL, OTHER)
     with orlop.open(OTHER) as images:
+        assert list(images.images(all=True)) == []
+
+
+@pytest.mark.parametrize(
+    "change", ["content_size = content_size + 1", "entries = entries + 1", "size = size + 1", "partial = 'why'"]
+)
+@pytest.mark.usefixtures("elsewhere")
+def test_a_layer_whose_row_is_not_what_its_table_says_ends_a_copy(source: Path, change: str) -> None:
+    with open_store(source, create=False) as store, store.metadata.read() as rows:
+        diff = max(rows.diff_ids(), key=str)
+    with closing(sqlite3.connect(source / "metadata.db")) as database, database:
+        assert (
+            database.execute(f"UPDATE diff SET {change} WHERE id = ? AND partial IS NULL", (str(diff),)).rowcount == 1
+        )
+        if "content" in change:
+            above = (
+                "SELECT id FROM chain WHERE diff = ? UNION SELECT chain.id FROM chain JOIN above ON parent = above.id"
+            )
+            database.execute(
+                f"WITH RECURSIVE above (id) AS ({above}) UPDATE chain SET size = size + 1 WHERE id IN above",
+                (str(diff),),
+            )
+    with pytest.raises(DatabaseDamaged, match=f"what it says of the layer {diff} is not what its table"):
+        orlop.stores.copy(source, URL)
+    with orlop.open(URL) as images:
         assert list(images.images(all=True)) == []
 
 

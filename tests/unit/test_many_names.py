@@ -181,6 +181,19 @@ def test_only_the_first_names_are_returned_where_few_are_asked_for(rows_of: Meta
         assert [row.name for row in rows.references(most=9)] == ["a", "b", "b", "b", "c"]
 
 
+def test_what_refers_to_something_is_returned_in_parts(rows_of: Metadata) -> None:
+    subject = {"digest": str(ARTIFACT.digest), "mediaType": ARTIFACT.media_type, "size": 2}
+    made = [json.dumps(json.loads(_RAW) | {"subject": subject, "n": number}).encode() for number in range(5)]
+    digests = sorted(Digest.of(raw) for raw in made)
+    with rows_of.write() as rows:
+        for raw in made:
+            rows.put_manifest(ManifestRow(Digest.of(raw), ARTIFACT.media_type, raw), [])
+            rows.put_top(TopRow(NAME, f"@{Digest.of(raw)}", Digest.of(raw), 1))
+        assert rows.referring(ARTIFACT.digest, after="", most=3) == digests[:3]
+        assert rows.referring(ARTIFACT.digest, after=str(digests[2]), most=3) == digests[3:]
+        assert rows.referring(digests[0], after="", most=3) == []
+
+
 @pytest.fixture
 def images() -> Iterator[ImageService]:
     with closing(MemoryMetadata()) as metadata, orlop.ImageService(Store(metadata, MemoryBlobStore())) as images:

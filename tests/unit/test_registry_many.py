@@ -14,12 +14,13 @@ import pytest
 import orlop
 from orlop.model.digest import Digest, ImageID
 from orlop.service.hosted import registry as hosted
+from orlop.service.hosted import repository
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
 from orlop.store.content import home_row
 from orlop.store.rows.metadata import ManifestRow, ReferenceRow, TopRow
 from orlop.store.rows.postgres.rows import PostgresRows
-from orlop.store.rows.sqlite.content import _HOLDS_MANIFEST
+from orlop.store.rows.sqlite.content import _HOLDS_MANIFEST, SQLiteContentRows
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from tests import engines
 from tests.unit.hosted import SIGNATURE, described, digest_of, hosting, written
@@ -101,6 +102,32 @@ def test_few_of_many_referrers_are_found_at_once(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(hosted, "_LOOKED_AT", 2 << 10)
         found = pages(client, target)
         assert (sum(found, []), len(found)) == (digests, 6)  # noqa: RUF017 - few
+
+
+def test_a_page_of_referrers_reads_no_more_than_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosted, "MOST_REFERRERS", 3)
+    monkeypatch.setattr(repository, "_AT_ONCE", 4)
+    read: list[object] = []
+    for name in ("edges_to", "referring"):
+        real = getattr(SQLiteContentRows, name)
+
+        def noted(*words: Any, real: Any = real, **more: Any) -> list[Any]:
+            found: list[Any] = real(*words, **more)
+            read.extend(found)
+            return found
+
+        monkeypatch.setattr(SQLiteContentRows, name, noted)
+    with orlop.open(tmp_path / "root") as images, hosting(images, tmp_path) as client:
+        manifest = client.push_image("a/b", "1")
+        digests = refer(images, client.push_artifact("a/b", described(manifest, MANIFEST)), 40)
+        target = f"/v2/a/b/referrers/{digest_of(manifest)}"
+        assert sum(pages(client, target), []) == digests  # noqa: RUF017 - few
+        for after in ("", digests[20], f"{digests[20]}%00x", "%ff", "z"):
+            read.clear()
+            answer = client.get(f"{target}?last={after}")
+            behind = [one for one in digests if one > after.partition("%")[0]]
+            assert [one["digest"] for one in answer.json["manifests"]] == ([] if after == "%ff" else behind[:3])
+            assert len(read) <= 4
 
 
 @pytest.mark.sampled(2)

@@ -49,12 +49,13 @@ def read(proxy: FaultyProxy, what: str, faults: Callable[[int], Fault | None]) -
         return READS[what](client, digest)
 
 
+@pytest.mark.parametrize("how", [Fault.TORN, Fault.HEADLESS])
 @pytest.mark.parametrize("what", READS)
-def test_a_document_that_breaks_off_is_asked_for_again(what: str, proxy: FaultyProxy):
+def test_a_document_that_breaks_off_is_asked_for_again(what: str, how: Fault, proxy: FaultyProxy):
     whole = read(proxy, what, lambda _: None)
     asked = len(proxy.asked)
     assert whole
-    assert read(proxy, what, {1: Fault.TORN, 2: Fault.TORN}.get) == whole
+    assert read(proxy, what, {1: how, 2: how}.get) == whole
     assert len(proxy.asked) == asked + 2
 
 

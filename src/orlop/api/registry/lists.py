@@ -81,7 +81,8 @@ async def referrers(asked: Asked) -> Response:
     digest = asked.digest()
     # In a query a plus stands for a space, which no type has: it was the plus of "+json".
     wanted = (asked.parameter("artifactType") or "").replace(" ", "+")
-    look = partial(asked.registry.referrers, asked.repository, digest, after=asked.parameter("last") or "")
+    after = (asked.parameter("last") or "").partition("\0")[0]
+    look = partial(asked.registry.referrers, asked.repository, digest, after=after)
     found, last = await asked.look(partial(look, wants=lambda one: not wanted or _type_of(one) == wanted))
     headers = {}
     if last:

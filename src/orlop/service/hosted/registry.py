@@ -15,7 +15,7 @@ from orlop.service.hosted.conditions import ALWAYS, meant
 from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.made import manifest_of
 from orlop.service.hosted.pushing import is_elsewhere, put_manifest
-from orlop.service.hosted.repository import Hosts, held_manifests, holders, holds_blob, holds_manifest, is_there
+from orlop.service.hosted.repository import Hosts, held_referrers, holders, holds_blob, holds_manifest, is_there
 from orlop.service.hosted.uploads import Uploads, protect
 from orlop.store.content import is_sound, node_of, sound_config, sound_manifest
 from orlop.store.rows.content import LAYER
@@ -183,9 +183,7 @@ class HostedRegistry:
         found: list[Node] = []
         left, looked, last = _REFERRERS_SIZE, 0, ""
         with self._store.metadata.read() as rows:
-            subjects = {str(edge.parent): edge.parent for edge in rows.edges_to(digest) if edge.role == "subject"}
-            behind = [one for text, one in sorted(subjects.items()) if text > after]
-            for one in held_manifests(rows, repository, behind):
+            for one in held_referrers(rows, repository, digest, after):
                 row = sound_manifest(rows, one)
                 if row is None:
                     continue

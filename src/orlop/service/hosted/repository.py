@@ -17,7 +17,7 @@ from orlop.model.reference import Reference
 from orlop.store.rows.content import CHILD, CONFIG, LAYER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from orlop.model.digest import Digest
     from orlop.store.root import Store
@@ -133,14 +133,17 @@ def holders(store: Store, rows: Rows, host: str, digest: Digest) -> list[str]:
     return sorted(key.removeprefix(f"{host}/") for key in found if key.startswith(f"{host}/"))
 
 
-def held_manifests(rows: Rows, repository: Repository, digests: Sequence[Digest]) -> Iterator[Digest]:
-    """Yield those of very many manifests and indexes that can be seen in a repository, in their order."""
-    for start in range(0, len(digests), _AT_ONCE):
-        some = digests[start : start + _AT_ONCE]
+def held_referrers(rows: Rows, repository: Repository, subject: Digest, after: str) -> Iterator[Digest]:
+    """Yield what refers to some content and can be seen in a repository, sorted, behind the text of a digest.
+
+    There may be very many, of which only those are read that are asked for.
+    """
+    while some := rows.referring(subject, after=after, most=_AT_ONCE):
         named = rows.named_manifests(repository.key, some)
         yield from (
             one for one in some if named.get(one) or (one not in named and holds_manifest(rows, repository, one))
         )
+        after = str(some[-1])
 
 
 def holds_manifest(rows: Rows, repository: Repository, digest: Digest) -> bool:

@@ -97,18 +97,18 @@ class StoreGround(Ground):
         with self._store.metadata.read() as rows:
             near: list[ReferenceRow] = []
             if reference.digest is None:
-                near = rows.references(image_id, reference.name, most=2)
+                near = rows.references(image=image_id, name=reference.name, most=2)
                 if len(near) > 1 and near[1].suffix.startswith(":"):
                     return [reference_of(row) for row in near]
-                near = rows.references(image_id, reference.name)
+                near = rows.references(image=image_id, name=reference.name)
             # Among more than those, and that one, is one elsewhere if there is any.
-            found = {*near, *rows.references(image_id, most=len(near) + 2)}
+            found = {*near, *rows.references(image=image_id, most=len(near) + 2)}
         return [reference_of(row) for row in sorted(found)]
 
     def has_names(self, image_id: ImageID) -> bool:
         """Return whether an image has a name."""
         with self._store.metadata.read() as rows:
-            return bool(rows.references(image_id, most=1))
+            return bool(rows.references(image=image_id, most=1))
 
     def untag(self, references: Sequence[Reference], image_id: ImageID, *, told: bool = True) -> None:
         """Take some of its names from an image; unless that is ``told``, without events."""
@@ -351,7 +351,7 @@ def _carried(store: Store, asked: Reference, image_id: ImageID) -> Reference:
     with store.metadata.read() as rows:
         found = rows.reference(asked.name, suffix)
         if (found is None or found.image != image_id) and asked.tag is None:
-            found = next(iter(rows.references(image_id, asked.name, most=1)), None)
+            found = next(iter(rows.references(image=image_id, name=asked.name, most=1)), None)
     return asked if found is None or found.image != image_id else reference_of(found)
 
 

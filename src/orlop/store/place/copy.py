@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput, StorageError, StoreDamaged, StoreInUse, TargetExists, TocDamaged
+from orlop.errors import StorageError, StoreDamaged, StoreInUse, TargetExists
 from orlop.store.blobs.places import blob_folders, blob_name, make_room_for, toc_name
 from orlop.store.blobs.progress import BlobProgress
 from orlop.store.leases import EVERYTHING
 from orlop.store.local import local_store, unsafe_at
 from orlop.store.place.new_root import new_root, part_name, remove_tree, require_free, target_of
+from orlop.store.place.tables import is_whole
 from orlop.store.trust import DATABASE
 from orlop.store.upkeep.lost_rows import require_refreshable
 from orlop.store.upkeep.quarantine import Quarantine
 from orlop.streams.directory import Directory, ForeignFile
 from orlop.streams.files import CHUNK, SHARED, NewFile, explained, explaining, remove_leftover
 from orlop.streams.pipeline import in_parallel
-from orlop.streams.toc import read_toc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -427,27 +427,8 @@ def _toc(store: Store, diff: DiffRow) -> bytes | None:
     with explaining("read", toc.path), suppress(FileNotFoundError, ForeignFile), os.fdopen(toc.open(), "rb") as file:
         content = file.read()
     if content is not None:
-        _require_fitting(store, diff, content)
+        is_whole(io.BytesIO(content), diff, store.files.rows.damaged)
     return content
-
-
-def _require_fitting(store: Store, diff: DiffRow, content: bytes) -> None:
-    """Raise `DatabaseDamaged` where a layer's row and its table of contents, if that is whole, disagree."""
-    reader = read_toc(io.BytesIO(content))
-    try:
-        for _ in reader:
-            pass
-    except (InvalidInput, TocDamaged):
-        return
-    found = reader.summary
-    if found is not None and (found.entries, found.content_size, found.tar_size, found.partial) != (
-        diff.entries,
-        diff.content_size,
-        diff.size,
-        diff.partial is not None,
-    ):
-        what = f"what it says of the layer {diff.diff_id} is not what its table of contents says"
-        raise store.files.rows.damaged(what)
 
 
 def _write_mark(store: Store, new: NewRoot) -> None:

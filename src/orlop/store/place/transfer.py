@@ -21,15 +21,16 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import IntegrityError, InvalidInput, StoreDamaged, StoreInUse, TargetExists, TocDamaged
+from orlop.errors import StoreDamaged, StoreInUse, TargetExists
 from orlop.store.backends.sqlite import SQLiteStoreBackend
 from orlop.store.blobs.progress import BlobProgress
 from orlop.store.graph.garbage import unneeded
 from orlop.store.images import METADATA_KEYS
 from orlop.store.leases import EVERYTHING
+from orlop.store.place.tables import is_whole
+from orlop.store.rows.values import damaged
 from orlop.streams.files import CHUNK
 from orlop.streams.pipeline import in_parallel
-from orlop.streams.toc import read_toc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -150,20 +151,16 @@ class Transfer:
         return ingest
 
     def _fits(self, diff: DiffRow) -> bool:
-        """Return whether a layer's row says what its table of contents does; a table can be made again."""
+        """Return whether a layer has a table of contents that is whole; one that is not can be made again.
+
+        Raises:
+            DatabaseDamaged: it contradicts the layer's row, so that the row is wrong.
+        """
         file = self._source.blobs.open_toc(diff.diff_id)
         if file is None:
             return False
-        try:
-            with file:
-                reader = read_toc(file)
-                for _ in reader:
-                    pass
-        except (InvalidInput, TocDamaged, IntegrityError):
-            return False
-        found = reader.summary
-        facts = None if found is None else (found.entries, found.content_size, found.tar_size)
-        return facts == (diff.entries, diff.content_size, diff.size)
+        with file:
+            return is_whole(file, diff, partial(damaged, self._source.root))
 
     # Rows.
 

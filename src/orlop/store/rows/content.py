@@ -119,6 +119,10 @@ class ContentRows(ABC):
     def edges_to(self, child: Digest) -> list[EdgeRow]:
         """Return the edges that lead to some content, sorted by parent."""
 
+    @abstractmethod
+    def referring(self, subject: Digest, *, after: str, most: int) -> list[Digest]:
+        """Return the manifests and indexes with this subject, sorted: at most so many, behind the text of a digest."""
+
     def all_edges(self) -> Iterator[EdgeRow]:
         """Yield where all manifests and indexes lead, in no promised order; those of this moment."""
         for digest in self.manifest_digests():

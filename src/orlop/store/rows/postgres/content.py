@@ -94,6 +94,15 @@ class PostgresContentRows(PassingRows):
         """Return the edges that lead to some content."""
         return self._edges(f"{_EDGE} WHERE child = %s ORDER BY parent, role, position", child)
 
+    def referring(self, subject: Digest, *, after: str, most: int) -> list[Digest]:
+        """Return the manifests and indexes with this subject, as far as they are asked for."""
+        found = self.rows(
+            """SELECT DISTINCT parent FROM edge WHERE child = %s AND role = 'subject' AND parent > %s
+            ORDER BY parent LIMIT %s""",
+            (str(subject), after, most),
+        )
+        return [Digest.unchecked(parent) for (parent,) in found]
+
     def _edges(self, statement: str, digest: Digest) -> list[EdgeRow]:
         return [edge_row(row, self.place) for row in self.rows(statement, (str(digest),))]
 

@@ -282,7 +282,9 @@ REPOSITORIES: Final = f"""WITH RECURSIVE each (name) AS (
 """The names behind another one, from one to the next: each may have very many tags."""
 HAS_NAMES: Final = """SELECT EXISTS (SELECT 1 FROM reference WHERE name = %(name)s)
     OR EXISTS (SELECT 1 FROM top WHERE name = %(name)s)"""
-TAGS: Final = """SELECT suffix FROM (
-    SELECT suffix FROM reference WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';'
-    UNION SELECT suffix FROM top WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';') AS found
+TAGS: Final = """(SELECT suffix FROM reference
+        WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';' ORDER BY suffix LIMIT %(most)s)
+    UNION (SELECT suffix FROM top
+        WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';' ORDER BY suffix LIMIT %(most)s)
     ORDER BY suffix LIMIT %(most)s"""
+"""Each part ends by itself, so that a page does not read all that is behind it."""

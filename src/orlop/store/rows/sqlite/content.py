@@ -88,10 +88,15 @@ _IS_ELSEWHERE: Final = f"""SELECT EXISTS (SELECT 1 FROM edge WHERE {_NAMES_BLOB}
     AND NOT EXISTS (SELECT 1 FROM edge WHERE {_HAS_BLOB})"""  # noqa: S608 - constants
 _NAMES_ELSEWHERE: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_NAMES_BLOB}")  # noqa: S608 - constants
 
-_REPOSITORIES: Final = """SELECT name FROM (SELECT name FROM reference WHERE name > ?1 AND name < ?2
-    UNION SELECT name FROM top WHERE name > ?1 AND name < ?2) ORDER BY name LIMIT ?3"""
-_TAGS: Final = """SELECT suffix FROM (SELECT suffix FROM reference WHERE name = ?1 AND suffix > ?2 AND suffix < ';'
-    UNION SELECT suffix FROM top WHERE name = ?1 AND suffix > ?2 AND suffix < ';') ORDER BY suffix LIMIT ?3"""
+# Each part ends by itself, so that a page does not read all that is behind it.
+_REPOSITORIES: Final = """SELECT name FROM (
+    SELECT name FROM (SELECT DISTINCT name FROM reference WHERE name > ?1 AND name < ?2 ORDER BY name LIMIT ?3)
+    UNION SELECT name FROM (SELECT DISTINCT name FROM top WHERE name > ?1 AND name < ?2 ORDER BY name LIMIT ?3)
+    ) ORDER BY name LIMIT ?3"""
+_TAGS: Final = """WITH one AS (
+        SELECT suffix FROM reference WHERE name = ?1 AND suffix > ?2 AND suffix < ';' ORDER BY suffix LIMIT ?3),
+    other AS (SELECT suffix FROM top WHERE name = ?1 AND suffix > ?2 AND suffix < ';' ORDER BY suffix LIMIT ?3)
+    SELECT suffix FROM (SELECT suffix FROM one UNION SELECT suffix FROM other) ORDER BY suffix LIMIT ?3"""
 
 _HAS_NAMES: Final = """SELECT EXISTS (SELECT 1 FROM reference WHERE name = ?1)
     OR EXISTS (SELECT 1 FROM top WHERE name = ?1)"""
@@ -150,6 +155,15 @@ class SQLiteContentRows(PassingRows):
     def edges_to(self, child: Digest) -> list[EdgeRow]:
         """Return the edges that lead to some content."""
         return self._edges("SELECT * FROM edge WHERE child = ? ORDER BY parent, role, position", child)
+
+    def referring(self, subject: Digest, *, after: str, most: int) -> list[Digest]:
+        """Return the manifests and indexes with this subject, as far as they are asked for."""
+        found = self._run(
+            """SELECT DISTINCT parent FROM edge WHERE child = ? AND role = 'subject' AND parent > ?
+            ORDER BY parent LIMIT ?""",
+            (str(subject), after, most),
+        )
+        return [Digest.unchecked(text("edge", parent)) for (parent,) in found]
 
     def _edges(self, statement: str, digest: Digest) -> list[EdgeRow]:
         return [edge_row(row) for row in self._run(statement, (str(digest),))]
