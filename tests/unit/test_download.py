@@ -107,6 +107,17 @@ def test_who_waits_for_a_download_can_be_interrupted():
         fetched(url)
 
 
+@pytest.mark.parametrize(
+    "head",
+    ["HTTP/1.1 200", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nX-A: 1\r\n", "HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Le"],
+)
+def test_an_answer_whose_head_breaks_off_is_no_answer(head: str):
+    """Which header is missing nobody knows: the body's length, or where the answer leads."""
+    answer = served(lambda connection: connection.sendall(head.encode()))
+    with answer as url, pytest.raises(DownloadFailed, match="ends too early"):
+        fetched(url, SHORT)
+
+
 def moved(location: str) -> bytes:
     return f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
 

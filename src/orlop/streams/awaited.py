@@ -55,8 +55,19 @@ class Answered(http.client.HTTPResponse):
     """An answer after those that only announce one (1xx), and whose chunks are as long as they can be."""
 
     def begin(self) -> None:
-        """Read the head. An answer that has no body has none, whatever the head says of its form."""
-        super().begin()
+        """Read the head. An answer that has no body has none, whatever the head says of its form.
+
+        Raises:
+            IncompleteRead: the connection ends before the head does, which may yet have told how long the body is.
+        """
+        whole: Any = self.fp
+        head: Any = _Head(whole)
+        self.fp = head
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = whole
         if self.length == 0:
             self.chunked = False
 
@@ -94,6 +105,26 @@ class Answered(http.client.HTTPResponse):
             self.close()
             raise http.client.IncompleteRead(b"")
         return found
+
+
+class _Head:
+    """The stream of an answer while its head is read. The library takes the end of the stream for that of the head."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._has_begun = False
+
+    def readline(self, limit: int) -> bytes:
+        """Return the next line; none before the first one, where nothing comes at all."""
+        line: bytes = self._file.readline(limit)
+        if self._has_begun and not line:
+            raise http.client.IncompleteRead(b"")
+        self._has_begun = True
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        """Return anything else of the stream."""
+        return getattr(self._file, name)
 
 
 class _Awaited:
