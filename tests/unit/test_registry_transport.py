@@ -621,6 +621,32 @@ def test_authorities_are_read_where_the_first_message_came_early_and_the_certifi
     assert len(early) == 1
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_body_is_sent_on_where_answers_only_announce_one(*, is_refused: bool) -> None:
+    body = bytes(16 << 20) + b"."
+
+    def announce(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n")
+        if is_refused:
+            connection.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+            over.wait(PATIENCE)
+            return
+        while (piece := connection.recv(1 << 20)) and not piece.endswith(b"."):
+            pass
+        connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    over = threading.Event()
+    with served(announce) as url:
+        transport = HttpTransport(HostTrust(), waiting=Waiting(patience=Patience(head=5, window=5)))
+        opened = OpenedBody(lambda offset: io.BytesIO(body[offset:]), len(body))
+        try:
+            with transport.send(Request("PUT", url, (), opened)) as answer:
+                assert answer.status == (413 if is_refused else 201)
+        finally:
+            over.set()
+            transport.close()
+
+
 @pytest.mark.parametrize("stage", ["begin_body", "begin_head"])
 @pytest.mark.parametrize("speed", [0, 100, 1024])
 def test_a_server_that_takes_what_the_system_has_of_a_body_is_not_given_up(stage: str, speed: int) -> None:
