@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from functools import partial
 
 import pytest
@@ -82,6 +83,20 @@ def test_what_go_refuses_is_refused(raw):
 )
 def test_each_bad_byte_and_each_lone_surrogate_becomes_one_replacement(raw, text):
     assert gojson.parse(raw) == text
+
+
+@pytest.mark.parametrize("piece", [b"\xff", b"a\xff", rb"\ud800"])
+def test_a_text_of_nothing_but_bad_bytes_takes_little_more_memory_than_others(piece: bytes):
+    count = (1 << 20) // len(piece)
+    raw = b'"' + piece * count + b'"'
+    tracemalloc.start()
+    try:
+        text = gojson.loads(raw)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert text == str(gojson.loads(b'"' + piece + b'"')) * count
+    assert peak < 10 * len(raw)
 
 
 def test_nesting_is_limited_and_costs_no_recursion():

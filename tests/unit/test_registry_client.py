@@ -931,6 +931,20 @@ def test_a_list_of_more_referrers_than_memory_is_for_is_an_error(monkeypatch: py
     assert next(numbers) == 3
 
 
+def test_a_list_may_have_very_many_tags_and_not_more_bytes_than_memory_is_for():
+    pages = iter([[f"{number:0>128}" for number in range(100_000)], ["\xff" * (8 << 20)]])
+
+    def answer(method: str, path: str) -> Answered:
+        del method, path
+        page = json.dumps({"name": REPOSITORY, "tags": next(pages)}, ensure_ascii=False).encode()
+        return 200, {"Content-Type": "application/json", "Content-Length": str(len(page))}, [page]
+
+    with hostile(answer) as client:
+        assert sum(1 for _ in client.tags(REPOSITORY)) == 100_000
+        with pytest.raises(InvalidAnswer, match=f"is larger than {16 << 20} bytes"):
+            list(client.tags(REPOSITORY))
+
+
 def test_a_page_of_referrers_of_more_values_than_memory_is_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value takes up to a hundred times the memory of its bytes, of which a page may have 16 MiB."""
     monkeypatch.setattr(referrers, "_MOST_VALUES", 30)

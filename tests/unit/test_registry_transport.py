@@ -521,6 +521,46 @@ def test_plain_http_is_not_spoken_to_a_server_that_agrees_in_one_step_and_hangs_
         fake.client.ping()
 
 
+def test_plain_http_is_not_spoken_to_a_server_that_begins_with_tls_in_one_step_and_hangs_up(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = AwaitedTLS.settimeout
+    monkeypatch.setattr(AwaitedTLS, "settimeout", lambda self, seconds: usual(self, seconds or PATIENCE))
+    context = encrypted(keys)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    begun: list[bytes] = []
+
+    def begin(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection = listener.accept()[0]
+            except OSError:
+                return
+            with connection:
+                came, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+                came.write(connection.recv(1 << 16))
+                with suppress(ssl.SSLError):
+                    context.wrap_bio(came, going, server_side=True).do_handshake()
+                answer = going.read()
+                begun.append(answer[: 5 + int.from_bytes(answer[3:5], "big")])
+                connection.sendall(begun[-1])
+
+    waiting = Waiting(patience=Patience(tries=2, pause=0.01))
+    transport = HttpTransport(HostTrust(), waiting=waiting)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=begin, args=(listener,), daemon=True)
+        thread.start()
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        client, _ = Registries(transport, hosts=Hosts(), waiting=waiting).to_push(Reference.parse(f"{host}/app"))
+        with pytest.raises(RegistryUnreachable):
+            client.ping()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert client.exchange.origin.scheme == "https"
+    assert [one[:1] for one in begun] == [b"\x16"] * 2
+    transport.close()
+
+
 def test_authorities_are_read_where_the_first_message_came_early_and_the_certificate_later(
     keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -579,6 +619,32 @@ def test_authorities_are_read_where_the_first_message_came_early_and_the_certifi
         transport.close()
         thread.join()
     assert len(early) == 1
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_body_is_sent_on_where_answers_only_announce_one(*, is_refused: bool) -> None:
+    body = bytes(16 << 20) + b"."
+
+    def announce(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n")
+        if is_refused:
+            connection.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+            over.wait(PATIENCE)
+            return
+        while (piece := connection.recv(1 << 20)) and not piece.endswith(b"."):
+            pass
+        connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    over = threading.Event()
+    with served(announce) as url:
+        transport = HttpTransport(HostTrust(), waiting=Waiting(patience=Patience(head=5, window=5)))
+        opened = OpenedBody(lambda offset: io.BytesIO(body[offset:]), len(body))
+        try:
+            with transport.send(Request("PUT", url, (), opened)) as answer:
+                assert answer.status == (413 if is_refused else 201)
+        finally:
+            over.set()
+            transport.close()
 
 
 @pytest.mark.parametrize("stage", ["begin_body", "begin_head"])

@@ -85,6 +85,7 @@ _RAW_ESCAPES: Final = (
 )
 _SURROGATES: Final = regex("[\ud800-\udfff]")
 _REPLACEMENT: Final = "\ufffd"
+_SLICE: Final = 1 << 16
 
 
 def parse(raw: bytes) -> Value:
@@ -192,7 +193,7 @@ def quote(text: str, *, escape_html: bool = True, short_escapes: bool = True) ->
         try:
             text.encode()
         except UnicodeEncodeError:
-            text = _SURROGATES.sub(_REPLACEMENT, text)
+            text = _replaced(text)
     return f'"{text.translate(_TABLES[escape_html, short_escapes])}"'
 
 
@@ -308,10 +309,16 @@ def _text(raw: bytes) -> str:
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        text = _SURROGATES.sub(_REPLACEMENT, raw.decode("utf-8", "surrogateescape"))
+        text = _replaced(raw.decode("utf-8", "surrogateescape"))
     if "\\" in text:
-        text = _SURROGATES.sub(_REPLACEMENT, plain_json.loads(f'"{text}"'))
+        text = _replaced(plain_json.loads(f'"{text}"'))
     return text
+
+
+def _replaced(text: str) -> str:
+    """Return a text in which each lone surrogate is U+FFFD."""
+    # A list of all pieces of a text of nothing else would take more memory than the rest of the work.
+    return "".join(_SURROGATES.sub(_REPLACEMENT, text[at : at + _SLICE]) for at in range(0, len(text), _SLICE))
 
 
 def _read_key(raw: bytes, pos: int) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orlop.errors import OrlopError, UnsafeRedirect
 from orlop.registry.handshakes import AwaitedTLS, CameEarly, agreeing
 from orlop.registry.origin import is_of_link
-from orlop.streams.awaited import awaited_response, queued
+from orlop.streams.awaited import awaited_response, is_interim, queued
 from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _TICK: Final = 0.5
 _PIECE: Final = 1 << 20
+_PEEKED: Final = 1 << 16
 _SHORTEST: Final = 3.0
 """Seconds that an address of several is tried at least."""
 
@@ -184,8 +185,7 @@ class Connection(HTTPConnection):
         self.sock.settimeout(_TICK)
         while view:
             self.watch.look(is_awaited=True)
-            # An encrypted connection has more to read than answers.
-            if self.is_in_body and type(self.sock) is socket.socket and _is_ready(self.sock, select.POLLIN, 0):
+            if self.is_in_body and self._is_answered():
                 raise BrokenPipeError(errno.EPIPE, "the server answered before all was sent")
             try:
                 count = self.sock.send(view[:_PIECE])
@@ -194,6 +194,13 @@ class Connection(HTTPConnection):
             self.watch.sent(count)
             self.watch.look(is_awaited=False)
             view = view[count:]
+
+    def _is_answered(self) -> bool:
+        """Return whether an answer has begun, or the server has hung up. What only announces an answer is none."""
+        # An encrypted connection has more to read than answers.
+        if type(self.sock) is not socket.socket or not _is_ready(self.sock, select.POLLIN, 0):
+            return False
+        return not is_interim(self.sock.recv(_PEEKED, socket.MSG_PEEK))
 
 
 class EncryptedConnection(Connection):

@@ -99,6 +99,8 @@ class AwaitedTLS(ssl.SSLSocket):
                 while not self._is_agreed(watch, block):
                     pass
         except BaseException as error:
+            # What broke off within the first step may have begun with TLS, and nobody has looked yet.
+            watch.speaks_tls = watch.speaks_tls or self.cipher() is not None
             # The library closes it after errors of the system alone.
             self.close()
             if isinstance(error, ssl.SSLCertVerificationError):

@@ -14,6 +14,8 @@ import termios
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
+from orlop.model.regex import regex
+
 if TYPE_CHECKING:
     import socket
 
@@ -24,6 +26,9 @@ _TICK: Final = 0.5
 _MOST_INTERIM: Final = 32
 _INTERIM: Final = frozenset(range(100, 200)) - {101}
 """The statuses of such answers; 101 ends HTTP."""
+_WHOLE_INTERIM: Final = regex(rb"(?s)HTTP/1\.[01] 1(?!01)[0-9][0-9][ \r\n].*?\n\r?\n")
+_PART_OF_INTERIM: Final = regex(rb"(?s)HTTP/1\.[01] 1(?!01).*")
+_SHORTEST_PARTS: Final = (b"HTTP/1.1 1", b"HTTP/1.0 1")
 
 
 class Patience(Protocol):
@@ -44,6 +49,16 @@ def queued(sock: socket.socket) -> int:
     with suppress(OSError, ValueError):
         return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     return 0
+
+
+def is_interim(came: bytes) -> bool:
+    """Return whether what came of answers only announces one (1xx), as far as it tells; nothing is the end of all."""
+    at = 0
+    while found := _WHOLE_INTERIM.match(came, at):
+        at = found.end()
+    rest = came[at:]
+    is_part = any(one.startswith(rest) for one in _SHORTEST_PARTS) or _PART_OF_INTERIM.fullmatch(rest) is not None
+    return came != b"" and is_part
 
 
 def awaited_response(patience: Patience, sock: socket.socket, *args: Any, **options: Any) -> Answered:
