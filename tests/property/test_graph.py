@@ -18,6 +18,7 @@ from orlop.store.graph.indexed import is_indexed
 from orlop.store.graph.needs import Need, needs_of
 from orlop.store.graph.remains import Remains
 from orlop.store.graph.snapshot import take_snapshot
+from orlop.store.rows.judging import chain_of
 from orlop.store.rows.metadata import (
     EVERYTHING,
     BlobRow,
@@ -60,10 +61,10 @@ class World:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     world = World()
-    for number in range(draw(st.integers(1, 4))):
+    for _ in range(draw(st.integers(1, 4))):
         diff = str(Digest.of(b"diff %d" % draw(st.integers(0, 3))))
         parent = draw(st.sampled_from([None, *world.chains]))
-        world.chains[str(Digest.of(b"chain %d" % number))] = (parent, diff)
+        world.chains[chain_of(parent, diff)] = (parent, diff)
         world.diffs.setdefault(diff, [])
     world.diffs.setdefault(str(Digest.of(b"diff 9")), [])
     world.blobs = {str(Digest.of(b"blob %d" % number)) for number in range(6)}

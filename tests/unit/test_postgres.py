@@ -187,19 +187,28 @@ def test_a_session_beats_and_a_reader_keeps_what_it_may_have_found(url: str, met
 def test_collectors_do_not_wait_for_each_other(url: str, metadata: PostgresMetadata) -> None:
     """What one of them is just moving or reporting is passed over, so that no order of rows can be a deadlock."""
     keys = PostgresKeys(metadata, Session(metadata))
-    sql(url, "INSERT INTO doomed (key, name, size, stamp) SELECT key, '', 0, 0 FROM unnest('{a,b,c}'::text[]) AS key")
+    a, b, c = "a" * 32, "b" * 32, "c" * 32
+    sql(
+        url,
+        "INSERT INTO doomed (key, name, size, stamp) SELECT key, '', 0, 0 FROM unnest(%s::text[]) AS key",
+        [a, b, c],
+    )
     with psycopg.connect(url, options="-c search_path=orlop") as other:
-        other.execute("SELECT 1 FROM doomed WHERE key = 'b' FOR UPDATE")
+        other.execute("SELECT 1 FROM doomed WHERE key = %s FOR UPDATE", (b,))
         first = keys.collect()
-        assert first == [Condemned("a"), Condemned("c")]
-        other.execute("SELECT 1 FROM deleting WHERE key = 'a' FOR UPDATE")
+        assert first == [Condemned(a), Condemned(c)]
+        other.execute("SELECT 1 FROM deleting WHERE key = %s FOR UPDATE", (a,))
         keys.deleted(first)
-        assert keys.collect() == [Condemned("a")]
+        assert keys.collect() == [Condemned(a)]
     # The other one ended, and left both to be done.
     left = keys.collect()
-    assert left == [Condemned("a"), Condemned("b")]
+    assert left == [Condemned(a), Condemned(b)]
     keys.deleted(left)
     assert keys.collect() == []
+
+
+_TURNS = {"f": "first", "a": "again", "c": "later"}
+"""What the keys of the next test begin with."""
 
 
 def test_many_keys_go_in_turns(url: str, metadata: PostgresMetadata) -> None:
@@ -207,14 +216,15 @@ def test_many_keys_go_in_turns(url: str, metadata: PostgresMetadata) -> None:
     keys = PostgresKeys(metadata, Session(metadata))
     sql(
         url,
-        """INSERT INTO deleting (key, upload_id, since, reported) SELECT 'first' || number, '', now(), false
+        """INSERT INTO deleting (key, upload_id, since, reported) SELECT lpad('f' || number, 32, 'f'), '', now(), false
         FROM generate_series(1, 5) AS number
-        UNION ALL SELECT 'again' || number, '', now() - interval '2 hours', true FROM generate_series(1, 2) AS number
-        UNION ALL SELECT 'later' || number, '', now(), true FROM generate_series(1, 9) AS number""",
+        UNION ALL SELECT lpad('a' || number, 32, 'a'), '', now() - interval '2 hours', true
+        FROM generate_series(1, 2) AS number
+        UNION ALL SELECT lpad('c' || number, 32, 'c'), '', now(), true FROM generate_series(1, 9) AS number""",
     )
     turns = []
     while due := keys.collect(most=3):
-        turns.append(sorted(one.key[:5] for one in due))
+        turns.append(sorted(_TURNS[one.key[0]] for one in due))
         keys.deleted(due)
     assert turns == [["first"] * 3, ["again", "first", "first"], ["again"]]
     assert sql(url, "SELECT count(*) FROM deleting WHERE reported") == [(14,)]

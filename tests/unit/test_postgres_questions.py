@@ -68,7 +68,8 @@ def _questions(rows: PostgresRows) -> None:
     rows.chain(digest), rows.diff(diff), rows.blobs_of(diff), rows.blob(digest), rows.diffs_of(digest)  # type: ignore[arg-type]
     rows.leases_of(digest), rows.leases(), rows.lease_digests("one"), rows.events(5, most=100), rows.last_event()
     rows.manifests(IMAGE), rows.manifest_digests(IMAGE), rows.manifest(digest), rows.images_of(digest)
-    rows.edges(digest), rows.edges_to(digest), rows.top("a", ":1"), rows.tops(digest)
+    rows.edges(digest), rows.edges_to(digest), rows.referring(digest, after="", most=10)
+    rows.top("a", ":1"), rows.tops(digest)
     rows.repositories("r.test", most=10), rows.tags("r.test/a", most=10), rows.has_names("r.test/a")
     (
         rows.holds_manifest("r.test/a", digest),

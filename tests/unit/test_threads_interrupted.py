@@ -103,6 +103,7 @@ def _grouped(work: Callable[[], object]) -> None:
 WORKS = [_fan_out, _parallel, _ordered, _ahead, _grouped]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("run", WORKS)
 def test_no_thread_works_on_after_a_wait_for_its_end_was_interrupted(
     gate: threading.Event, run: Callable[[Callable[[], object]], None]
@@ -112,6 +113,7 @@ def test_no_thread_works_on_after_a_wait_for_its_end_was_interrupted(
     assert _ours() == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_thread_whose_beginning_was_interrupted_can_be_joined() -> None:
     number, begun = 1, set()
     while True:
@@ -140,6 +142,7 @@ interruption.join([one])
     assert _printed(code) == "False None\n"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_file_goes_where_the_beginning_of_its_sync_was_interrupted(tmp_path: Path) -> None:
     entry = Directory(os.fspath(tmp_path)).at("file")
     for begin in (NewFile.start_sync, NewFile.rest):
